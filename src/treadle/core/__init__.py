@@ -1,0 +1,1 @@
+"""What a value, an op and a graph are: spec, mode, op, tensor, graph, tracer, variable."""

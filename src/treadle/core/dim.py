@@ -1,0 +1,265 @@
+"""Symbolic sizes: `Dim` stands for a size that a trace does not know. Arithmetic gives polynomials over named sizes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Union
+
+from treadle.errors import TraceError, user_location
+
+if TYPE_CHECKING:
+    from treadle.core.tensor import Tensor
+
+# An atom is a size's name, or ("//" | "%", Dim, Dim) for what a polynomial cannot express.
+Atom = Union[str, tuple[str, "Dim", "Dim"]]
+Terms = dict[tuple[Atom, ...], int]
+Size = Union[int, "Dim"]
+
+_fresh = itertools.count()
+
+
+def _atom_key(atom: Atom) -> str:
+    return atom if isinstance(atom, str) else f"({atom[1]}){atom[0]}({atom[2]})"
+
+
+class Dim:
+    """A size known only when the function runs; arithmetic works, `int()` does not.
+
+    Comparisons that hold for every size are Python bools; others are traced.
+
+    >>> n = Dim.named("n")
+    >>> n * 2 + n
+    3*n
+    >>> (n + 1) - n
+    1
+    """
+
+    __slots__ = ("_hash", "terms")
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self._hash = hash(frozenset(terms.items()))
+
+    @staticmethod
+    def named(name: str) -> Dim:
+        """The size called `name`."""
+        return Dim({(name,): 1})
+
+    @staticmethod
+    def fresh(hint: str) -> Dim:
+        """A size that equals no other."""
+        return Dim.named(f"{hint}#{next(_fresh)}")
+
+    @staticmethod
+    def _terms(value: Size) -> Terms:
+        return value.terms if isinstance(value, Dim) else ({(): int(value)} if value else {})
+
+    @staticmethod
+    def _make(terms: Terms) -> Size:
+        terms = {key: factor for key, factor in terms.items() if factor}
+        if not terms:
+            return 0
+        if len(terms) == 1 and () in terms:
+            return terms[()]
+        return Dim(terms)
+
+    def __add__(self, other: Size) -> Size:
+        if not isinstance(other, (int, Dim)):
+            return NotImplemented
+        terms = dict(self.terms)
+        for key, factor in Dim._terms(other).items():
+            terms[key] = terms.get(key, 0) + factor
+        return Dim._make(terms)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Size:
+        return Dim._make({key: -factor for key, factor in self.terms.items()})
+
+    def __sub__(self, other: Size) -> Size:
+        if not isinstance(other, (int, Dim)):
+            return NotImplemented
+        return self + (-other)
+
+    def __rsub__(self, other: Size) -> Size:
+        if not isinstance(other, (int, Dim)):
+            return NotImplemented
+        return (-self) + other
+
+    def __mul__(self, other: Size) -> Size:
+        if not isinstance(other, (int, Dim)):
+            return NotImplemented
+        terms: Terms = {}
+        for (k1, f1), (k2, f2) in itertools.product(self.terms.items(), Dim._terms(other).items()):
+            key = tuple(sorted(k1 + k2, key=_atom_key))
+            terms[key] = terms.get(key, 0) + f1 * f2
+        return Dim._make(terms)
+
+    __rmul__ = __mul__
+
+    def _divide(self, sign: str, other: Size) -> Size:
+        if not isinstance(other, (int, Dim)):
+            return NotImplemented
+        if self == other:
+            return 1 if sign == "//" else 0
+        if isinstance(other, int):
+            if other == 0:
+                raise ZeroDivisionError("a symbolic size divided by zero")
+            if all(factor % other == 0 for factor in self.terms.values()):
+                exact = Dim._make({key: factor // other for key, factor in self.terms.items()})
+                return exact if sign == "//" else 0
+        divisor = other if isinstance(other, Dim) else Dim({(): other})
+        return Dim({((sign, self, divisor),): 1})
+
+    def __floordiv__(self, other: Size) -> Size:
+        return self._divide("//", other)
+
+    def __mod__(self, other: Size) -> Size:
+        return self._divide("%", other)
+
+    def __rfloordiv__(self, other: int) -> Size:
+        return Dim({(("//", Dim({(): other}), self),): 1})
+
+    def __rmod__(self, other: int) -> Size:
+        return Dim({(("%", Dim({(): other}), self),): 1})
+
+    def __truediv__(self, other: Any) -> Any:
+        return _as_tensor(self) / other
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / _as_tensor(self)
+
+    def __pow__(self, exponent: int) -> Size:
+        if not isinstance(exponent, int) or exponent < 0:
+            return NotImplemented
+        result: Size = 1
+        for _ in range(exponent):
+            result = self * result
+        return result
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Dim):
+            return self.terms == other.terms
+        return False
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest value when every named size may be anything from 0 on."""
+        low = high = 0.0
+        for key, factor in self.terms.items():
+            if not key:
+                low, high = low + factor, high + factor
+            elif any(not isinstance(atom, str) for atom in key):
+                return float("-inf"), float("inf")
+            elif factor > 0:
+                high = float("inf")
+            else:
+                low = float("-inf")
+        return low, high
+
+    def _compare(self, other: Any, sign: str) -> Any:
+        if not isinstance(other, (int, Dim)):
+            return NotImplemented
+        difference = self - other
+        low, high = difference.bounds() if isinstance(difference, Dim) else (difference, difference)
+        if sign == "<" and (high < 0 or low >= 0):
+            return high < 0
+        if sign == "<=" and (high <= 0 or low > 0):
+            return high <= 0
+        if sign == ">" and (low > 0 or high <= 0):
+            return low > 0
+        if sign == ">=" and (low >= 0 or high < 0):
+            return low >= 0
+        left = _as_tensor(self)
+        right = _as_tensor(other) if isinstance(other, Dim) else other
+        return {"<": left.__lt__, "<=": left.__le__, ">": left.__gt__, ">=": left.__ge__}[sign](right)
+
+    def __lt__(self, other: Any) -> Any:
+        return self._compare(other, "<")
+
+    def __le__(self, other: Any) -> Any:
+        return self._compare(other, "<=")
+
+    def __gt__(self, other: Any) -> Any:
+        return self._compare(other, ">")
+
+    def __ge__(self, other: Any) -> Any:
+        return self._compare(other, ">=")
+
+    def _no_int(self) -> TraceError:
+        return TraceError(
+            f"the size {self} is not known while tracing (its TensorSpec says None or a name), so it has no int(); "
+            "use it in shape arithmetic or in tensor expressions, or give the size in the spec",
+            user_location(3),
+        )
+
+    def __int__(self) -> int:
+        raise self._no_int()
+
+    def __index__(self) -> int:
+        raise self._no_int()
+
+    def __bool__(self) -> bool:
+        low, high = self.bounds()
+        if low > 0 or high < 0:
+            return True
+        raise self._no_int()
+
+    def evaluate(self, sizes: Mapping[str, int]) -> Size:
+        """The value for given sizes; names that are not among them stay symbolic."""
+        total: Size = 0
+        for key, factor in self.terms.items():
+            product: Size = factor
+            for atom in key:
+                if isinstance(atom, str):
+                    value: Size = sizes.get(atom, Dim.named(atom))
+                else:
+                    left, right = atom[1].evaluate(sizes), atom[2].evaluate(sizes)
+                    value = left // right if atom[0] == "//" else left % right
+                product = product * value
+            total = total + product
+        return total
+
+    def names(self) -> set[str]:
+        """The named sizes in it."""
+        found: set[str] = set()
+        for key in self.terms:
+            for atom in key:
+                if isinstance(atom, str):
+                    found.add(atom)
+                else:
+                    found |= atom[1].names() | atom[2].names()
+        return found
+
+    def __repr__(self) -> str:
+        parts = []
+        for key, factor in self.terms.items():
+            names = "*".join(_atom_key(atom).split("#")[0] for atom in key)
+            if not key:
+                parts.append(str(factor))
+            else:
+                parts.append(names if factor == 1 else f"{factor}*{names}")
+        return " + ".join(parts).replace("+ -", "- ")
+
+
+def _as_tensor(dim: Dim) -> Tensor:
+    from treadle.core.tracer import dim_value  # the tracer imports this module
+
+    return dim_value(dim)
+
+
+def evaluate(value: Any, sizes: Mapping[str, int]) -> Any:
+    """Replace every Dim inside a value (an attribute, a shape) by its size."""
+    if isinstance(value, Dim):
+        return value.evaluate(sizes)
+    if type(value) is tuple:
+        return tuple(evaluate(item, sizes) for item in value)
+    return value
+
+
+def is_static(shape: tuple[Any, ...]) -> bool:
+    """Whether every size is a plain int."""
+    return all(type(size) is int for size in shape)

@@ -1,0 +1,153 @@
+"""`Graph`: a traced program: inputs, nodes in program order, outputs. Immutable; prints as Python and as DOT."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from treadle.core.dtypes import dtype_name
+from treadle.core.tensor import Symbol
+from treadle.errors import GraphError, Location
+
+if TYPE_CHECKING:
+    from treadle.core.op import Op
+    from treadle.core.variable import Variable
+
+
+class Const:
+    """A small constant held by a node: an array that hashes and compares by dtype, shape and bytes."""
+
+    __slots__ = ("_key", "array")
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = array
+        data: object = tuple(array.ravel().tolist()) if array.dtype.kind == "T" else array.tobytes()
+        self._key = (array.dtype, array.shape, data)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        if self.array.size > 8:
+            return f"<{dtype_name(self.array.dtype)}{list(self.array.shape)}>"
+        return repr(self.array.tolist())
+
+
+class Node:
+    """One op applied to symbols. `location` is the user's line, `name` is unique in its graph."""
+
+    __slots__ = ("_attrs", "_op", "inputs", "location", "name", "outputs")
+
+    def __init__(
+        self, op: Op, inputs: tuple[Symbol, ...], attrs: Mapping[str, Any], name: str, location: Location | None
+    ) -> None:
+        self._op = op
+        self.inputs = inputs
+        self._attrs = attrs
+        self.name = name
+        self.location = location
+        self.outputs: tuple[Symbol, ...] = ()
+
+    @property
+    def op(self) -> str:
+        """The op's name: "add", "cond", "while", ..."""
+        return self._op.name
+
+    @property
+    def definition(self) -> Op:
+        """The op's declaration."""
+        return self._op
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """What else the op was given: axes, dtypes, graphs."""
+        return self._attrs
+
+    def graphs(self) -> Iterator[tuple[str, Graph]]:
+        """The graphs that this node holds, with the attribute each stands under."""
+        for key, value in self._attrs.items():
+            if isinstance(value, Graph):
+                yield key, value
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}: {self.op}>"
+
+
+@dataclass(frozen=True, slots=True)
+class StateSlot:
+    """A variable that a graph touches: which input holds its value before, which output its value after (or None)."""
+
+    variable: weakref.ref[Variable]
+    name: str
+    input: int
+    output: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A pure function of its inputs: the state it touches goes in as inputs and comes out as outputs.
+
+    inputs:  symbols: arguments, then captured tensors, then variables' values.
+    outputs: symbols: results, then the new values of variables that were written.
+    derived: what later stages keep with the graph (its optimised form, its gradient, its program); never its meaning.
+    """
+
+    name: str
+    inputs: tuple[Symbol, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Symbol, ...]
+    state: tuple[StateSlot, ...] = ()
+    derived: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        from treadle.core.printing import graph_text  # printing is not needed to trace
+
+        return graph_text(self)
+
+    def __repr__(self) -> str:
+        return f"<graph {self.name}: {len(self.inputs)} inputs, {len(self.nodes)} nodes, {len(self.outputs)} outputs>"
+
+    def to_dot(self) -> str:
+        """The graph in Graphviz's language: data as solid edges, the order of effects as dashed ones."""
+        from treadle.core.printing import graph_dot
+
+        return graph_dot(self)
+
+    def _repr_html_(self) -> str:
+        from treadle.core.printing import graph_html
+
+        return graph_html(self)
+
+    def walk(self) -> Iterator[Node]:
+        """All nodes, those of inner graphs included."""
+        for node in self.nodes:
+            yield node
+            for _, inner in node.graphs():
+                yield from inner.walk()
+
+    def verify(self) -> None:
+        """Check the rules that every graph keeps. Raises GraphError naming the node."""
+        known = set(self.inputs)
+        if len(known) != len(self.inputs):
+            raise GraphError(f"graph {self.name}: one symbol is two inputs")
+        for node in self.nodes:
+            for symbol in node.inputs:
+                if symbol not in known:
+                    raise GraphError(f"graph {self.name}: node {node.name} uses {symbol.name} before it is made")
+            inferred = node.definition.infer([s.spec for s in node.inputs], node.attrs)
+            if [(s.shape, s.dtype) for s in inferred] != [(s.spec.shape, s.spec.dtype) for s in node.outputs]:
+                made = [s.spec for s in node.outputs]
+                raise GraphError(f"graph {self.name}: node {node.name} says {made}, its op infers {list(inferred)}")
+            known.update(node.outputs)
+            for _, inner in node.graphs():
+                inner.verify()
+        for symbol in self.outputs:
+            if symbol not in known:
+                raise GraphError(f"graph {self.name}: output {symbol.name} is never made")

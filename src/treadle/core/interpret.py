@@ -1,0 +1,155 @@
+"""Run a graph node by node in the current mode: eagerly it is the compiler's oracle, under a tracer it copies a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from treadle.core.dim import evaluate, is_static
+from treadle.core.graph import Graph, Node
+from treadle.core.mode import activate
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tracer import Tracer, active_tracer
+from treadle.core.variable import _EVALUATE, read_variable
+from treadle.errors import GraphError, ShapeError
+
+
+def interpret(graph: Graph, inputs: Sequence[Tensor], sizes: Mapping[str, int] | None = None) -> list[Tensor]:
+    """The graph's outputs for these inputs, each node done by its op in the current mode.
+
+    `sizes` gives symbolic sizes; by default they are read off the inputs' shapes.
+    """
+    if len(inputs) != len(graph.inputs):
+        raise GraphError(f"graph {graph.name} takes {len(graph.inputs)} inputs, got {len(inputs)}")
+    if sizes is None:
+        sizes = bind_sizes(graph, [x.shape for x in inputs])
+    values: dict[Symbol, Tensor] = dict(zip(graph.inputs, inputs, strict=True))
+    tracer = active_tracer()
+    kept = tracer.origin if tracer is not None else None
+    try:
+        for node in graph.nodes:
+            if tracer is not None:
+                tracer.origin = node.location
+            outputs = apply(node, tuple([values[s] for s in node.inputs]), sizes)
+            for symbol, value in zip(node.outputs, outputs, strict=True):
+                values[symbol] = value
+    finally:
+        if tracer is not None:
+            tracer.origin = kept
+    return [values[s] for s in graph.outputs]
+
+
+def apply(node: Node, inputs: tuple[Tensor, ...], sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
+    """One node's op on these inputs, with symbolic sizes in its attributes filled in."""
+    return node.definition.bind(inputs, bind_attrs(node, sizes))
+
+
+def bind_attrs(node: Node, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The node's attributes with symbolic sizes filled in, those inside held graphs too."""
+    if not sizes:
+        return dict(node.attrs)
+    return {
+        key: concretize(value, sizes) if isinstance(value, Graph) else _bind_value(value, sizes)
+        for key, value in node.attrs.items()
+    }
+
+
+def _bind_value(value: Any, sizes: Mapping[str, int]) -> Any:
+    if isinstance(value, Spec):
+        return Spec(evaluate(value.shape, sizes), value.dtype, value.weak)
+    return evaluate(value, sizes)
+
+
+def bind_sizes(graph: Graph, shapes: Sequence[tuple[Any, ...]]) -> dict[str, int]:
+    """The symbolic sizes of a graph, read off the shapes of its inputs. Raises ShapeError when two disagree."""
+    sizes: dict[str, int] = {}
+    for symbol, shape in zip(graph.inputs, shapes, strict=True):
+        if is_static(symbol.shape):
+            continue
+        for want, got in zip(symbol.shape, shape, strict=True):
+            if isinstance(want, int):
+                continue
+            names = want.names()
+            if len(names) == 1 and want.terms == {(next(iter(names)),): 1}:
+                name = next(iter(names))
+                if sizes.setdefault(name, got) != got:
+                    raise ShapeError(
+                        f"the size {want} of {symbol.name} is {got} here and {sizes[name]} in another argument; "
+                        "one name stands for one size"
+                    )
+    return sizes
+
+
+def concretize(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """The same graph with symbolic sizes filled in; the graph itself when it has none of these names."""
+    key = ("concrete", tuple(sorted(sizes.items())))
+    found = graph.derived.get(key)
+    if found is None:
+        if not _mentions(graph, set(sizes)):
+            found = graph
+        else:
+            found = copy_graph(graph, sizes)
+        graph.derived[key] = found
+    return found  # type: ignore[no-any-return]
+
+
+def _mentions(graph: Graph, names: set[str]) -> bool:
+    def has(value: Any) -> bool:
+        if isinstance(value, Spec):
+            return has(value.shape)
+        if type(value) is tuple:
+            return any(has(item) for item in value)
+        return hasattr(value, "terms") and bool(value.names() & names)
+
+    if any(has(symbol.shape) for symbol in graph.inputs):
+        return True
+    return any(
+        any(has(value) for value in node.attrs.values()) or any(has(s.shape) for s in node.outputs)
+        for node in graph.walk()
+    )
+
+
+def copy_graph(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """Trace the graph anew with sizes filled in."""
+    tracer = Tracer(graph.name)
+    inputs = [
+        tracer.input(Spec(evaluate(s.shape, sizes), s.dtype, s.spec.weak), s.name) for s in graph.inputs
+    ]
+    with activate(tracer):
+        outputs = interpret(graph, inputs, sizes)
+        made = tracer.finish(outputs).graph
+    return Graph(made.name, made.inputs, made.nodes, made.outputs, graph.state)
+
+
+def _evaluate_symbol(symbol: Symbol) -> Tensor | None:
+    """The value of a symbol that no argument of its trace reaches; variables are read as they are now."""
+    tracer = active_tracer()
+    if tracer is None:
+        return None
+    variables = {entry.initial: entry.variable for entry in tracer.state.values()}
+    captured = {inner: outer for outer, inner in tracer.captures.values()}
+    values: dict[Symbol, Tensor] = {}
+
+    def value(s: Symbol) -> Tensor | None:
+        if s in values:
+            return values[s]
+        if s.node is None:
+            if s in variables:
+                with activate(None):
+                    values[s] = read_variable(variables[s])
+                return values[s]
+            outer = captured.get(s)
+            return outer if outer is not None and not isinstance(outer, Symbol) else None
+        inputs = [value(x) for x in s.node.inputs]
+        if any(x is None for x in inputs):
+            return None
+        with activate(None):
+            outputs = s.node.definition.run([x for x in inputs if x is not None], s.node.attrs)
+        values.update(zip(s.node.outputs, outputs, strict=True))
+        return values[s]
+
+    return value(symbol)
+
+
+_EVALUATE.append(_evaluate_symbol)

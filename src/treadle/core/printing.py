@@ -1,0 +1,103 @@
+"""How graphs look: as Python text, as Graphviz DOT, as HTML in notebooks."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from treadle.core.graph import Const, Graph, Node
+from treadle.core.spec import Spec
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Graph):
+        return value.name
+    if isinstance(value, Const):
+        return repr(value)
+    if isinstance(value, np.dtype):
+        return str(value)
+    return repr(value)
+
+
+def _call(node: Node) -> str:
+    if node.op == "constant":
+        return f"{node.attrs['value']!r}"
+    parts = [s.name for s in node.inputs]
+    parts += [
+        f"{key}={_value(value)}"
+        for key, value in node.attrs.items()
+        if not isinstance(value, Spec) and key != "label" and value is not None
+    ]
+    return f"{node.op}({', '.join(parts)})"
+
+
+def _lines(graph: Graph, indent: str) -> Iterator[str]:
+    arguments = ", ".join(f"{s.name}: {s.spec}" for s in graph.inputs)
+    yield f"{indent}def {graph.name}({arguments}):"
+    inside = indent + "    "
+    for node in graph.nodes:
+        for _, inner in node.graphs():
+            yield from _lines(inner, inside)
+        targets = ", ".join(f"{s.name}: {s.spec}" if len(node.outputs) == 1 else s.name for s in node.outputs)
+        text = f"{inside}{targets + ' = ' if targets else ''}{_call(node)}"
+        yield f"{text:<70}  # {node.location.short}" if node.location else text
+    for slot in graph.state:
+        if slot.output is not None:
+            yield f"{inside}# variable {slot.name} becomes {graph.outputs[slot.output].name}"
+    yield f"{inside}return {', '.join(s.name for s in graph.outputs)}"
+
+
+def graph_text(graph: Graph) -> str:
+    """The graph as Python-like text, one line a node, the user's line beside it."""
+    return "\n".join(_lines(graph, ""))
+
+
+def graph_dot(graph: Graph) -> str:
+    """The graph in the DOT language: data edges solid, the order of effects dashed, variables as named ends."""
+    lines = [f'digraph "{graph.name}" {{', "  rankdir=TB;", '  node [fontname="Helvetica", fontsize=11];']
+    _dot_body(graph, "", lines)
+    lines.append("}")
+    return "\n".join(lines)
+
+
+def _dot_body(graph: Graph, prefix: str, lines: list[str]) -> None:
+    state = {slot.input: slot for slot in graph.state}
+    ids: dict[Any, str] = {}
+    for position, symbol in enumerate(graph.inputs):
+        ids[symbol] = f'"{prefix}{symbol.name}"'
+        shape = "cylinder" if position in state else "ellipse"
+        lines.append(f'  {ids[symbol]} [shape={shape}, label="{symbol.name}\\n{symbol.spec}"];')
+    previous = None
+    for node in graph.nodes:
+        name = f'"{prefix}{node.name}"'
+        where = f"\\n{node.location.short}" if node.location else ""
+        lines.append(f'  {name} [shape=box, label="{node.name}{where}"];')
+        for symbol in node.inputs:
+            lines.append(f"  {ids[symbol]} -> {name};")
+        for symbol in node.outputs:
+            ids[symbol] = name
+        if node.definition.effect:
+            if previous is not None:
+                lines.append(f"  {previous} -> {name} [style=dashed];")
+            previous = name
+        for key, inner in node.graphs():
+            inside = f"{prefix}{node.name}/{key}/"
+            lines += [f'  subgraph "cluster_{inside}" {{', f'    label="{key} of {node.name}";']
+            _dot_body(inner, inside, lines)
+            lines.append("  }")
+    written = {slot.output: slot for slot in graph.state if slot.output is not None}
+    for position, symbol in enumerate(graph.outputs):
+        slot = written.get(position)
+        label = f"{slot.name} (new value)" if slot else f"output {position}"
+        shape = "cylinder" if slot else "ellipse"
+        end = f'"{prefix}output {position}"'
+        lines.append(f'  {end} [shape={shape}, label="{label}"];')
+        lines.append(f"  {ids[symbol]} -> {end};")
+
+
+def graph_html(graph: Graph) -> str:
+    """The text form, for notebooks."""
+    return f"<pre>{html.escape(graph_text(graph))}</pre>"

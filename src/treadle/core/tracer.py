@@ -1,0 +1,221 @@
+"""`Tracer`: the mode that appends a node for each op; `trace` runs a function under one and gives its graph."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from treadle.core.dim import Dim
+from treadle.core.dtypes import int64
+from treadle.core.graph import Const, Graph, Node, StateSlot
+from treadle.core.mode import Mode, activate, current
+from treadle.core.op import Op, register
+from treadle.core.spec import Spec
+from treadle.core.tensor import _TRACING, Scope, Symbol, Tensor, leaked
+from treadle.core.variable import Variable
+from treadle.errors import Location, TraceError, user_location
+
+constant_op = register(
+    Op("constant", lambda *, value: value.array, lambda specs, attrs: (attrs["spec"],), family="creation")
+)
+constant_op.body = lambda *, value, spec: value.array  # the spec tells only whether the number is weak
+
+dim_op = register(
+    Op("dim", lambda *, dim: np.asarray(dim, np.int64), lambda s, a: (Spec((), int64, weak=True),), family="creation")
+)
+
+# A read after a write: the value is `current`, the gradient belongs to the variable's first value (`initial`).
+read_op = register(
+    Op("read", lambda now, initial: now, lambda s, a: (s[0],), family="view", vjp=lambda g, y, now, initial: (None, g))
+)
+
+
+@dataclass(slots=True)
+class _State:
+    """What a trace knows of one variable: its value at the start and, once written, its value now."""
+
+    variable: Variable
+    initial: Symbol
+    value: Symbol | None = None
+    read: Symbol | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A graph, and what an op that holds it must feed: captured outer tensors, and the variables that it touches."""
+
+    graph: Graph
+    captures: tuple[Tensor, ...]
+    reads: tuple[Variable, ...]
+    writes: tuple[Variable, ...]
+
+
+class Tracer(Mode):
+    """Appends a node for each op; never delegates outward. Outer tensors that are used become extra inputs."""
+
+    def __init__(self, name: str, parent: Scope | None = None) -> None:
+        self.outer = current()
+        self.scope = Scope(name, parent)
+        self.nodes: list[Node] = []
+        self.inputs: list[Symbol] = []
+        self.captures: dict[int, tuple[Tensor, Symbol]] = {}
+        self.arrays: dict[int, tuple[np.ndarray[Any, Any], Tensor]] = {}
+        self.state: dict[int, _State] = {}
+        self.created: list[tuple[weakref.ref[Variable], Location | None]] = []
+        self.origin: Location | None = None  # set while nodes are made on behalf of an earlier node
+        self._names: dict[str, int] = {}
+        self._constants: dict[Any, Symbol] = {}
+
+    def unique(self, base: str) -> str:
+        """`base`, or `base_1`, `base_2`, ... when it is taken."""
+        count = self._names.get(base)
+        if count is None:
+            self._names[base] = 1
+            return base
+        self._names[base] = count + 1
+        name = f"{base}_{count}"
+        return name if name not in self._names else self.unique(name)
+
+    def input(self, spec: Spec, name: str) -> Symbol:
+        """A new input of the graph."""
+        symbol = Symbol(spec, self.scope, self.unique(name))
+        self.inputs.append(symbol)
+        return symbol
+
+    def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+        symbols = tuple([self.lift(x) for x in inputs])
+        specs = op.infer([s._spec for s in symbols], attrs)
+        name = self.unique(attrs.get("label") or op.name)
+        node = Node(op, symbols, attrs, name, self.origin or user_location(3))
+        if len(specs) == 1:
+            node.outputs = (Symbol(specs[0], self.scope, name, node),)
+        else:
+            node.outputs = tuple([Symbol(spec, self.scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
+        self.nodes.append(node)
+        return node.outputs
+
+    def lift(self, x: Tensor) -> Symbol:
+        """The symbol for a tensor in this graph: itself, or a captured input."""
+        if type(x) is Symbol:
+            scope = x.scope
+            if scope is self.scope:
+                return x
+            if not scope.encloses(self.scope):
+                raise leaked(x)
+        found = self.captures.get(id(x))
+        if found is None:
+            name = x.name if type(x) is Symbol else "captured"
+            symbol = Symbol(x.spec, self.scope, self.unique(name))
+            found = self.captures[id(x)] = (x, symbol)
+        return found[1]
+
+    def live(self, array: np.ndarray[Any, Any]) -> Tensor:
+        """A tensor that shows an outer NumPy array as it is at each call: captured, not copied."""
+        found = self.arrays.get(id(array))
+        if found is None:
+            found = self.arrays[id(array)] = (array, Tensor(array))
+        return found[1]
+
+    def constant(self, array: np.ndarray[Any, Any], weak: bool = False) -> Symbol:
+        """A constant of the graph; equal ones are one node."""
+        value = Const(array)
+        key = (value, weak)
+        found = self._constants.get(key)
+        if found is None:
+            attrs = {"value": value, "spec": Spec(array.shape, array.dtype, weak)}
+            (made,) = self.process(constant_op, (), attrs)
+            assert isinstance(made, Symbol)
+            found = self._constants[key] = made
+        return found
+
+    def _entry(self, variable: Variable) -> _State:
+        entry = self.state.get(id(variable))
+        if entry is None:
+            initial = Symbol(variable.spec, self.scope, self.unique(variable.name.rpartition("/")[2]))
+            entry = self.state[id(variable)] = _State(variable, initial)
+        return entry
+
+    def read(self, variable: Variable) -> Symbol:
+        entry = self._entry(variable)
+        if entry.value is None:
+            return entry.initial
+        if entry.read is None:
+            with activate(self):
+                (read,) = self.process(read_op, (entry.value, entry.initial), {})
+            assert isinstance(read, Symbol)
+            entry.read = read
+        return entry.read
+
+    def write(self, variable: Variable, value: Tensor) -> None:
+        entry = self._entry(variable)
+        entry.value = self.lift(value)
+        entry.read = None
+
+    def finish(self, outputs: Sequence[Tensor]) -> Traced:
+        """The graph of what was recorded, with these outputs."""
+        lifted = [self.lift(x) for x in outputs]
+        entries = list(self.state.values())
+        captured = list(self.captures.values())
+        inputs = [*self.inputs, *(s for _, s in captured), *(e.initial for e in entries)]
+        slots = []
+        first = len(inputs) - len(entries)
+        for offset, entry in enumerate(entries):
+            output = None
+            if entry.value is not None:
+                output = len(lifted)
+                lifted.append(entry.value)
+            slots.append(StateSlot(weakref.ref(entry.variable), entry.variable.name, first + offset, output))
+        graph = Graph(self.scope.name, tuple(inputs), tuple(self.nodes), tuple(lifted), tuple(slots))
+        return Traced(
+            graph,
+            tuple(x for x, _ in captured),
+            tuple(e.variable for e in entries),
+            tuple(e.variable for e in entries if e.value is not None),
+        )
+
+
+def active_tracer() -> Tracer | None:
+    """The innermost tracer among the active modes."""
+    mode = current()
+    while mode is not None:
+        if isinstance(mode, Tracer):
+            return mode
+        mode = mode.outer
+    return None
+
+
+def is_tracing(symbol: Symbol) -> bool:
+    """Whether the trace that owns this symbol is running now."""
+    tracer = active_tracer()
+    return tracer is not None and symbol.scope.encloses(tracer.scope)
+
+
+_TRACING.append(is_tracing)
+
+
+def trace(
+    fn: Callable[..., Sequence[Tensor]], specs: Sequence[Spec], name: str, names: Sequence[str] = (), closed: bool = False
+) -> Traced:
+    """Run `fn` on symbols of these specs; its results, a flat sequence of tensors, are the graph's outputs.
+
+    A `closed` trace captures nothing from traces around it.
+    """
+    around = active_tracer()
+    tracer = Tracer(name, None if around is None or closed else around.scope)
+    if around is not None and not closed:
+        tracer.origin = around.origin
+    names = names or [f"x{k}" for k in range(len(specs))]
+    symbols = [tracer.input(spec, label) for spec, label in zip(specs, names, strict=True)]
+    with activate(tracer):
+        return tracer.finish(list(fn(*symbols)))
+
+
+def dim_value(dim: Dim) -> Tensor:
+    """A symbolic size as a (weak) integer tensor. Raises TraceError outside a trace."""
+    if active_tracer() is None:
+        raise TraceError(f"the size {dim} has a value only while a function is traced")
+    return dim_op.bind((), {"dim": dim})[0]

@@ -1,0 +1,1 @@
+"""The catalogue: each op in one place, grouped by family."""

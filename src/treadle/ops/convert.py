@@ -1,0 +1,206 @@
+"""From what users pass (tensors, variables, arrays, Python numbers, nested lists) to tensors of the dtype an op wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.core.dim import Dim
+from treadle.core.dtypes import DType, as_dtype, bool_, default_float, dtype_name, promote, weak_dtype
+from treadle.core.mode import current
+from treadle.core.op import Op, register
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tracer import Tracer, active_tracer, dim_value
+from treadle.core.variable import Variable, _convert, read_variable
+from treadle.errors import DTypeError
+
+_SCALARS = (bool, int, float, complex, str)
+
+
+def _cast_body(x: np.ndarray[Any, Any], *, dtype: DType) -> np.ndarray[Any, Any]:
+    with np.errstate(all="ignore"):
+        if dtype.kind == "b" and x.dtype.kind != "b":
+            return x != 0
+        if x.dtype.kind == "c" and dtype.kind != "c":
+            x = x.real
+        return x.astype(dtype)
+
+
+def _cast_vjp(g: Tensor, y: Tensor, x: Tensor, *, dtype: DType) -> Tensor | None:
+    if dtype.kind not in "fc" or x.dtype.kind not in "fc":
+        return None
+    return cast(g, x.dtype)
+
+
+astype_op = register(
+    Op(
+        "astype",
+        _cast_body,
+        lambda specs, attrs: (Spec(specs[0].shape, attrs["dtype"]),),
+        family="elementwise",
+        vjp=_cast_vjp,
+        scalar="{o}({0})",
+    )
+)
+
+
+def cast(x: Tensor, dtype: DType) -> Tensor:
+    """The tensor in another dtype; itself when it has it already (and is not weak)."""
+    if x.dtype == dtype and not x.spec.weak:
+        return x
+    return astype_op.bind((x,), {"dtype": dtype})[0]
+
+
+def as_tensor(value: Any, dtype: DType | None = None) -> Tensor:
+    """A tensor from anything that users pass; never an alias of memory that a later write can reach.
+
+    Python scalars become 0-d tensors of their weak dtype (weak symbols while tracing).
+    """
+    if isinstance(value, Tensor):
+        return value if dtype is None else cast(value, dtype)
+    if isinstance(value, Variable):
+        return as_tensor(read_variable(value), dtype)
+    if isinstance(value, _SCALARS) and not isinstance(value, np.generic):
+        return scalar(value, dtype)
+    if isinstance(value, Dim):
+        return as_tensor(dim_value(value), dtype)
+    if isinstance(value, np.ndarray):
+        return as_tensor(_from_array(value), dtype)
+    if isinstance(value, np.generic):
+        return as_tensor(Tensor(np.asarray(value)), dtype)
+    if isinstance(value, (list, tuple, range)):
+        return _from_sequence(value, dtype)
+    if hasattr(value, "__dlpack__"):
+        return as_tensor(_from_array(np.from_dlpack(value)), dtype)
+    if hasattr(value, "__array__"):
+        return as_tensor(_from_array(np.asarray(value)), dtype)
+    raise DTypeError(f"a {type(value).__name__} cannot become a tensor; give a number, a nested list or an array")
+
+
+def scalar(value: Any, dtype: DType | None = None) -> Tensor:
+    """A 0-d tensor of a Python scalar; a constant node while tracing."""
+    kind = next(k for k in _SCALARS if isinstance(value, k))
+    array = np.asarray(kind(value), dtype or weak_dtype(kind))
+    if current() is not None:
+        tracer = active_tracer()
+        if tracer is not None:
+            return tracer.constant(array, weak=dtype is None)
+    return Tensor(array)
+
+
+def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
+    dtype = as_dtype(array.dtype)
+    if array.dtype != dtype or type(array) is not np.ndarray:
+        array = np.array(array, dtype=dtype, subok=False)
+    elif isinstance(current(), Tracer):
+        return current().live(array)  # type: ignore[union-attr]
+    elif _writable(array):
+        array = array.copy()
+    return Tensor(array)
+
+
+def _writable(array: np.ndarray[Any, Any]) -> bool:
+    """Whether somebody may still write this memory: the array itself or one that it is a view of."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return True
+        base = base.base
+    return base is not None
+
+
+def _from_sequence(value: Sequence[Any], dtype: DType | None) -> Tensor:
+    leaves = list(_leaves(value))
+    if any(isinstance(leaf, (Tensor, Variable, Dim)) for leaf in leaves):
+        from treadle.ops.shaping import stack  # shaping builds on this module
+
+        parts = [as_tensor(item) for item in value]
+        return as_tensor(stack(parts), dtype)
+    if any(isinstance(leaf, (np.ndarray, np.generic)) for leaf in leaves):
+        return as_tensor(_from_array(np.asarray(value)), dtype)
+    kinds = {type(leaf) for leaf in leaves}
+    if dtype is None:
+        order = (str, complex, float, int, bool)
+        kind = next((k for k in order if any(issubclass(t, k) for t in kinds)), float)
+        dtype = weak_dtype(kind)
+    try:
+        array = np.array(value, dtype=dtype)
+    except ValueError as error:
+        raise DTypeError(f"the nested list does not make an array: {error}") from error
+    tracer = active_tracer()
+    if tracer is not None and array.size <= 1024:
+        return tracer.constant(array)
+    return Tensor(array)
+
+
+def _leaves(value: Any) -> Any:
+    for item in value:
+        if isinstance(item, (list, tuple)):
+            yield from _leaves(item)
+        else:
+            yield item
+
+
+def is_weak(value: Any) -> bool:
+    """Whether a value counts by its kind alone in promotion: a Python scalar, or a traced one."""
+    if isinstance(value, Symbol):
+        return value.spec.weak
+    return isinstance(value, (*_SCALARS, Dim)) and not isinstance(value, np.generic)
+
+
+def common_dtype(values: Sequence[Any]) -> tuple[DType, bool]:
+    """The dtype that operands are promoted to, and whether all of them are weak."""
+    dtype: DType | None = None
+    weak = True
+    for value in values:
+        w = is_weak(value)
+        d = _dtype_of(value)
+        dtype, weak = (d, w) if dtype is None else promote(dtype, d, weak, w)
+    assert dtype is not None
+    return dtype, weak
+
+
+def _dtype_of(value: Any) -> DType:
+    if isinstance(value, (Tensor, Variable)):
+        return value.dtype
+    if isinstance(value, Dim):
+        return weak_dtype(int)
+    if isinstance(value, np.generic):
+        return as_dtype(value.dtype)
+    return weak_dtype(next(k for k in _SCALARS if isinstance(value, k)))
+
+
+def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
+    """Operands as tensors of one dtype, fit for an op.
+
+    want: "any"; "numeric" (bool becomes int64); "float" (integers become the default float); "integer" (bool or
+    integer); "bool"; "real" (numeric, not complex). Raises DTypeError naming the op and the dtype.
+    """
+    prepared = [v if isinstance(v, (Tensor, Variable)) or is_weak(v) else as_tensor(v) for v in values]
+    dtype, weak = common_dtype(prepared)
+    kind = dtype.kind
+    if want == "float" and kind in "biu":
+        dtype = default_float()
+    elif want == "numeric" and kind == "b":
+        dtype = weak_dtype(int)
+    elif want == "bool" and kind != "b":
+        raise DTypeError(f"{op}: takes bool tensors, got {dtype_name(dtype)}; compare with 0 first")
+    elif (want == "integer" and kind not in "biu") or (want == "real" and kind in "cT"):
+        raise DTypeError(f"{op}: does not take {dtype_name(dtype)}")
+    elif want in ("float", "numeric") and kind == "T":
+        raise DTypeError(f"{op}: does not take strings")
+    if weak and active_tracer() is not None:
+        return [_weak(as_tensor(v), dtype) for v in prepared]
+    return [as_tensor(v, dtype) for v in prepared]
+
+
+def _weak(x: Tensor, dtype: DType) -> Tensor:
+    return x if x.dtype == dtype else cast(x, dtype)
+
+
+_convert.append(as_tensor)
+
+__all__ = ["as_tensor", "astype_op", "bool_", "cast", "common_dtype", "is_weak", "operands", "scalar"]

@@ -1,0 +1,187 @@
+"""Families of ops: each knows its shape rule, its gradient under broadcasting and its eager fast path."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from treadle.core.dtypes import DType, bool_, default_float
+from treadle.core.mode import current
+from treadle.core.op import REGISTRY, Attrs, Op, register
+from treadle.core.spec import Spec, broadcast_shapes
+from treadle.core.tensor import Tensor
+from treadle.ops.convert import operands
+
+F = TypeVar("F", bound=Callable[..., Any])
+Rule = Callable[..., Any]
+
+
+def sum_to(g: Tensor, shape: tuple[Any, ...]) -> Tensor:
+    """Sum over the axes that broadcasting added or stretched: the gradient of broadcasting."""
+    if g.shape == shape:
+        return g
+    from treadle.ops.reductions import sum as sum_  # reductions are built on this module
+    from treadle.ops.shaping import reshape
+
+    extra = len(g.shape) - len(shape)
+    axes = list(range(extra))
+    axes += [extra + k for k, size in enumerate(shape) if type(size) is int and size == 1 and g.shape[extra + k] != 1]
+    if axes:
+        g = sum_(g, axis=tuple(axes), keepdims=True)
+    return reshape(g, shape) if extra else g
+
+
+def _unbroadcast(rule: Rule | None, position: int) -> Rule | None:
+    if rule is None:
+        return None
+
+    def wrapped(g: Tensor, y: Tensor, *inputs: Tensor, **attrs: Any) -> Tensor | None:
+        found = rule(g, y, *inputs, **attrs)
+        return None if found is None else sum_to(found, inputs[position].shape)
+
+    return wrapped
+
+
+def _elementwise_infer(name: str, out: str) -> Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]]:
+    def infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+        shape = specs[0].shape if len(specs) == 1 else broadcast_shapes(*[s.shape for s in specs], op=name)
+        if out == "bool":
+            return (Spec(shape, bool_),)
+        dtype = specs[-1].dtype
+        if out == "real" and dtype.kind == "c":
+            dtype = np.dtype(dtype.char.lower())
+        return (Spec(shape, dtype, all(s.weak for s in specs)),)
+
+    return infer
+
+
+def elementwise(
+    *,
+    body: Callable[..., Any],
+    vjp: Sequence[Rule | None] | Rule | None = None,
+    scalar: str | None = None,
+    want: str = "numeric",
+    out: str = "same",
+    name: str | None = None,
+) -> Callable[[F], F]:
+    """Declare an elementwise op of one or more tensors, all promoted to one dtype, broadcast as NumPy does.
+
+    body:   NumPy function of the arrays.
+    vjp:    one rule (g, y, *inputs) -> gradient an input, as a sequence; a bare function for one input. Broadcasting is
+            undone here.
+    scalar: the element's expression in kernels (see `core.op.Op`).
+    want:   the dtypes taken (see `ops.convert.operands`); out: "same", "bool" or "real".
+
+    The decorated function gives name, signature and docstring; its body is not run.
+    """
+
+    def declare(f: F) -> F:
+        op_name = name or f.__name__
+        rules = (vjp,) if callable(vjp) else vjp
+        arity = f.__code__.co_argcount
+        wrapped = tuple(_unbroadcast(rule, k) for k, rule in enumerate(rules)) if rules is not None else None
+        op = register(
+            Op(
+                op_name,
+                body,
+                _elementwise_infer(op_name, out),
+                family="elementwise",
+                vjp=wrapped if wrapped is None or arity > 1 else wrapped[0],
+                scalar=scalar,
+            )
+        )
+        make = {1: _unary, 2: _binary}.get(arity, _nary)
+        function = make(op, want)
+        functools.update_wrapper(function, f)
+        function.op = op  # type: ignore[attr-defined]
+        return function  # type: ignore[return-value]
+
+    return declare
+
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_EAGER = {
+    "any": frozenset("biufc"),
+    "numeric": frozenset("iufc"),
+    "float": frozenset("fc"),
+    "integer": frozenset("biu"),
+    "bool": frozenset("b"),
+    "real": frozenset("biuf"),
+}
+_new = object.__new__
+_ndarray = np.ndarray
+
+
+def _unary(op: Op, want: str) -> Callable[..., Any]:
+    body, kinds = op.body, _EAGER[want]
+
+    def function(x: Any, /) -> Tensor:
+        if type(x) is Tensor and current() is None and x.array.dtype.kind in kinds:
+            result = body(x.array)
+            tensor = _new(Tensor)
+            tensor.array = result if type(result) is _ndarray else np.asarray(result)
+            return tensor
+        (x,) = operands((x,), want, op.name)
+        return op.bind((x,), {})[0]
+
+    return function
+
+
+def _binary(op: Op, want: str) -> Callable[..., Any]:
+    body, kinds = op.body, _EAGER[want]
+
+    def function(x1: Any, x2: Any, /) -> Tensor:
+        if type(x1) is Tensor and type(x2) is Tensor and current() is None:
+            a, b = x1.array, x2.array
+            if a.dtype is b.dtype and a.dtype.kind in kinds:
+                result = body(a, b) if a.shape == b.shape else _checked(op, a, b)
+                tensor = _new(Tensor)
+                tensor.array = result if type(result) is _ndarray else np.asarray(result)
+                return tensor
+        first, second = operands((x1, x2), want, op.name)
+        if current() is None:
+            return Tensor(np.asarray(_checked(op, first.array, second.array)))
+        return op.bind((first, second), {})[0]
+
+    return function
+
+
+def _checked(op: Op, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Any:
+    """The body on arrays of different shapes; a misfit is reported in our words."""
+    try:
+        return op.body(a, b)
+    except ValueError:
+        broadcast_shapes(a.shape, b.shape, op=op.name)
+        raise
+
+
+def _nary(op: Op, want: str) -> Callable[..., Any]:
+    def function(*args: Any) -> Tensor:
+        return op.bind(tuple(operands(args, want, op.name)), {})[0]
+
+    return function
+
+
+def declare(
+    name: str,
+    body: Callable[..., Any],
+    infer: Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]],
+    *,
+    family: str,
+    vjp: Any = None,
+    effect: bool = False,
+    multiple: bool = False,
+) -> Op:
+    """Declare an op whose public function is written out: reductions, views, contractions, indexing, host ops."""
+    return register(Op(name, body, infer, family=family, vjp=vjp, effect=effect, multiple=multiple))
+
+
+def float_dtype(dtype: DType) -> DType:
+    """The dtype itself when floating or complex, else the default float."""
+    return dtype if dtype.kind in "fc" else default_float()
+
+
+__all__ = ["REGISTRY", "declare", "elementwise", "float_dtype", "sum_to"]
