@@ -1,0 +1,1 @@
+"""From a graph to a program of native kernels: the only package that meets Numba, and that only when it must compile."""

@@ -1,0 +1,72 @@
+"""Large work memory for running programs, leased from one bounded pool of the process.
+
+Small arenas stay with their program's frames (see `executor`); large ones come from here, so that many programs share
+the same warm pages.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+ALIGNMENT = 64
+IDLE_LIMIT = 256 << 20  # bytes kept for later leases
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arena:
+    """A block of memory whose first byte, at `address`, lies on a cache line's boundary."""
+
+    memory: np.ndarray
+    address: int
+    size: int
+
+
+def make_arena(size: int) -> Arena:
+    """Fresh memory of `size` bytes, not initialised."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = int(memory.ctypes.data)
+    return Arena(memory, start + -start % ALIGNMENT, size)
+
+
+class ArenaPool:
+    """Idle arenas by size; what would exceed the bound is freed. Safe to use from any thread."""
+
+    def __init__(self, limit: int = IDLE_LIMIT) -> None:
+        self.limit = limit
+        self.idle_bytes = 0
+        self._idle: dict[int, list[Arena]] = {}
+        self._lock = threading.RLock()  # re-entrant, since a signal handler may run a program
+
+    def lease(self, size: int) -> Arena:
+        """An arena of at least `size` bytes; sizes are rounded up to an eighth of their power of two."""
+        step = max(4096, 1 << max(size.bit_length() - 4, 0))
+        rounded = -(-size // step) * step
+        with self._lock:
+            idle = self._idle.get(rounded)
+            if idle:
+                self.idle_bytes -= rounded
+                return idle.pop()
+        return make_arena(rounded)
+
+    def release(self, arena: Arena) -> None:
+        """Give an arena back."""
+        with self._lock:
+            if self.idle_bytes + arena.size <= self.limit:
+                self._idle.setdefault(arena.size, []).append(arena)
+                self.idle_bytes += arena.size
+
+    def clear(self) -> None:
+        """Free all idle arenas."""
+        with self._lock:
+            self._idle.clear()
+            self.idle_bytes = 0
+
+    def renew_lock(self) -> None:
+        """In a forked child another thread's hold on the lock would last for ever."""
+        self._lock = threading.RLock()
+
+
+arenas = ArenaPool()

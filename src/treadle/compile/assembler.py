@@ -1,0 +1,304 @@
+"""Laying out a program: instructions, the frame's slots, and what a run must patch. The result is an `executor.Code`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import blas, build
+from .build import Entry
+from .executor import Code, Label, Layout, Ref
+from .machine import Op, Slot
+
+Word = int | Label
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What grows while instructions are added."""
+
+    words: list[Word] = field(default_factory=lambda: [int(Op.RETURN)])  # pc 0 means a fresh run, so code begins at 1
+    lines: list[str] = field(default_factory=list)
+    notes: dict[int, object] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    labels: dict[int, int] = field(default_factory=dict)
+    slots: list[int] = field(default_factory=list)  # the frame's template behind inputs and outputs
+    patches: list[tuple[int, Ref]] = field(default_factory=list)
+    constants: list[np.ndarray] = field(default_factory=list)
+    places: dict[Ref, int] = field(default_factory=dict)
+
+
+class Assembler:
+    """Builds a program for `inputs` and `outputs` arrays, one method an instruction.
+
+    Cells are slots of the frame. Their numbers are known before those of inputs and outputs are, so that the counts
+    must be given first.
+    """
+
+    def __init__(self, inputs: int, outputs: int, arena_bytes: int = 0) -> None:
+        self.inputs, self.outputs, self.arena_bytes = inputs, outputs, arena_bytes
+        self._first = Slot.FIRST + inputs + outputs
+        self._draft = _Draft()
+        self._label_count = 0
+        self._parallel = False
+        self._blas = False
+
+    # Places
+
+    def input(self, k: int) -> Ref:
+        """The data of input `k`."""
+        return Ref("input", self._checked(k, self.inputs, "input"))
+
+    def output(self, k: int) -> Ref:
+        """The data of output `k`."""
+        return Ref("output", self._checked(k, self.outputs, "output"))
+
+    @staticmethod
+    def _checked(k: int, count: int, what: str) -> int:
+        if not 0 <= k < count:
+            raise IndexError(f"the program has {count} {what}s; there is no {what} {k}")
+        return k
+
+    def arena(self, offset: int) -> Ref:
+        """A byte of the run's work memory, which begins on a 64-byte boundary and is not initialised."""
+        return Ref("arena", 0, offset)
+
+    def reserve(self, nbytes: int) -> None:
+        """Make the arena at least `nbytes` large."""
+        self.arena_bytes = max(self.arena_bytes, nbytes)
+
+    def constant(self, array: np.ndarray) -> Ref:
+        """The data of an array that the program keeps (a copy where it is not contiguous)."""
+        self._draft.constants.append(np.ascontiguousarray(array) if array.ndim else array.copy())
+        return Ref("constant", len(self._draft.constants) - 1)
+
+    def cell(self) -> Ref:
+        """A number or address of the frame, without a value until the program or a host step gives it one."""
+        return Ref("cell", self._slot())
+
+    counter = cell
+
+    def fresh(self, value: int) -> Ref:
+        """A literal argument that is written again before each call, for kernels that keep their state in it."""
+        return Ref("fresh", value)
+
+    def _slot(self, value: int = 0) -> int:
+        self._draft.slots.append(value)
+        return self._first + len(self._draft.slots) - 1
+
+    def _place(self, ref: Ref) -> int:
+        """The slot that holds a place's address; a cell with an offset gets it at this point of the program."""
+        if ref.kind == "cell":
+            if not ref.offset:
+                return ref.index
+            slot = self._slot()
+            self._move(slot, ref)
+            return slot
+        if ref not in self._draft.places:
+            self._draft.places[ref] = self._slot()
+            self._draft.patches.append((self._draft.places[ref], ref))
+        return self._draft.places[ref]
+
+    # Instructions
+
+    def _emit(self, line: str, op: Op, *operands: Word) -> int:
+        """Add an instruction; its pc."""
+        draft = self._draft
+        pc = len(draft.words)
+        draft.words += [int(op), *operands]
+        draft.lines.append(f"{pc:5d}  {line}")
+        return pc
+
+    def _move(self, slot: int, ref: Ref) -> None:
+        """Bring a cell's number, or a fresh literal, into a slot."""
+        if ref.kind == "fresh":
+            self._emit(f"slot {slot} = {ref.index}", Op.SET, slot, ref.index)
+        else:
+            self._emit(f"slot {slot} = {ref}", Op.MOVE, slot, ref.index, ref.offset)
+
+    def _block(self, args: Sequence[Ref | int], hi: int | Ref) -> int:
+        """A call's own block of arguments, with `hi` in the slot before it; its first slot."""
+        first = self._slot(hi if isinstance(hi, int) else 0) + 1
+        moves = [] if isinstance(hi, int) else [(first - 1, hi)]
+        for arg in args:
+            slot = self._slot(arg if isinstance(arg, int) else 0)
+            if isinstance(arg, Ref):
+                if arg.kind in ("cell", "fresh"):
+                    moves.append((slot, arg))
+                else:
+                    self._draft.patches.append((slot, arg))
+        for slot, arg in moves:
+            self._move(slot, arg)
+        return first
+
+    def call(self, entry: Entry, args: Sequence[Ref | int], hi: int | Ref, grain: int = 0, note: object = None) -> None:
+        """Call a kernel over 0..hi; with a grain, in shares of that many over the worker pool (it keeps no state then).
+
+        `note` is what `on_status` hears when the kernel reports a status.
+        """
+        block = self._block(args, hi)
+        words = ", ".join(map(str, args))
+        where = f"  # {note}" if note is not None else ""
+        if grain > 0:
+            self._parallel = True
+            line = f"parallel {entry.source.name}({words}) over {hi} by {grain}{where}"
+            pc = self._emit(line, Op.PARALLEL, entry.address, block, grain)
+        else:
+            pc = self._emit(f"call {entry.source.name}({words}) over {hi}{where}", Op.CALL, entry.address, block)
+        self._draft.notes[pc] = note
+        self._draft.sizes[pc] = len(self._draft.words) - pc
+
+    def gemm(
+        self,
+        dtype: blas.Dtype,
+        ta: bool,
+        tb: bool,
+        m: int,
+        n: int,
+        k: int,
+        a: Ref,
+        lda: int,
+        b: Ref,
+        ldb: int,
+        c: Ref,
+        ldc: int,
+        alpha: float = 1.0,
+        beta: float = 0.0,
+        batch: int = 1,
+        strides: tuple[int, int, int] = (0, 0, 0),
+        note: object = None,
+    ) -> None:
+        """C[m, n] = alpha op(A)[m, k] op(B)[k, n] + beta C, all row-major; op transposes where `ta`, `tb` say so.
+
+        `lda`, `ldb`, `ldc` are elements from a stored row to the next; `strides` are elements from one A, B, C of a
+        batch to the next. RuntimeError where no BLAS was found (`blas.available()`).
+        """
+        library = blas.library()
+        if library is None:
+            raise RuntimeError("there is no BLAS whose routines can be called by address")
+        if m == 0 or n == 0 or batch == 0:
+            return
+        size = blas.ITEMSIZE[dtype]
+        lda, ldb, ldc = max(lda, m if ta else k, 1), max(ldb, k if tb else n, 1), max(ldc, n)
+        row = size * (1 if ta else lda)
+        flags = [ord("T" if flag else "N") for flag in (tb, ta)]
+        steps = [size * stride for stride in strides]
+        scalars = [*blas.scalar_words(dtype, alpha), *blas.scalar_words(dtype, beta)]
+        args: list[Ref | int] = [library.gemm[dtype], *flags, m, n, k, b, ldb, a, lda, c, ldc, row, *scalars]
+        args += [size * ldc, *steps]
+        self._blas = True
+        rows, many = build.load([blas.ROWS, blas.BATCH])
+        if batch == 1:
+            self.call(rows, args, m, blas.row_grain(m, n, k), note)
+        else:
+            self.call(many, args, batch, blas.batch_grain(batch, m, n, k), note)
+
+    def copy(self, target: Ref, source: Ref, nbytes: int) -> None:
+        """Copy bytes; the places may overlap."""
+        if nbytes:
+            slots = self._place(target), self._place(source)
+            self._emit(f"copy {target} <- {source}, {nbytes} bytes", Op.COPY, *slots, nbytes)
+
+    def fill(self, target: Ref, byte: int, nbytes: int) -> None:
+        """Write one byte value `nbytes` times."""
+        if nbytes:
+            self._emit(f"fill {target} with {byte}, {nbytes} bytes", Op.FILL, self._place(target), byte, nbytes)
+
+    def host(self, k: int) -> None:
+        """Hand over to Python: `hosts[k](run)`."""
+        self._emit(f"host {k}", Op.HOST, k)
+
+    def label(self) -> Label:
+        """A new label, to be placed once."""
+        self._label_count += 1
+        return Label(self._label_count - 1)
+
+    def place(self, label: Label) -> None:
+        """Let a label mean the next instruction."""
+        if label.number in self._draft.labels:
+            raise ValueError(f"label {label.number} is placed twice")
+        self._draft.labels[label.number] = len(self._draft.words)
+        self._draft.lines.append(f"L{label.number}:")
+
+    def jump(self, label: Label) -> None:
+        """Go on at a label."""
+        self._emit(f"jump L{label.number}", Op.JUMP, label)
+
+    def jump_if(self, flag: Ref, label: Label) -> None:
+        """Go on at a label where the byte at `flag` is not 0."""
+        self._emit(f"jump L{label.number} if {flag}", Op.JUMP_IF, self._place(flag), label)
+
+    def jump_unless(self, flag: Ref, label: Label) -> None:
+        """Go on at a label where the byte at `flag` is 0."""
+        self._emit(f"jump L{label.number} unless {flag}", Op.JUMP_UNLESS, self._place(flag), label)
+
+    def jump_less(self, counter: Ref, limit: int | Ref, label: Label) -> None:
+        """Go on at a label where a cell's number is below a limit."""
+        slot = self._slot(limit) if isinstance(limit, int) else self._place(limit)
+        self._emit(f"jump L{label.number} if {counter} < {limit}", Op.JUMP_LESS, self._place(counter), slot, label)
+
+    def set(self, cell: Ref, value: int) -> None:
+        """Put a number into a cell."""
+        self._emit(f"{cell} = {value}", Op.SET, cell.index, value)
+
+    def add(self, cell: Ref, value: int) -> None:
+        """Add a number to a cell."""
+        self._emit(f"{cell} += {value}", Op.ADD, cell.index, value)
+
+    def move(self, cell: Ref, source: Ref) -> None:
+        """Bring a cell's number or the address of another place into a cell."""
+        slot = self._place(source) if source.kind != "cell" else source.index
+        offset = source.offset if source.kind == "cell" else 0
+        self._emit(f"{cell} = {source}", Op.MOVE, cell.index, slot, offset)
+
+    def load_i8(self, cell: Ref, place: Ref) -> None:
+        """Read the int64 at a place into a cell."""
+        self._emit(f"{cell} = int64 at {place}", Op.LOAD, cell.index, self._place(place))
+
+    def store_i8(self, place: Ref, cell: Ref) -> None:
+        """Write a cell's number to a place, as int64."""
+        self._emit(f"int64 at {place} = {cell}", Op.STORE, self._place(place), cell.index)
+
+    def address(self, cell: Ref, base: Ref, counter: Ref, stride: int) -> None:
+        """Put the address of a stacked array's element into a cell: base + counter * stride (bytes)."""
+        slots = self._place(base), counter.index
+        self._emit(f"{cell} = {base} + {counter} * {stride}", Op.ADDRESS, cell.index, *slots, stride)
+
+    # The end
+
+    def finish(self) -> Code:
+        """The program. ValueError where a label was jumped to but never placed."""
+        draft = self._draft
+        self._emit("return", Op.RETURN)
+        missing = {w.number for w in draft.words if isinstance(w, Label)} - draft.labels.keys()
+        if missing:
+            raise ValueError(f"labels {sorted(missing)} are jumped to but never placed")
+        words = [draft.labels[word.number] if isinstance(word, Label) else word for word in draft.words]
+        template = np.zeros(self._first + len(draft.slots), np.int64)
+        template[self._first :] = draft.slots
+        bases = {"input": Slot.FIRST, "output": Slot.FIRST + self.inputs, "arena": Slot.ARENA}
+        patches = []
+        for slot, ref in draft.patches:
+            if ref.kind == "constant":
+                template[slot] = draft.constants[ref.index].ctypes.data + ref.offset
+            else:
+                patches += [slot, bases[ref.kind] + ref.index, ref.offset]
+        return Code(
+            Layout(
+                code=np.array(words, np.int64),
+                patches=np.array(patches, np.int64),
+                template=template,
+                inputs=self.inputs,
+                outputs=self.outputs,
+                arena_bytes=self.arena_bytes,
+                constants=tuple(draft.constants),
+                labels=dict(draft.labels),
+                notes=dict(draft.notes),
+                sizes=dict(draft.sizes),
+                lines=tuple(draft.lines),
+                parallel=self._parallel,
+                blas=self._blas,
+            )
+        )

@@ -1,0 +1,185 @@
+"""Matrix products by BLAS: where its routines are, the kernels that call them, and how its own threads are kept still.
+
+The library is the OpenBLAS that SciPy's (else NumPy's) wheel brings, opened by ctypes without importing SciPy; where
+there is none, SciPy's `cython_blas` table of addresses. Where both fail `available()` is False and products are host
+steps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import itertools
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .build import Source
+from .machine import Blas
+
+Dtype = Literal["f4", "f8"]
+ROUTINES: dict[Dtype, str] = {"f4": "sgemm", "f8": "dgemm"}
+ITEMSIZE: dict[Dtype, int] = {"f4": 4, "f8": 8}
+
+# A gemm block of arguments, in BLAS's column order (our row-major product C = A B is its C' = B' A'):
+#   0 routine  1 transpose of B  2 transpose of A  3 m  4 n  5 k  6 B  7 ldb  8 A  9 lda  10 C  11 ldc
+#   12 bytes from a row of op(A) to the next  13-14 alpha  15-16 beta  17 bytes from a row of C to the next
+#   18-20 bytes from one A, B, C of a batch to the next
+BLOCK_SIZE = 21
+BLOCK_B, BLOCK_A, BLOCK_C = 6, 8, 10
+
+ROWS = Source(
+    "gemm",
+    """
+def kernel(args, lo, hi):
+    if hi > lo:
+        place = address_of(args)
+        call_gemm(args[0], place, args[4], hi - lo, args[6], args[8] + lo * args[12], args[10] + lo * args[17])
+    return 0
+""",
+)
+BATCH = Source(
+    "batched gemm",
+    """
+def kernel(args, lo, hi):
+    place = address_of(args)
+    for i in range(lo, hi):
+        a = args[8] + i * args[18]
+        call_gemm(args[0], place, args[4], args[3], args[6] + i * args[19], a, args[10] + i * args[20])
+    return 0
+""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Addresses of the routines, and of the functions that read and set BLAS's number of threads (0 if unknown)."""
+
+    name: str
+    gemm: dict[Dtype, int]
+    get_threads: int
+    set_threads: int
+
+
+@cache
+def library() -> Library | None:
+    """The BLAS in use, found once per process."""
+    for path in _bundled():
+        found = _open(path)
+        if found is not None:
+            return found
+    return _from_scipy()
+
+
+def available() -> bool:
+    """Whether products can be called by address on this machine."""
+    return sys.byteorder == "little" and library() is not None
+
+
+def _bundled() -> Iterator[Path]:
+    """OpenBLAS libraries inside SciPy's and NumPy's wheels: beside the package on Linux and Windows, inside on macOS."""
+    for package in ("scipy", "numpy"):
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        home = Path(spec.origin).parent
+        for folder in (home.with_name(f"{package}.libs"), home / ".dylibs"):
+            if folder.is_dir():
+                yield from sorted(path for path in folder.iterdir() if "openblas" in path.name)
+
+
+def _open(path: Path) -> Library | None:
+    """The routines of one OpenBLAS, under whichever prefix and suffix it was built with."""
+    try:
+        opened = ctypes.CDLL(str(path))
+    except OSError:
+        return None
+    for prefix, suffix in itertools.product(("scipy_", ""), ("64_", "")):
+
+        def address(name: str, prefix: str = prefix, suffix: str = suffix) -> int:
+            function = getattr(opened, f"{prefix}{name}{suffix}", None)
+            return ctypes.cast(function, ctypes.c_void_p).value or 0 if function is not None else 0
+
+        gemm: dict[Dtype, int] = {kind: address(f"{name}_") for kind, name in ROUTINES.items()}
+        if all(gemm.values()):
+            get, put = address("openblas_get_num_threads"), address("openblas_set_num_threads")
+            return Library(path.name, gemm, get if put else 0, put if get else 0)
+    return None
+
+
+def _from_scipy() -> Library | None:
+    """The routines that `scipy.linalg.cython_blas` lists; whatever threads that BLAS has stay as they are."""
+    try:
+        from scipy.linalg import cython_blas
+    except ImportError:
+        return None
+    name_of = ctypes.pythonapi.PyCapsule_GetName
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    capsules = cython_blas.__pyx_capi__
+    gemm: dict[Dtype, int] = {}
+    for kind, name in ROUTINES.items():
+        gemm[kind] = pointer_of(capsules[name], name_of(capsules[name])) or 0
+    return Library("scipy.linalg.cython_blas", gemm, 0, 0) if all(gemm.values()) else None
+
+
+@cache
+def threads_block() -> np.ndarray | None:
+    """The words by which running programs agree that BLAS stays on one thread; None where it cannot be told."""
+    found = library()
+    if found is None or not found.set_threads:
+        return None
+    block = np.zeros(Blas.SIZE, np.int64)
+    block[Blas.GET], block[Blas.SET] = found.get_threads, found.set_threads
+    block[Blas.GIVE_WAY] = give_way_address() or found.get_threads
+    return block
+
+
+@cache
+def give_way_address() -> int:
+    """Address of `sched_yield`, or 0."""
+    if sys.platform == "win32":
+        return 0
+    return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+
+
+def _free_in_child() -> None:
+    """In a forked child no other thread runs: whatever lock one of them held is free, and none of them uses BLAS."""
+    if threads_block.cache_info().currsize:
+        block = threads_block()
+        if block is not None:
+            block[Blas.LOCK] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_in_child)
+
+
+def scalar_words(dtype: Dtype, value: float) -> tuple[int, int]:
+    """A scalar of `dtype` as the two words of a block from whose address BLAS reads it."""
+    data = struct.pack("<f" if dtype == "f4" else "<d", value).ljust(16, b"\0")
+    return struct.unpack("<qq", data)
+
+
+def row_grain(m: int, n: int, k: int) -> int:
+    """Rows a share of an m x k by k x n product should have; 0 where the whole is too small to be cut."""
+    # Measured: below about 32 x 64 x 64 the hand-over costs more than it saves, and short slices run slower each.
+    if m < 64 or m * n * k < 8 * 32 * 64 * 64:
+        return 0
+    return max(32, -(-m // 8) if m >= 512 else -(-m // 2))
+
+
+def batch_grain(batch: int, m: int, n: int, k: int) -> int:
+    """Products a share of a batch should have; 0 where the whole is too small to be cut."""
+    work = max(m * n * k, 1)
+    if batch * work < 8 * 32 * 64 * 64:
+        return 0
+    return max(1, min(-(-batch // 2), 8 * 32 * 64 * 64 // work))

@@ -1,0 +1,198 @@
+"""The disk cache of machine code: a private folder of units (object files), and one small pointer file per kernel.
+
+Whoever can write here can run code as the user, so the folder must belong to the user and be writable by nobody else.
+Nothing here ever raises for what it finds on disk: a damaged, foreign or unwritable entry is a miss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MAGIC = b"treadle object 1\n"
+DEFAULT_LIMIT = 256 << 20
+TOUCH_AFTER = 3600.0  # seconds: how stale a unit's time stamp may be before a use renews it
+SMALLEST_AGE = 300.0  # seconds: a temporary file younger than this may still be another process's
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One object file: which kernel is under which symbol, and the image itself."""
+
+    symbols: Mapping[str, str]  # kernel key -> symbol
+    image: bytes
+
+    def encode(self) -> bytes:
+        """The file's contents: magic, digest of all that follows, length of the index, index, image."""
+        index = json.dumps(dict(self.symbols), sort_keys=True).encode()
+        payload = len(index).to_bytes(8, "little") + index + self.image
+        return MAGIC + hashlib.sha256(payload).digest() + payload
+
+    @staticmethod
+    def decode(data: bytes) -> Unit | None:
+        """The unit in a file's contents; None where anything is wrong with them."""
+        start = len(MAGIC) + 32
+        payload = data[start:]
+        if not data.startswith(MAGIC) or hashlib.sha256(payload).digest() != data[len(MAGIC) : start]:
+            return None
+        length = int.from_bytes(payload[:8], "little")
+        try:
+            symbols = json.loads(payload[8 : 8 + length])
+        except ValueError:
+            return None
+        if not isinstance(symbols, dict) or not all(isinstance(name, str) for name in symbols.values()):
+            return None
+        return Unit(symbols, payload[8 + length :])
+
+
+def default_folder() -> Path | None:
+    """`TREADLE_CACHE_DIR`, else the user's cache folder; None where there is no home."""
+    chosen = os.environ.get("TREADLE_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME")
+        if not base or not os.path.isabs(base):
+            home = os.path.expanduser("~")
+            base = os.path.join(home, ".cache") if os.path.isabs(home) and os.path.isdir(home) else None
+    return Path(base) / "treadle" if base else None
+
+
+def _is_private(status: os.stat_result) -> bool:
+    """Whether a file or folder belongs to this user and nobody else may write to it."""
+    if sys.platform == "win32":
+        return True  # the folder lies in the user's profile, which other users cannot write to
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+class DiskCache:
+    """Units on disk under `folder`; every method treats whatever goes wrong as a miss."""
+
+    def __init__(self, folder: Path | None, limit: int = DEFAULT_LIMIT) -> None:
+        self.folder = folder
+        self.limit = limit
+
+    def usable(self, create: bool = False) -> Path | None:
+        """The folder if it is there (or can be made) and private, else None."""
+        if self.folder is None:
+            return None
+        try:
+            if create:
+                os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            status = os.stat(self.folder)
+        except OSError:
+            return None
+        return self.folder if stat.S_ISDIR(status.st_mode) and _is_private(status) else None
+
+    def find(self, keys: Iterable[str]) -> tuple[Unit, ...]:
+        """The units that hold any of the kernels `keys`."""
+        folder = self.usable()
+        if folder is None:
+            return ()
+        names = dict.fromkeys(name for key in keys if (name := self._pointed(folder, key)))
+        units = (self._read_unit(folder / name) for name in names)
+        return tuple(unit for unit in units if unit is not None)
+
+    def _pointed(self, folder: Path, key: str) -> str | None:
+        """The name of the unit that holds a kernel."""
+        data = _read(folder / f"{key}.kernel", 200)
+        name = data.decode("ascii", "replace") if data else ""
+        return name if name.endswith(".unit") and name[:-5].isalnum() else None
+
+    def _read_unit(self, path: Path) -> Unit | None:
+        """The unit in a file, whose time stamp is renewed; None where it is missing or bad (then it is removed)."""
+        data = _read(path, self.limit)
+        if data is None:
+            return None
+        unit = Unit.decode(data)
+        with contextlib.suppress(OSError):
+            if unit is None:
+                path.unlink()
+            elif time.time() - path.stat().st_mtime > TOUCH_AFTER:
+                os.utime(path)
+        return unit
+
+    def put(self, unit: Unit) -> bool:
+        """Write a unit and its kernels' pointers; whether that worked."""
+        folder = self.usable(create=True)
+        data = unit.encode()
+        if folder is None or len(data) > self.limit:
+            return False
+        name = hashlib.sha256(data).hexdigest()[:32] + ".unit"
+        try:
+            _write(folder / name, data)
+            for key in unit.symbols:
+                _write(folder / f"{key}.kernel", name.encode())
+            self._shrink(folder, name)
+        except OSError:  # a full disk, a folder that went away: the kernels are in memory all the same
+            return False
+        return True
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove the pointers of kernels whose unit did not load."""
+        folder = self.usable()
+        if folder is not None:
+            for key in keys:
+                with contextlib.suppress(OSError):
+                    (folder / f"{key}.kernel").unlink()
+
+    def _shrink(self, folder: Path, newest: str) -> None:
+        """Remove the least recently used units while the folder is above its limit, and what nothing needs any more."""
+        entries = []
+        for entry in os.scandir(folder):
+            with contextlib.suppress(OSError):
+                entries.append((entry, entry.stat(follow_symlinks=False)))
+        used = sum(max(status.st_size, 512) for _, status in entries)
+        now = time.time()
+        for entry, status in sorted(entries, key=lambda pair: pair[1].st_mtime):
+            stale = entry.name.endswith(".part") and now - status.st_mtime > SMALLEST_AGE
+            over = used > self.limit and entry.name.endswith((".unit", ".kernel")) and entry.name != newest
+            if stale or over:
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+                    used -= max(status.st_size, 512)
+
+
+def _read(path: Path, limit: int) -> bytes | None:
+    """A private regular file's contents, at most `limit` bytes of them; None where that fails."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or not _is_private(status) or status.st_size > limit:
+            return None
+        data = b""
+        while chunk := os.read(descriptor, max(status.st_size - len(data), 1)):
+            data += chunk
+        return data
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside the file, then rename over it, so that no reader ever sees half of it. OSError where that fails."""
+    descriptor, temporary = tempfile.mkstemp(suffix=".part", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

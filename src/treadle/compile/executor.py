@@ -1,0 +1,327 @@
+"""A finished program and its runs: one native call walks it; Python is met only at host steps, statuses and yields.
+
+`Code.run` leases a frame (the program's table of addresses and numbers), enters the native loop, and gives the frame
+back. Any number of threads may run one Code at once, and a host step may run any program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import blas, build, pool
+from .arenas import Arena, arenas, make_arena
+from .machine import EXECUTOR, Reason, Slot
+
+Array = np.ndarray
+Host = Callable[["Run"], object]
+StatusHandler = Callable[["Run", object, int], object]
+Enter = Callable[[int, tuple[Array, ...], tuple[Array, ...]], int]
+
+BUDGET = 1  # a kernel's status that says: my state is in my args, call me again
+SMALL_ARENA = 64 << 10  # bytes up to which an arena stays with its frame
+IDLE_FRAMES = 8
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=arenas.renew_lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A place a program works on: an input, output, constant, arena byte or frame cell, `offset` bytes further on."""
+
+    kind: str  # "input", "output", "arena", "constant", "cell", "fresh"
+    index: int
+    offset: int = 0
+
+    def at(self, nbytes: int) -> Ref:
+        """The place `nbytes` further on."""
+        return Ref(self.kind, self.index, self.offset + nbytes)
+
+    def __str__(self) -> str:
+        name = {"arena": "arena", "fresh": "fresh"}.get(self.kind, f"{self.kind}{self.index}")
+        number = self.index if self.kind == "fresh" else self.offset
+        return f"{name}+{number}" if number or self.kind in ("arena", "fresh") else name
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A place in a program that jumps go to."""
+
+    number: int
+
+
+@cache
+def arrays_readable() -> bool:
+    """Whether this Python and NumPy keep an array's type, data and flags, and a tuple's items, where we read them."""
+
+    def word(owner: object, offset: int, kind: Any = ctypes.c_int64) -> int:
+        return int(kind.from_address(id(owner) + offset).value)
+
+    array = np.zeros((3, 5), np.float32)
+    columns = array[:, 1:3]
+    locked = np.zeros(2)
+    locked.flags.writeable = False
+    items = (array, columns)
+    try:
+        return (
+            ctypes.sizeof(ctypes.c_void_p) == 8
+            and all(word(a, 16) == a.ctypes.data and word(a, 8) == id(np.ndarray) for a in (array, columns, locked))
+            and [word(a, 64, ctypes.c_int32) & 0x501 for a in (array, columns, locked)] == [0x501, 0x500, 0x101]
+            and word(items, 16) == 2
+            and [word(items, 24), word(items, 32)] == [id(array), id(columns)]
+        )
+    except ValueError:
+        return False
+
+
+@cache
+def enter_function() -> Enter:
+    """The compiled executor as a function of a frame's address and the tuples of inputs and outputs."""
+    (entry,) = build.load([EXECUTOR])
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.py_object, ctypes.py_object)
+    function: Enter = kind(entry.address)
+    return function
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """One run's table, and the arena whose address is in it."""
+
+    address: int
+    table: Array
+    arena: Arena | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All that is fixed about a program, as the assembler lays it out."""
+
+    code: Array  # int64
+    patches: Array  # int64, triples
+    template: Array  # int64: a frame before its first run
+    inputs: int
+    outputs: int
+    arena_bytes: int
+    constants: tuple[Array, ...]
+    labels: Mapping[int, int]  # label number -> pc
+    notes: Mapping[int, object]  # pc of a call -> its note
+    sizes: Mapping[int, int]  # pc of a call -> words of the instruction
+    lines: tuple[str, ...]
+    parallel: bool
+    blas: bool
+
+
+class Code:
+    """An immutable program; `run` executes it."""
+
+    __slots__ = ("__weakref__", "_enter", "_free", "_leases", "layout")
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._enter = enter_function()
+        self._free: deque[Frame] = deque(maxlen=IDLE_FRAMES)
+        # Whether a run needs more than a frame: a large arena or the worker pool.
+        self._leases = layout.arena_bytes > SMALL_ARENA or layout.parallel
+
+    def run(
+        self,
+        inputs: tuple[Array, ...],
+        outputs: tuple[Array, ...],
+        hosts: Sequence[Host] = (),
+        on_status: StatusHandler | None = None,
+    ) -> None:
+        """Run the program on arrays whose shapes and dtypes are those it was made for.
+
+        `hosts[k](run)` does host step k; `on_status(run, note, status)` hears of a kernel's status of 2 or more and
+        raises, or returns to go on behind that call. Raises whatever they raise, and KeyboardInterrupt at Ctrl-C.
+        """
+        try:
+            frame = self._free.pop()
+        except IndexError:
+            frame = self._make_frame()
+        if self._leases:
+            self._take_leases(frame)
+        try:
+            reason = self._enter(frame.address, inputs, outputs)
+            if reason:
+                self._go_on(frame, reason, inputs, outputs, hosts, on_status)
+        except BaseException:
+            self._abandon(frame)
+            raise
+        if self._leases:
+            self._give_back(frame)
+        self._free.append(frame)
+
+    def _make_frame(self) -> Frame:
+        """A fresh frame, with its arena where that is small."""
+        layout = self.layout
+        table = layout.template.copy()
+        table[Slot.CODE] = layout.code.ctypes.data
+        table[Slot.PATCHES] = layout.patches.ctypes.data
+        table[Slot.PATCH_COUNT] = len(layout.patches) // 3
+        table[Slot.INPUTS], table[Slot.OUTPUTS] = layout.inputs, layout.outputs
+        table[Slot.POOL] = pool.cell_address
+        table[Slot.ARRAY_TYPE] = id(np.ndarray) if arrays_readable() else 0
+        if pool.platform is not None:
+            table[Slot.CLOCK], table[Slot.CLOCK_ID] = pool.platform.clock, pool.platform.clock_id
+        if layout.blas:
+            block = blas.threads_block()
+            table[Slot.BLAS] = 0 if block is None else block.ctypes.data
+        arena = None
+        if 0 < layout.arena_bytes <= SMALL_ARENA:
+            arena = make_arena(layout.arena_bytes)
+            table[Slot.ARENA] = arena.address
+        return Frame(int(table.ctypes.data), table, arena)
+
+    def _take_leases(self, frame: Frame) -> None:
+        """What a large program needs for one run."""
+        if self.layout.parallel:
+            pool.start()
+        if self.layout.arena_bytes > SMALL_ARENA:
+            frame.arena = arenas.lease(self.layout.arena_bytes)
+            frame.table[Slot.ARENA] = frame.arena.address
+
+    def _give_back(self, frame: Frame) -> None:
+        """Return what `_take_leases` took."""
+        if self.layout.arena_bytes > SMALL_ARENA and frame.arena is not None:
+            arena, frame.arena = frame.arena, None
+            arenas.release(arena)
+
+    def _abandon(self, frame: Frame) -> None:
+        """End a run that raised: native leave-taking if it had begun. The frame, whose args may be half-way, is dropped."""
+        if frame.table[Slot.PC] != 0:
+            frame.table[Slot.PC] = len(self.layout.code) - 1  # the last instruction is RETURN
+            self._enter(frame.address, (), ())
+        self._give_back(frame)
+
+    def _go_on(
+        self,
+        frame: Frame,
+        reason: int,
+        inputs: tuple[Array, ...],
+        outputs: tuple[Array, ...],
+        hosts: Sequence[Host],
+        on_status: StatusHandler | None,
+    ) -> None:
+        """All that is not the plain way: do what the native loop asks for, and enter it again, until it is done."""
+        run: Run | None = None
+        written = outputs
+        while reason != Reason.DONE:
+            detail = int(frame.table[Slot.DETAIL])
+            if reason == Reason.HOST:
+                run = run or Run(self, frame, inputs, outputs)
+                hosts[detail](run)
+            elif reason == Reason.STATUS and detail != BUDGET:
+                run = run or Run(self, frame, inputs, outputs)
+                self._report(run, detail, on_status)
+            elif reason in (Reason.BAD_INPUT, Reason.BAD_OUTPUT, Reason.BAD_COUNT):
+                self._check_counts(inputs, outputs)
+                inputs = tuple(map(_plain, inputs))
+                written = tuple(map(_plain_output, outputs))
+            reason = self._enter(frame.address, inputs, written)
+        for target, source in zip(outputs, written, strict=True):
+            if target is not source:
+                target[...] = source
+
+    def _check_counts(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> None:
+        """Raise TypeError where the arguments are not as many as the program has."""
+        layout = self.layout
+        if not (isinstance(inputs, tuple) and isinstance(outputs, tuple)):
+            raise TypeError("a program takes its inputs and outputs as two tuples")
+        if (len(inputs), len(outputs)) != (layout.inputs, layout.outputs):
+            raise TypeError(
+                f"the program has {layout.inputs} inputs and {layout.outputs} outputs, not {len(inputs)} and {len(outputs)}"
+            )
+
+    def _report(self, run: Run, status: int, on_status: StatusHandler | None) -> None:
+        """Tell of a kernel's status; the run goes on behind the call."""
+        pc = int(run.frame.table[Slot.PC])
+        note = self.layout.notes.get(pc)
+        if on_status is None:
+            raise RuntimeError(f"a kernel reported status {status} ({note})")
+        on_status(run, note, status)
+        if run.frame.table[Slot.PC] == pc:  # unless the handler went elsewhere
+            run.frame.table[Slot.PC] = pc + self.layout.sizes[pc]
+
+    def text(self) -> str:
+        """The program as lines, one an instruction."""
+        return "\n".join(self.layout.lines)
+
+    __str__ = text
+
+
+def _plain(array: Array) -> Array:
+    """The same values as a contiguous, aligned `ndarray` proper."""
+    plain = np.asarray(array)
+    if type(plain) is np.ndarray and plain.flags.c_contiguous and plain.flags.aligned:
+        return plain
+    return np.array(plain, order="C", copy=True)
+
+
+def _plain_output(array: Array) -> Array:
+    """The array itself where kernels can write to it, else memory whose contents are copied to it afterwards."""
+    if not array.flags.writeable:
+        raise ValueError("an output array is read-only")
+    plain = array.view(np.ndarray)
+    if plain.flags.c_contiguous and plain.flags.aligned:
+        return array if type(array) is np.ndarray else plain
+    return np.array(plain, order="C", copy=True)
+
+
+class Run:
+    """One run as host steps see it."""
+
+    __slots__ = ("_scratch", "code", "frame", "inputs", "outputs")
+
+    def __init__(self, code: Code, frame: Frame, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> None:
+        self.code, self.frame, self.inputs, self.outputs = code, frame, inputs, outputs
+        self._scratch: dict[Any, Any] | None = None
+
+    @property
+    def scratch(self) -> dict[Any, Any]:
+        """Objects that live as long as the run."""
+        if self._scratch is None:
+            self._scratch = {}
+        return self._scratch
+
+    def address(self, ref: Ref) -> int:
+        """Where a place is in memory during this run."""
+        layout, table = self.code.layout, self.frame.table
+        if ref.kind == "input":
+            return int(table[Slot.FIRST + ref.index]) + ref.offset
+        if ref.kind == "output":
+            return int(table[Slot.FIRST + layout.inputs + ref.index]) + ref.offset
+        if ref.kind == "arena":
+            return int(table[Slot.ARENA]) + ref.offset
+        if ref.kind == "constant":
+            return int(layout.constants[ref.index].ctypes.data) + ref.offset
+        return int(table[ref.index]) + ref.offset
+
+    def cell(self, ref: Ref) -> int:
+        """The number in a cell."""
+        return int(self.frame.table[ref.index])
+
+    def set_cell(self, ref: Ref, value: int) -> None:
+        """Put a number into a cell."""
+        self.frame.table[ref.index] = value
+
+    def goto(self, label: Label) -> None:
+        """Go on at a label instead of the next instruction."""
+        self.frame.table[Slot.PC] = self.code.layout.labels[label.number]
+
+    def array(self, ref: Ref, shape: tuple[int, ...], dtype: Any) -> Array:
+        """The memory at a place as an array; valid until the run ends."""
+        kind = np.dtype(dtype)
+        nbytes = kind.itemsize * int(np.prod(shape, dtype=np.int64))
+        if nbytes == 0:
+            return np.empty(shape, kind)
+        buffer = (ctypes.c_char * nbytes).from_address(self.address(ref))
+        return np.frombuffer(buffer, kind).reshape(shape)
