@@ -108,11 +108,10 @@ def _resolve(old: Shape, new: Shape) -> Shape:
         else:
             rest.append(size)
     total, known = product(remaining), product(rest)
-    size = divide_sizes(total, known)
-    if size is None:
-        if isinstance(total, int) and isinstance(known, int):
-            raise _no_reshape(old, new)
-        size = total // known
+    exact = divide_sizes(total, known)
+    if exact is None and isinstance(total, int) and isinstance(known, int):
+        raise _no_reshape(old, new)
+    size = total // known if exact is None else exact
     return (*new[: unknown[0]], size, *new[unknown[0] + 1 :])
 
 
@@ -130,11 +129,11 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
             return Tensor(x.array.reshape(shape))
         except (ValueError, TypeError):
             pass  # say it in our words below
-    x = as_tensor(x)
-    new = _resolve(x.shape, as_sizes(shape))
-    if new == x.shape:
-        return x
-    return reshape_op.bind((x,), {"shape": new})[0]
+    tensor = as_tensor(x)
+    new = _resolve(tensor.shape, as_sizes(shape))
+    if new == tensor.shape:
+        return tensor
+    return reshape_op.bind((tensor,), {"shape": new})[0]
 
 
 def flatten(x: Any, /) -> Tensor:
@@ -183,16 +182,16 @@ transpose_op: Op = declare(
 
 def transpose(x: Any, /, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in another order; by default reversed. Raises ShapeError unless `axes` names each axis once."""
-    x = as_tensor(x)
+    tensor = as_tensor(x)
     if axes is None:
-        order = tuple(range(x.ndim))[::-1]
+        order = tuple(range(tensor.ndim))[::-1]
     else:
-        order = tuple(normalize_axis(k, x.ndim, "transpose") for k in axes)
-        if sorted(order) != list(range(x.ndim)):
-            raise ShapeError(f"transpose: axes {tuple(axes)} must name each of the {x.ndim} axes once")
-    if order == tuple(range(x.ndim)):
-        return x
-    return transpose_op.bind((x,), {"axes": order})[0]
+        order = tuple(normalize_axis(k, tensor.ndim, "transpose") for k in axes)
+        if sorted(order) != list(range(tensor.ndim)):
+            raise ShapeError(f"transpose: axes {tuple(axes)} must name each of the {tensor.ndim} axes once")
+    if order == tuple(range(tensor.ndim)):
+        return tensor
+    return transpose_op.bind((tensor,), {"axes": order})[0]
 
 
 def permute_dims(x: Any, /, axes: Sequence[int]) -> Tensor:
@@ -256,17 +255,17 @@ def broadcast_to(x: Any, /, shape: Any) -> Tensor:
 
     Raises ShapeError when it cannot be.
     """
-    x = as_tensor(x)
+    tensor = as_tensor(x)
     new = as_sizes(shape)
-    if new == x.shape:
-        return x
-    fits = x.ndim <= len(new) and all(
+    if new == tensor.shape:
+        return tensor
+    fits = tensor.ndim <= len(new) and all(
         (isinstance(old, int) and old == 1) or old == size or isinstance(old, Dim) or isinstance(size, Dim)
-        for old, size in zip(x.shape, new[len(new) - x.ndim :], strict=True)
+        for old, size in zip(tensor.shape, new[len(new) - tensor.ndim :], strict=True)
     )
     if not fits:
-        raise ShapeError(f"broadcast_to: shape {tuple(x.shape)} does not broadcast to {new}")
-    return broadcast_to_op.bind((x,), {"shape": new})[0]
+        raise ShapeError(f"broadcast_to: shape {tuple(tensor.shape)} does not broadcast to {new}")
+    return broadcast_to_op.bind((tensor,), {"shape": new})[0]
 
 
 def broadcast_arrays(*arrays: Any) -> list[Tensor]:

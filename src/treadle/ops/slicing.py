@@ -1,6 +1,6 @@
 """Slices with bounds known while tracing, and their gradient: the primitives under indexing, split, flip and roll.
 
-Bounds are kept for every axis and counted from 0: 0 <= start <= size, and a stop of -1 (with a negative step) means that
+Bounds are kept for every axis and counted from 0: 0 <= start <= size; a stop of -1 (with a negative step) means that
 index 0 is taken too. Sizes may be symbolic: that they reach the bounds is checked by the body when the graph runs.
 """
 
@@ -107,7 +107,7 @@ def slice_axis(x: Tensor, axis: int, start: Size, stop: Size, step: int = 1) -> 
 
 def flip(x: Any, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
     """The elements in reverse order along these axes (by default all)."""
-    x = as_tensor(x)
-    for k in normalize_axes(axis, x.ndim, "flip"):
-        x = slice_axis(x, k, x.shape[k] - 1, -1, -1)
-    return x
+    tensor = as_tensor(x)
+    for k in normalize_axes(axis, tensor.ndim, "flip"):
+        tensor = slice_axis(tensor, k, tensor.shape[k] - 1, -1, -1)
+    return tensor
