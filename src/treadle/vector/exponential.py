@@ -1,0 +1,205 @@
+"""Exponentials: exp, exp2, expm1, sigmoid, tanh, sinh, cosh, for float32 and float64, without branches.
+
+All rest on one split, exp(x) = (1 + p) * s * u: n = round(x / ln 2) by adding 1.5 * 2**mantissa (the sum's low bits are
+then n itself), r = x - n ln 2 with ln 2 in two parts, p = r + r*r*P(r) with P fitted on |r| <= ln(2) / 2 (tests/vector/fit.py),
+and 2**n made as two powers of two, s * u, so that results near overflow and among the subnormals round once.
+"""
+
+from __future__ import annotations
+
+from treadle.vector.primitives import (
+    F4,
+    F8,
+    abs_f4,
+    abs_f8,
+    bits_f4,
+    bits_f8,
+    copysign_f4,
+    copysign_f8,
+    float_i4,
+    float_i8,
+    select,
+)
+
+
+def expm1_poly_f4(r: F4) -> F4:
+    """exp(r) - 1 for |r| <= ln(2) / 2."""
+    q = 0.0013814563642475863072 * r + 0.0083687351205673437141
+    q = q * r + 0.041668389770051047497
+    q = q * r + 0.16666520484524435388
+    q = q * r + 0.49999993438115191425
+    return r * r * q + r
+
+
+def exp_parts_f4(x: F4) -> tuple[F4, F4, F4, F4]:
+    """p, s, u, 1 / u with exp(x) = (1 + p) * s * u, for x in the range where n fits the exponents of s and u."""
+    t = x * 1.4426950408889634 + 12582912.0
+    k = t - 12582912.0
+    r = (x - k * 0.693145751953125) - k * 1.42860682031e-6
+    half = k * 0.5 + 12582912.0
+    rest = (k - (half - 12582912.0)) + 12582912.0
+    s = float_i4((bits_f4(half) + 127) << 23)
+    u = float_i4((bits_f4(rest) + 127) << 23)
+    v = float_i4((127 - bits_f4(rest)) << 23)
+    return expm1_poly_f4(r), s, u, v
+
+
+def exp_f4(x: F4) -> F4:
+    """exp(x), 1 ULP."""
+    x = select(x > 89.0, 89.0, x)
+    x = select(x < -104.0, -104.0, x)
+    p, s, u, v = exp_parts_f4(x)
+    return (1.0 + p) * s * u
+
+
+def exp2_f4(x: F4) -> F4:
+    """2**x, 1 ULP: the integer part of x is exact, the rest goes through exp."""
+    x = select(x > 129.0, 129.0, x)
+    x = select(x < -151.0, -151.0, x)
+    k = (x + 12582912.0) - 12582912.0
+    half = k * 0.5 + 12582912.0
+    rest = (k - (half - 12582912.0)) + 12582912.0
+    r = x - k
+    p = expm1_poly_f4(r * 0.693145751953125 + r * 1.42860682031e-6)
+    s = float_i4((bits_f4(half) + 127) << 23)
+    u = float_i4((bits_f4(rest) + 127) << 23)
+    return (1.0 + p) * s * u
+
+
+def expm1_f4(x: F4) -> F4:
+    """exp(x) - 1, 2 ULP: p is added before 1 is, so that nothing is lost near 0."""
+    y = select(x > 89.0, 89.0, x)
+    y = select(y < -40.0, -40.0, y)
+    p, s, u, v = exp_parts_f4(y)
+    return select(x == 0.0, x, (p * s + (s - v)) * u)
+
+
+def sigmoid_f4(x: F4) -> F4:
+    """1 / (1 + exp(-x)), 2 ULP: exp is taken of -|x|, so that small results keep their digits."""
+    e = exp_f4(-abs_f4(x))
+    return select(x < 0.0, e, 1.0) / (1.0 + e)
+
+
+def tanh_f4(x: F4) -> F4:
+    """tanh(x) = m / (m + 2) with m = exp(2|x|) - 1, 2 ULP."""
+    a = abs_f4(x)
+    a = select(a > 10.0, 10.0, a)
+    a = a + a
+    t = a * 1.4426950408889634 + 12582912.0
+    k = t - 12582912.0
+    p = expm1_poly_f4((a - k * 0.693145751953125) - k * 1.42860682031e-6)
+    s = float_i4((bits_f4(t) + 127) << 23)
+    m = p * s + (s - 1.0)
+    return copysign_f4(m / (m + 2.0), x)
+
+
+def cosh_f4(x: F4) -> F4:
+    """cosh(x) = h + 1 / (4 h) with h = exp(|x|) / 2, 2 ULP."""
+    a = abs_f4(x)
+    a = select(a > 90.0, 90.0, a)
+    p, s, u, v = exp_parts_f4(a)
+    h = (1.0 + p) * (s * 0.5) * u
+    return h + 0.25 / h
+
+
+def sinh_f4(x: F4) -> F4:
+    """sinh(x) = g + g / (2 g + 1) with g = (exp(|x|) - 1) / 2, 3 ULP."""
+    a = abs_f4(x)
+    a = select(a > 90.0, 90.0, a)
+    p, s, u, v = exp_parts_f4(a)
+    g = (p * s + (s - v)) * 0.5 * u
+    return copysign_f4(select(a > 20.0, g + 0.5, g + g / (2.0 * g + 1.0)), x)
+
+
+def expm1_poly_f8(r: F8) -> F8:
+    """exp(r) - 1 for |r| <= ln(2) / 2."""
+    q = 2.500010028332896089e-8 * r + 2.7630286435375374806e-7
+    q = q * r + 2.7557586484312338204e-6
+    q = q * r + 0.000024801493002461205286
+    q = q * r + 0.00019841269506182581692
+    q = q * r + 0.0013888888943711534582
+    q = q * r + 0.0083333333334947778155
+    q = q * r + 0.041666666666529903109
+    q = q * r + 0.16666666666666411807
+    q = q * r + 0.50000000000000106492
+    return r * r * q + r
+
+
+def exp_parts_f8(x: F8) -> tuple[F8, F8, F8, F8]:
+    """p, s, u, 1 / u with exp(x) = (1 + p) * s * u, for x in the range where n fits the exponents of s and u."""
+    t = x * 1.4426950408889634 + 6755399441055744.0
+    k = t - 6755399441055744.0
+    r = (x - k * 0.6931471805601177) - k * -1.7239444525614834773e-13
+    half = k * 0.5 + 6755399441055744.0
+    rest = (k - (half - 6755399441055744.0)) + 6755399441055744.0
+    s = float_i8((bits_f8(half) + 1023) << 52)
+    u = float_i8((bits_f8(rest) + 1023) << 52)
+    v = float_i8((1023 - bits_f8(rest)) << 52)
+    return expm1_poly_f8(r), s, u, v
+
+
+def exp_f8(x: F8) -> F8:
+    """exp(x), 1 ULP."""
+    x = select(x > 710.0, 710.0, x)
+    x = select(x < -746.0, -746.0, x)
+    p, s, u, v = exp_parts_f8(x)
+    return (1.0 + p) * s * u
+
+
+def exp2_f8(x: F8) -> F8:
+    """2**x, 1 ULP: the integer part of x is exact, the rest goes through exp."""
+    x = select(x > 1025.0, 1025.0, x)
+    x = select(x < -1076.0, -1076.0, x)
+    k = (x + 6755399441055744.0) - 6755399441055744.0
+    half = k * 0.5 + 6755399441055744.0
+    rest = (k - (half - 6755399441055744.0)) + 6755399441055744.0
+    r = x - k
+    p = expm1_poly_f8(r * 0.6931471805601177 + r * -1.7239444525614834773e-13)
+    s = float_i8((bits_f8(half) + 1023) << 52)
+    u = float_i8((bits_f8(rest) + 1023) << 52)
+    return (1.0 + p) * s * u
+
+
+def expm1_f8(x: F8) -> F8:
+    """exp(x) - 1, 2 ULP: p is added before 1 is, so that nothing is lost near 0."""
+    y = select(x > 710.0, 710.0, x)
+    y = select(y < -40.0, -40.0, y)
+    p, s, u, v = exp_parts_f8(y)
+    return select(x == 0.0, x, (p * s + (s - v)) * u)
+
+
+def sigmoid_f8(x: F8) -> F8:
+    """1 / (1 + exp(-x)), 2 ULP: exp is taken of -|x|, so that small results keep their digits."""
+    e = exp_f8(-abs_f8(x))
+    return select(x < 0.0, e, 1.0) / (1.0 + e)
+
+
+def tanh_f8(x: F8) -> F8:
+    """tanh(x) = m / (m + 2) with m = exp(2|x|) - 1, 2 ULP."""
+    a = abs_f8(x)
+    a = select(a > 20.0, 20.0, a)
+    a = a + a
+    t = a * 1.4426950408889634 + 6755399441055744.0
+    k = t - 6755399441055744.0
+    p = expm1_poly_f8((a - k * 0.6931471805601177) - k * -1.7239444525614834773e-13)
+    s = float_i8((bits_f8(t) + 1023) << 52)
+    m = p * s + (s - 1.0)
+    return copysign_f8(m / (m + 2.0), x)
+
+
+def cosh_f8(x: F8) -> F8:
+    """cosh(x) = h + 1 / (4 h) with h = exp(|x|) / 2, 2 ULP."""
+    a = abs_f8(x)
+    a = select(a > 711.0, 711.0, a)
+    p, s, u, v = exp_parts_f8(a)
+    h = (1.0 + p) * (s * 0.5) * u
+    return h + 0.25 / h
+
+
+def sinh_f8(x: F8) -> F8:
+    """sinh(x) = g + g / (2 g + 1) with g = (exp(|x|) - 1) / 2, 3 ULP."""
+    a = abs_f8(x)
+    a = select(a > 711.0, 711.0, a)
+    p, s, u, v = exp_parts_f8(a)
+    g = (p * s + (s - v)) * 0.5 * u
+    return copysign_f8(select(a > 40.0, g + 0.5, g + g / (2.0 * g + 1.0)), x)

@@ -1,0 +1,140 @@
+"""Integer rules with NumPy's meaning, and floor division of floats: floordiv, mod, fmod, pow, sign.
+
+Nothing here traps: a division by zero gives 0 and the minimum divided by -1 wraps. Each function serves every integer kind of
+its signedness; `SIGNED` and `UNSIGNED` say which name it has in kernels, as in `mod_i4`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from treadle.vector.primitives import (
+    F4,
+    F8,
+    T,
+    copysign_f4,
+    copysign_f8,
+    floor_f4,
+    floor_f8,
+    fmod_f4,
+    fmod_f8,
+    select,
+    trunc_div,
+    trunc_rem,
+    wrapping_pow,
+)
+
+
+def floordiv_signed(a: T, b: T) -> T:
+    """a // b, rounded down; 0 where b is 0."""
+    safe = select((b == 0) | (b == -1), 1, b)
+    q = trunc_div(a, safe)
+    r = a - q * safe
+    q = select((r != 0) & ((r ^ safe) < 0), q - 1, q)
+    return select(b == 0, 0, select(b == -1, -a, q))
+
+
+def mod_signed(a: T, b: T) -> T:
+    """a - b * (a // b), with the sign of b; 0 where b is 0."""
+    safe = select((b == 0) | (b == -1), 1, b)
+    r = trunc_rem(a, safe)
+    return select((r != 0) & ((r ^ safe) < 0), r + safe, r)
+
+
+def fmod_signed(a: T, b: T) -> T:
+    """The remainder of division cut towards 0, with the sign of a; 0 where b is 0."""
+    return trunc_rem(a, select((b == 0) | (b == -1), 1, b))
+
+
+def pow_signed(a: T, b: T) -> T:
+    """a**b, wrapping; for negative b what is left of 1 / a**-b: 1 and -1 keep their powers, all else is 0."""
+    r = wrapping_pow(a, select(b < 0, b & 1, b))
+    return select((b < 0) & (a != 1) & (a != -1), 0, r)
+
+
+def sign_signed(a: T) -> T:
+    """-1, 0 or 1."""
+    return select(a > 0, 1, select(a < 0, -1, a))
+
+
+def floordiv_unsigned(a: T, b: T) -> T:
+    """a // b; 0 where b is 0."""
+    return select(b == 0, 0, trunc_div(a, select(b == 0, 1, b)))
+
+
+def mod_unsigned(a: T, b: T) -> T:
+    """The remainder of a // b; 0 where b is 0."""
+    return trunc_rem(a, select(b == 0, 1, b))
+
+
+def pow_unsigned(a: T, b: T) -> T:
+    """a**b, wrapping."""
+    return wrapping_pow(a, b)
+
+
+def sign_unsigned(a: T) -> T:
+    """0 or 1."""
+    return select(a > 0, 1, a)
+
+
+def mod_f4(a: F4, b: F4) -> F4:
+    """np.remainder: the exact fmod, moved to the sign of b; a zero takes b's sign."""
+    r = fmod_f4(a, b)
+    r = select((r != 0.0) & ((b < 0.0) != (r < 0.0)), r + b, r)
+    return select((r == 0.0) & (b != 0.0), copysign_f4(r, b), r)
+
+
+def mod_f8(a: F8, b: F8) -> F8:
+    """np.remainder: the exact fmod, moved to the sign of b; a zero takes b's sign."""
+    r = fmod_f8(a, b)
+    r = select((r != 0.0) & ((b < 0.0) != (r < 0.0)), r + b, r)
+    return select((r == 0.0) & (b != 0.0), copysign_f8(r, b), r)
+
+
+def floordiv_f4(a: F4, b: F4) -> F4:
+    """np.floor_divide: (a - fmod(a, b)) / b, one less where the remainder changes sign, snapped to the nearest whole."""
+    r = fmod_f4(a, b)
+    d = (a - r) / b
+    d = select((r != 0.0) & ((b < 0.0) != (r < 0.0)), d - 1.0, d)
+    w = floor_f4(d)
+    w = select(d - w > 0.5, w + 1.0, w)
+    w = select(d == 0.0, copysign_f4(d, a / b), w)
+    return select(b == 0.0, a / b, w)
+
+
+def floordiv_f8(a: F8, b: F8) -> F8:
+    """np.floor_divide: (a - fmod(a, b)) / b, one less where the remainder changes sign, snapped to the nearest whole."""
+    r = fmod_f8(a, b)
+    d = (a - r) / b
+    d = select((r != 0.0) & ((b < 0.0) != (r < 0.0)), d - 1.0, d)
+    w = floor_f8(d)
+    w = select(d - w > 0.5, w + 1.0, w)
+    w = select(d == 0.0, copysign_f8(d, a / b), w)
+    return select(b == 0.0, a / b, w)
+
+
+def sign_f4(x: F4) -> F4:
+    """-1, 0 or 1; NaN stays."""
+    return select(x > 0.0, 1.0, select(x < 0.0, -1.0, select(x == 0.0, 0.0, x)))
+
+
+def sign_f8(x: F8) -> F8:
+    """-1, 0 or 1; NaN stays."""
+    return select(x > 0.0, 1.0, select(x < 0.0, -1.0, select(x == 0.0, 0.0, x)))
+
+
+SIGNED: dict[str, Callable[..., Any]] = {
+    "floordiv": floordiv_signed,
+    "mod": mod_signed,
+    "fmod": fmod_signed,
+    "pow": pow_signed,
+    "sign": sign_signed,
+}
+UNSIGNED: dict[str, Callable[..., Any]] = {
+    "floordiv": floordiv_unsigned,
+    "mod": mod_unsigned,
+    "fmod": mod_unsigned,
+    "pow": pow_unsigned,
+    "sign": sign_unsigned,
+}

@@ -1,0 +1,133 @@
+"""Sine, cosine and tangent, for float32 and float64, without branches.
+
+The argument is brought to |r| <= pi/4 by subtracting a multiple of pi/2 in parts (Cody and Waite's idea with fma), and
+both fitted polynomials are evaluated; the quarter turn chooses between them.
+"""
+
+from __future__ import annotations
+
+from treadle.vector.primitives import (
+    F4,
+    F8,
+    I8,
+    bits_f8,
+    f4,
+    f8,
+    float_i8,
+    fma_f8,
+    select,
+)
+
+
+def quarter_turns_f8(x: F8) -> tuple[F8, F8, I8]:
+    """r, e, n with x = n pi/2 + r + e, |r| <= pi/4 and e the rounding error of r; n is right in its low bits.
+
+    fma makes x - n A exact (A is pi/2 cut to 53 bits, so the difference is a multiple of 2**-53); the next 53 bits are
+    subtracted with their errors kept, and a third part follows.
+    """
+    t = x * 0.63661977236758134308 + 6755399441055744.0
+    k = t - 6755399441055744.0
+    r = fma_f8(k, -1.5707963267948966, x)
+    w = fma_f8(k, 6.1232339957367660359e-17, 0.0)
+    lost = fma_f8(k, 6.1232339957367660359e-17, -w)
+    y = r - w
+    b = y - r
+    e = (r - (y - b)) - (w + b)
+    return y, e - (lost + k * -1.4973849048591697773e-33), bits_f8(t)
+
+
+def sin_fraction_f8(r: F8, e: F8) -> F8:
+    """sin(r + e) for |r| <= pi/4: r + r**3 S(r*r), and e times the slope."""
+    z = r * r
+    q = 1.5896747795285173347e-10 * z - 2.5050757320471435771e-8
+    q = q * z + 2.755731368705189411e-6
+    q = q * z - 0.00019841269829794424549
+    q = q * z + 0.0083333333333223977631
+    q = q * z - 0.16666666666666631966
+    return r + (r * z * q + e * (1.0 - 0.5 * z))
+
+
+def cos_fraction_f8(r: F8, e: F8) -> F8:
+    """cos(r + e) for |r| <= pi/4: 1 - r*r/2 with its rounding error, then r**4 C(r*r)."""
+    z = r * r
+    q = -1.1359612759665590667e-11 * z + 2.0875722621940589035e-9
+    q = q * z - 2.7557314347762730381e-7
+    q = q * z + 0.000024801587289467323284
+    q = q * z - 0.0013888888888874102215
+    q = q * z + 0.041666666666666599369
+    h = 0.5 * z
+    w = 1.0 - h
+    return w + (((1.0 - w) - h) + (z * z * q - r * e))
+
+
+def sin_f8(x: F8) -> F8:
+    """sin(x), 1 ULP."""
+    r, e, n = quarter_turns_f8(x)
+    y = select((n & 1) == 0, sin_fraction_f8(r, e), cos_fraction_f8(r, e))
+    y = float_i8(bits_f8(y) ^ ((n & 2) << 62))
+    return select(x == 0.0, x, y)
+
+
+def cos_f8(x: F8) -> F8:
+    """cos(x), 1 ULP."""
+    r, e, n = quarter_turns_f8(x)
+    y = select((n & 1) == 0, cos_fraction_f8(r, e), sin_fraction_f8(r, e))
+    return float_i8(bits_f8(y) ^ (((n + 1) & 2) << 62))
+
+
+def tan_f8(x: F8) -> F8:
+    """tan(x) as sin / cos, or -cos / sin in odd quarter turns; 3 ULP."""
+    r, e, n = quarter_turns_f8(x)
+    s = sin_fraction_f8(r, e)
+    c = cos_fraction_f8(r, e)
+    even = (n & 1) == 0
+    y = select(even, s, -c) / select(even, c, s)
+    return select(x == 0.0, x, y)
+
+
+def quarter_turns_f4(x: F4) -> tuple[F8, I8]:
+    """r and n with x = n pi/2 + r, in float64, where two parts of pi/2 are ample."""
+    d = f8(x)
+    t = d * 0.63661977236758134308 + 6755399441055744.0
+    k = t - 6755399441055744.0
+    return fma_f8(k, -6.1232339957367660359e-17, fma_f8(k, -1.5707963267948966, d)), bits_f8(t)
+
+
+def sin_fraction_f4(r: F8) -> F8:
+    """sin(r) for |r| <= pi/4, to float32 accuracy in float64."""
+    z = r * r
+    q = -0.00019517136704313024906 * z + 0.0083321770164446974259
+    q = q * z - 0.16666654927781169016
+    return r + r * z * q
+
+
+def cos_fraction_f4(r: F8) -> F8:
+    """cos(r) for |r| <= pi/4, to float32 accuracy in float64."""
+    z = r * r
+    q = 0.000024438306807358905906 * z - 0.0013887366552433070948
+    q = q * z + 0.041666646856457252287
+    return (1.0 - 0.5 * z) + z * z * q
+
+
+def sin_f4(x: F4) -> F4:
+    """sin(x), 1 ULP."""
+    r, n = quarter_turns_f4(x)
+    y = select((n & 1) == 0, sin_fraction_f4(r), cos_fraction_f4(r))
+    y = float_i8(bits_f8(y) ^ ((n & 2) << 62))
+    return select(x == 0.0, x, f4(y))
+
+
+def cos_f4(x: F4) -> F4:
+    """cos(x), 1 ULP."""
+    r, n = quarter_turns_f4(x)
+    y = select((n & 1) == 0, cos_fraction_f4(r), sin_fraction_f4(r))
+    return f4(float_i8(bits_f8(y) ^ (((n + 1) & 2) << 62)))
+
+
+def tan_f4(x: F4) -> F4:
+    """tan(x) as sin / cos, or -cos / sin in odd quarter turns; 1 ULP."""
+    r, n = quarter_turns_f4(x)
+    s = sin_fraction_f4(r)
+    c = cos_fraction_f4(r)
+    even = (n & 1) == 0
+    return select(x == 0.0, x, f4(select(even, s, -c) / select(even, c, s)))

@@ -1,0 +1,183 @@
+"""How the polynomial coefficients in treadle.vector were found: a Remez exchange in mpmath, run by hand as a script.
+
+Each target is the part of a function that is left after its leading terms have been taken out exactly; the weight turns
+the polynomial's error into a relative error of the whole function. Printed beside each fit is log2 of that error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import mpmath as mp
+
+mp.mp.dps = 60
+Function = Callable[[Any], Any]
+
+
+def remez(f: Function, a: float, b: float, degree: int, weight: Function, points: int = 600) -> tuple[list[Any], Any]:
+    """Coefficients c0..c_degree that minimise max |weight * (poly - f)| on [a, b], and that maximum."""
+    a, b = mp.mpf(a), mp.mpf(b)
+    grid = [(a + b) / 2 - (b - a) / 2 * mp.cos(mp.pi * i / points) for i in range(points + 1)]
+    weights = [weight(x) for x in grid]
+    floor = max(weights) / 10**9  # where the weight vanishes the polynomial does not matter
+    grid, weights = zip(*[(x, w) for x, w in zip(grid, weights, strict=True) if w > floor], strict=True)
+    values = [f(x) for x in grid]
+    count = degree + 2
+    chosen = [round(i * (len(grid) - 1) / (count - 1)) for i in range(count)]
+    coefficients: list[Any] = []
+    worst = mp.inf
+    for _ in range(25):
+        matrix = mp.matrix(count, count)
+        right = mp.matrix(count, 1)
+        for row, i in enumerate(chosen):
+            for power in range(degree + 1):
+                matrix[row, power] = grid[i] ** power
+            matrix[row, degree + 1] = (-1) ** row / weights[i]
+            right[row] = values[i]
+        solution = mp.lu_solve(matrix, right)
+        coefficients = [solution[i] for i in range(degree + 1)]
+        errors = [
+            w * (mp.polyval(coefficients[::-1], x) - v) for x, v, w in zip(grid, values, weights, strict=True)
+        ]
+        worst = max(abs(e) for e in errors)
+        chosen = _extrema(errors, count)
+        if worst < abs(solution[degree + 1]) * mp.mpf("1.01"):
+            break
+    return coefficients, worst
+
+
+def _extrema(errors: list[Any], count: int) -> list[int]:
+    """The index of the largest error in each run of equal sign, trimmed from the weaker end to `count` runs."""
+    runs: list[int] = []
+    for i, error in enumerate(errors):
+        if runs and (errors[runs[-1]] > 0) == (error > 0):
+            if abs(error) > abs(errors[runs[-1]]):
+                runs[-1] = i
+        else:
+            runs.append(i)
+    while len(runs) > count:
+        runs.pop(0 if abs(errors[runs[0]]) < abs(errors[runs[-1]]) else -1)
+    if len(runs) < count:
+        raise ValueError("too few alternations; the function is even, odd or already exact here")
+    return runs
+
+
+def by_series(f: Function, below: float, degree: int = 24) -> Function:
+    """`f`, but by its Taylor series below `below`, where the closed form cancels."""
+    with mp.workdps(140):
+        series = mp.taylor(f, mp.mpf(1) / 10**9, degree)
+
+    def g(x: Any) -> Any:
+        if abs(x) < below:
+            return mp.polyval(series[::-1], x - mp.mpf(1) / 10**9)
+        with mp.workdps(100):
+            return f(x)
+
+    return g
+
+
+def exp_rest(r: Any) -> Any:
+    """(exp(r) - 1 - r) / r**2."""
+    return mp.hyp1f1(1, 3, r) / 2
+
+
+def atanh_rest(z: Any, order: int) -> Any:
+    """2 atanh(s)/s without the terms below z**order, divided by z**order; z = s*s."""
+    return 2 * mp.nsum(lambda n: z**n / (2 * n + 2 * order + 1), [0, 60]) if z else mp.mpf(2) / (2 * order + 1)
+
+
+def log_rest(f: Any) -> Any:
+    """(log(1+f) - f + f**2/2) / f**3."""
+    return mp.fsum((-f) ** n / (n + 3) for n in range(200))
+
+
+def sin_rest(z: Any) -> Any:
+    return mp.fsum((-1) ** (n + 1) * z**n / mp.factorial(2 * n + 3) for n in range(30))
+
+
+def cos_rest(z: Any) -> Any:
+    return mp.fsum((-1) ** n * z**n / mp.factorial(2 * n + 4) for n in range(30))
+
+
+def atan_rest(z: Any) -> Any:
+    return mp.fsum((-1) ** (n + 1) * z**n / (2 * n + 3) for n in range(90))
+
+
+def asin_rest(z: Any) -> Any:
+    return mp.fsum(mp.binomial(2 * n, n) / mp.mpf(4) ** n / (2 * n + 1) * z ** (n - 1) for n in range(1, 110))
+
+
+def erf_rest(x: Any) -> Any:
+    """-log(erfc(x)) / x."""
+    return -mp.log(mp.erfc(x)) / x if x else 2 / mp.sqrt(mp.pi)
+
+
+def erfcx_mapped(a: Any) -> Function:
+    """exp(x*x) erfc(x) (x + a) as a function of t = (x - a) / (x + a), so that it stays bounded at infinity."""
+
+    def g(t: Any) -> Any:
+        if t >= 1:
+            return 1 / mp.sqrt(mp.pi)
+        x = a * (1 + t) / (1 - t)
+        if x > 60:
+            y = 1 / (2 * x * x)
+            scaled = (1 - y + 3 * y**2 - 15 * y**3 + 105 * y**4 - 945 * y**5) / (x * mp.sqrt(mp.pi))
+        else:
+            with mp.workdps(60):
+                scaled = mp.exp(x * x) * mp.erfc(x)
+        return scaled * (x + a)
+
+    return g
+
+
+def targets() -> dict[str, tuple[Any, ...]]:
+    """Every fit used: name -> (function, from, to, degree, weight)."""
+    ln = mp.mpf("0.3467")
+    z_log = (mp.sqrt(2) - 1) ** 2 / (mp.sqrt(2) + 1) ** 2 * mp.mpf("1.001")
+    q = (mp.pi / 4) ** 2 * mp.mpf("1.0005")
+    z_atan = mp.mpf("0.1718")
+    exp_weight = lambda r: r * r / mp.exp(r)  # noqa: E731
+    erf_weight = lambda x: x * mp.erfc(x) / mp.erf(x) if x else mp.sqrt(mp.pi) / 2  # noqa: E731
+    erf_float = lambda x: erf_weight(x)  # noqa: E731
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, degree in (("f4", 4), ("f8", 9)):
+        found[f"exp {name}"] = (exp_rest, -ln, ln, degree, exp_weight)
+    found["log f4"] = (log_rest, mp.sqrt(0.5) - 1, mp.sqrt(2) - 1, 7, lambda f: f**3 / mp.log1p(f) if f else mp.mpf(0))
+    found["log f8"] = (lambda z: atanh_rest(z, 1), 0, z_log, 6, lambda z: z / 2)
+    found["log wide"] = (lambda z: atanh_rest(z, 1), 0, z_log, 3, lambda z: z / 2)
+    found["log dd"] = (lambda z: atanh_rest(z, 2), 0, z_log, 6, lambda z: z * z / 2)
+    found["sin f8"] = (sin_rest, 0, q, 5, lambda z: z)
+    found["cos f8"] = (cos_rest, 0, q, 5, lambda z: z * z)
+    found["sin f4"] = (sin_rest, 0, q, 2, lambda z: z)
+    found["cos f4"] = (cos_rest, 0, q, 2, lambda z: z * z)
+    found["atan f8"] = (atan_rest, 0, z_atan, 10, lambda z: z)
+    found["atan f4"] = (atan_rest, 0, z_atan, 3, lambda z: z)
+    found["asin f8"] = (asin_rest, 0, mp.mpf("0.2501"), 11, lambda z: z)
+    found["asin f4"] = (asin_rest, 0, mp.mpf("0.2501"), 4, lambda z: z)
+    for degree in (7, 8, 9):
+        found[f"erf f4 {degree}"] = (erf_rest, 0, 4, degree, erf_float)
+    for degree in (18, 20, 22):
+        found[f"erf f8 {degree}"] = (erf_rest, 0, 6, degree, erf_weight)
+    for a in (2, 3, 4):
+        for degree in (8, 9, 20, 22):
+            g = erfcx_mapped(mp.mpf(a))
+            found[f"erfc {a} {degree}"] = (g, -1, 1 if degree > 12 else 1, degree, lambda t, g=g: 1 / g(t))
+    found["cbrt"] = (mp.cbrt, mp.mpf("0.353"), mp.mpf("2.83"), 4, lambda m: 1 / mp.cbrt(m))
+    found["cbrt 5"] = (mp.cbrt, mp.mpf("0.353"), mp.mpf("2.83"), 5, lambda m: 1 / mp.cbrt(m))
+    return found
+
+
+if __name__ == "__main__":
+    for name, (f, a, b, degree, weight) in targets().items():
+        if len(sys.argv) > 1 and not name.startswith(sys.argv[1]):
+            continue
+        try:
+            found, error = remez(f, a, b, degree, weight, points=300)
+        except (ValueError, ZeroDivisionError) as problem:
+            print(name, "FAILED", problem)
+            continue
+        print(f"{name}: 2**{float(mp.log(error, 2)):.1f}")
+        for c in found:
+            print("   ", mp.nstr(c, 20), flush=True)
