@@ -1,1 +1,1 @@
-"""From a graph to a program of native kernels: the only package that meets Numba, and that only when it must compile."""
+"""From a graph to a program of native kernels: the only package that meets Numba, and only when it must compile."""

@@ -1,4 +1,4 @@
-"""Laying out a program: instructions, the frame's slots, and what a run must patch. The result is an `executor.Code`."""
+"""Laying out a program: instructions, the frame's slots, what a run must patch. The result is an `executor.Code`."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def available() -> bool:
 
 
 def _bundled() -> Iterator[Path]:
-    """OpenBLAS libraries inside SciPy's and NumPy's wheels: beside the package on Linux and Windows, inside on macOS."""
+    """OpenBLAS inside SciPy's and NumPy's wheels: beside the package on Linux and Windows, inside it on macOS."""
     for package in ("scipy", "numpy"):
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:

@@ -96,10 +96,8 @@ def _surroundings() -> bytes:
     parts = [loader.host_processor().encode(), sys.version.encode(), _vector_version().encode()]
     parts += [f"{name}={value}".encode() for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_")]
     parts += [_version_file(package) for package in ("numba", "llvmlite")]
-    here = Path(__file__).parent
-    parts += [
-        path.read_bytes() for name in ("pipeline", "native", "intrinsics") if (path := here / f"{name}.py").exists()
-    ]
+    own = (Path(__file__).with_name(f"{name}.py") for name in ("pipeline", "native", "intrinsics"))
+    parts += [path.read_bytes() for path in own if path.exists()]
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.digest()

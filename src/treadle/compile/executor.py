@@ -23,7 +23,8 @@ from .machine import EXECUTOR, Reason, Slot
 Array = np.ndarray
 Host = Callable[["Run"], object]
 StatusHandler = Callable[["Run", object, int], object]
-Enter = Callable[[int, tuple[Array, ...], tuple[Array, ...]], int]
+Arrays = tuple[Array, ...]
+Enter = Callable[[object], int]
 
 BUDGET = 1  # a kernel's status that says: my state is in my args, call me again
 SMALL_ARENA = 64 << 10  # bytes up to which an arena stays with its frame
@@ -60,23 +61,27 @@ class Label:
 
 @cache
 def arrays_readable() -> bool:
-    """Whether this Python and NumPy keep an array's type, data and flags, and a tuple's items, where we read them."""
+    """Whether this Python and NumPy keep lists, tuples and arrays in memory as the native loop reads them."""
 
-    def word(owner: object, offset: int, kind: Any = ctypes.c_int64) -> int:
-        return int(kind.from_address(id(owner) + offset).value)
+    def word(address: int, kind: Any = ctypes.c_int64) -> int:
+        return int(kind.from_address(address).value)
 
     array = np.zeros((3, 5), np.float32)
     columns = array[:, 1:3]
     locked = np.zeros(2)
     locked.flags.writeable = False
-    items = (array, columns)
+    arrays = (array, columns, locked)
+    holder = [arrays, ()]
     try:
+        items = word(id(holder) + 24)
         return (
             ctypes.sizeof(ctypes.c_void_p) == 8
-            and all(word(a, 16) == a.ctypes.data and word(a, 8) == id(np.ndarray) for a in (array, columns, locked))
-            and [word(a, 64, ctypes.c_int32) & 0x501 for a in (array, columns, locked)] == [0x501, 0x500, 0x101]
-            and word(items, 16) == 2
-            and [word(items, 24), word(items, 32)] == [id(array), id(columns)]
+            and [word(items), word(items + 8)] == [id(arrays), id(())]
+            and [word(id(arrays) + 16), word(id(()) + 16)] == [3, 0]
+            and [word(id(arrays) + 24 + 8 * k) for k in range(3)] == [id(a) for a in arrays]
+            and [word(id(a) + 8) for a in arrays] == [id(np.ndarray)] * 3
+            and [word(id(a) + 16) for a in arrays] == [a.ctypes.data for a in arrays]
+            and [word(id(a) + 64, ctypes.c_int32) & 0x501 for a in arrays] == [0x501, 0x500, 0x101]
         )
     except ValueError:
         return False
@@ -84,19 +89,22 @@ def arrays_readable() -> bool:
 
 @cache
 def enter_function() -> Enter:
-    """The compiled executor as a function of a frame's address and the tuples of inputs and outputs."""
+    """The compiled executor as a function of a pointer to a frame.
+
+    It has no argument types on purpose: ctypes then takes `byref` objects as they are, which is three times faster.
+    """
     (entry,) = build.load([EXECUTOR])
-    kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.py_object, ctypes.py_object)
-    function: Enter = kind(entry.address)
+    function: Enter = ctypes.CFUNCTYPE(ctypes.c_int)(entry.address)
     return function
 
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """One run's table, and the arena whose address is in it."""
+    """One run's table of slots, and the arena whose address is in it."""
 
-    address: int
+    pointer: object  # ctypes.byref of the table's memory
     table: Array
+    holder: list[Any]  # the tuples of inputs and outputs while the native loop may read them
     arena: Arena | None
 
 
@@ -110,7 +118,7 @@ class Layout:
     inputs: int
     outputs: int
     arena_bytes: int
-    constants: tuple[Array, ...]
+    constants: Arrays
     labels: Mapping[int, int]  # label number -> pc
     notes: Mapping[int, object]  # pc of a call -> its note
     sizes: Mapping[int, int]  # pc of a call -> words of the instruction
@@ -122,19 +130,19 @@ class Layout:
 class Code:
     """An immutable program; `run` executes it."""
 
-    __slots__ = ("__weakref__", "_enter", "_free", "_leases", "layout")
+    __slots__ = ("__weakref__", "_enter", "_free", "_special", "layout")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._enter = enter_function()
         self._free: deque[Frame] = deque(maxlen=IDLE_FRAMES)
-        # Whether a run needs more than a frame: a large arena or the worker pool.
-        self._leases = layout.arena_bytes > SMALL_ARENA or layout.parallel
+        # Whether a run needs more than a frame: a large arena, or the worker pool.
+        self._special = layout.arena_bytes > SMALL_ARENA or layout.parallel
 
     def run(
         self,
-        inputs: tuple[Array, ...],
-        outputs: tuple[Array, ...],
+        inputs: Arrays,
+        outputs: Arrays,
         hosts: Sequence[Host] = (),
         on_status: StatusHandler | None = None,
     ) -> None:
@@ -147,17 +155,21 @@ class Code:
             frame = self._free.pop()
         except IndexError:
             frame = self._make_frame()
-        if self._leases:
+        if self._special:
             self._take_leases(frame)
+        holder = frame.holder
+        holder[0] = inputs
+        holder[1] = outputs
         try:
-            reason = self._enter(frame.address, inputs, outputs)
+            reason = self._enter(frame.pointer)
             if reason:
                 self._go_on(frame, reason, inputs, outputs, hosts, on_status)
         except BaseException:
             self._abandon(frame)
             raise
-        if self._leases:
+        if self._special:
             self._give_back(frame)
+        holder[0] = holder[1] = None
         self._free.append(frame)
 
     def _make_frame(self) -> Frame:
@@ -179,7 +191,10 @@ class Code:
         if 0 < layout.arena_bytes <= SMALL_ARENA:
             arena = make_arena(layout.arena_bytes)
             table[Slot.ARENA] = arena.address
-        return Frame(int(table.ctypes.data), table, arena)
+        holder = [None, None]
+        table[Slot.HOLDER] = id(holder)
+        memory = (ctypes.c_int64 * len(table)).from_buffer(table.data)
+        return Frame(ctypes.byref(memory), table, holder, arena)
 
     def _take_leases(self, frame: Frame) -> None:
         """What a large program needs for one run."""
@@ -196,18 +211,20 @@ class Code:
             arenas.release(arena)
 
     def _abandon(self, frame: Frame) -> None:
-        """End a run that raised: native leave-taking if it had begun. The frame, whose args may be half-way, is dropped."""
+        """End a run that raised: native leave-taking if it had begun.
+
+        The frame is dropped, since a kernel may have left its args half-way."""
         if frame.table[Slot.PC] != 0:
             frame.table[Slot.PC] = len(self.layout.code) - 1  # the last instruction is RETURN
-            self._enter(frame.address, (), ())
+            self._enter(frame.pointer)
         self._give_back(frame)
 
     def _go_on(
         self,
         frame: Frame,
         reason: int,
-        inputs: tuple[Array, ...],
-        outputs: tuple[Array, ...],
+        inputs: Arrays,
+        outputs: Arrays,
         hosts: Sequence[Host],
         on_status: StatusHandler | None,
     ) -> None:
@@ -226,20 +243,29 @@ class Code:
                 self._check_counts(inputs, outputs)
                 inputs = tuple(map(_plain, inputs))
                 written = tuple(map(_plain_output, outputs))
-            reason = self._enter(frame.address, inputs, written)
+                self._offer(frame, inputs, written)
+            reason = self._enter(frame.pointer)
+        frame.table[Slot.ARRAY_TYPE] = id(np.ndarray) if arrays_readable() else 0
         for target, source in zip(outputs, written, strict=True):
             if target is not source:
                 target[...] = source
 
-    def _check_counts(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> None:
+    def _offer(self, frame: Frame, inputs: Arrays, outputs: Arrays) -> None:
+        """Let the native loop have these arrays; their addresses are noted here where it cannot read them itself."""
+        frame.holder[:] = inputs, outputs
+        if not arrays_readable():
+            for number, array in enumerate((*inputs, *outputs)):
+                frame.table[Slot.FIRST + number] = array.ctypes.data
+            frame.table[Slot.ARRAY_TYPE] = 1
+
+    def _check_counts(self, inputs: Arrays, outputs: Arrays) -> None:
         """Raise TypeError where the arguments are not as many as the program has."""
         layout = self.layout
         if not (isinstance(inputs, tuple) and isinstance(outputs, tuple)):
             raise TypeError("a program takes its inputs and outputs as two tuples")
         if (len(inputs), len(outputs)) != (layout.inputs, layout.outputs):
-            raise TypeError(
-                f"the program has {layout.inputs} inputs and {layout.outputs} outputs, not {len(inputs)} and {len(outputs)}"
-            )
+            wanted, got = (layout.inputs, layout.outputs), (len(inputs), len(outputs))
+            raise TypeError(f"the program has {wanted[0]} inputs and {wanted[1]} outputs, not {got[0]} and {got[1]}")
 
     def _report(self, run: Run, status: int, on_status: StatusHandler | None) -> None:
         """Tell of a kernel's status; the run goes on behind the call."""
@@ -281,7 +307,7 @@ class Run:
 
     __slots__ = ("_scratch", "code", "frame", "inputs", "outputs")
 
-    def __init__(self, code: Code, frame: Frame, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> None:
+    def __init__(self, code: Code, frame: Frame, inputs: Arrays, outputs: Arrays) -> None:
         self.code, self.frame, self.inputs, self.outputs = code, frame, inputs, outputs
         self._scratch: dict[Any, Any] | None = None
 

@@ -1,7 +1,8 @@
 """The native loops as text: the executor that walks a program, and the loop in which pool workers wait.
 
 Both are kernels like any other, compiled by `build` and kept on disk, so that they need no Numba in a warm process.
-The numbers below are the layout that the assembler writes, Python reads and the loops run on; the texts use their names.
+The numbers below are the layout that the assembler writes, Python reads and the loops run on; the texts use their
+names.
 """
 
 from __future__ import annotations
@@ -47,8 +48,11 @@ class Slot(IntEnum):
     POOL = 8  # address of the word that holds the address of the worker pool's block, or 0
     CLOCK = 9  # address of clock_gettime, or 0
     CLOCK_ID = 10
-    ARRAY_TYPE = 11  # address of numpy.ndarray; 0 where arrays cannot be read by offsets, so that Python has done it
+    ARRAY_TYPE = (
+        11  # address of numpy.ndarray; where arrays cannot be read by offsets, 0, and 1 when Python has done it
+    )
     BLAS = 12  # address of BLAS's block of thread counts, or 0 where the program holds no product
+    HOLDER = 13  # address of the list that holds the tuples of inputs and outputs during a run
     FIRST = 16
 
 
@@ -115,20 +119,26 @@ def with_numbers(text: str) -> str:
     return re.sub(r"\b[A-Z]+_[A-Z_]+\b", lambda match: str(NUMBERS[match[0]]), text)
 
 
-# CPython's tuple holds its length at 16 and its items from 24 on; NumPy's array its type at 8, its data's address at 16
-# and its flags at 64 (1 C-contiguous, 0x100 aligned, 0x400 writeable). `executor` verifies that before it relies on it.
+# CPython's list holds the address of its items at 24; its tuple its length at 16 and its items from 24 on; an object
+# its type at 8; NumPy's array its data's address at 16 and its flags at 64 (1 C-contiguous, 0x100 aligned, 0x400
+# writeable). `executor.arrays_readable` verifies that before it relies on it.
 EXECUTOR_TEXT = """
-def kernel(frame, inputs, outputs):
+def kernel(frame, lo, hi):
     base = address_of(frame)
     code = words(frame[SLOT_CODE])
     pc = frame[SLOT_PC]
     if pc == 0:
-        n_inputs = frame[SLOT_INPUTS]
-        n_outputs = frame[SLOT_OUTPUTS]
-        if load(inputs + 16) != n_inputs or load(outputs + 16) != n_outputs:
-            return REASON_BAD_COUNT
         array_type = frame[SLOT_ARRAY_TYPE]
-        if array_type != 0:
+        if array_type == 0:
+            return REASON_BAD_INPUT
+        if array_type != 1:
+            n_inputs = frame[SLOT_INPUTS]
+            n_outputs = frame[SLOT_OUTPUTS]
+            items = load(frame[SLOT_HOLDER] + 24)
+            inputs = load(items)
+            outputs = load(items + 8)
+            if load(inputs + 16) != n_inputs or load(outputs + 16) != n_outputs:
+                return REASON_BAD_COUNT
             for k in range(n_inputs):
                 array = load(inputs + 24 + 8 * k)
                 if load(array + 8) != array_type or load_int(array + 64) & 0x101 != 0x101:

@@ -30,7 +30,7 @@ def words(typingctx: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _as_pointer(builder, args[0], I64)
 
-    return types.CPointer(types.int64)(types.int64), generate
+    return types.CPointer(types.int64)(types.int64), generate  # type: ignore[attr-defined]
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -17,12 +17,17 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
 from numba.core.cpu_options import FastMathOptions
 from numba.core.registry import cpu_target
-from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBackend, NopythonTypeInference
-from numba.core.typed_passes import PreLowerStripPhis
+from numba.core.typed_passes import (
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
 from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
 Namespace = Mapping[str, Any]
-ARGUMENTS = (types.CPointer(types.int64), types.int64, types.int64)
+ARGUMENTS = (types.CPointer(types.int64), types.int64, types.int64)  # type: ignore[attr-defined]
 PASSES = (TranslateByteCode, FixupArgs, IRProcessing, ReconstructSSA, NopythonTypeInference, PreLowerStripPhis)
 BACKEND = (IRLegalization, NativeLowering, NoPythonBackend)
 
