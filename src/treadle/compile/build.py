@@ -19,6 +19,9 @@ from typing import Any
 from . import loader, symbols
 from .cache import DEFAULT_LIMIT, DiskCache, Unit, default_folder
 
+# The modules here that decide what machine code a text becomes; their own text is part of every key.
+GENERATORS = ("pipeline", "native", "intrinsics", "scalar", "scalar_primitives")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -96,8 +99,8 @@ def _surroundings() -> bytes:
     parts = [loader.host_processor().encode(), sys.version.encode(), _vector_version().encode()]
     parts += [f"{name}={value}".encode() for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_")]
     parts += [_version_file(package) for package in ("numba", "llvmlite")]
-    own = (Path(__file__).with_name(f"{name}.py") for name in ("pipeline", "native", "intrinsics"))
-    parts += [path.read_bytes() for path in own if path.exists()]
+    own = (Path(__file__).with_name(f"{name}.py") for name in GENERATORS)
+    parts += [path.read_bytes() for path in own]
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.digest()
@@ -114,11 +117,9 @@ def _version_file(package: str) -> bytes:
 
 def _vector_version() -> str:
     """The version of the vector math that kernels inline."""
-    try:
-        from ..vector import source_version
-    except ImportError:
-        return ""
-    return str(source_version() if callable(source_version) else source_version)
+    from .. import vector
+
+    return str(vector.source_version)
 
 
 def _limit() -> int:

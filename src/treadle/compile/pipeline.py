@@ -8,7 +8,7 @@ keep, so that `build` falls back to plain `numba.cfunc` when any of it fails.
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import binding, ir
@@ -26,7 +26,6 @@ from numba.core.typed_passes import (
 )
 from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
-Namespace = Mapping[str, Any]
 ARGUMENTS = (types.CPointer(types.int64), types.int64, types.int64)  # type: ignore[attr-defined]
 PASSES = (TranslateByteCode, FixupArgs, IRProcessing, ReconstructSSA, NopythonTypeInference, PreLowerStripPhis)
 BACKEND = (IRLegalization, NativeLowering, NoPythonBackend)
@@ -43,26 +42,16 @@ class KernelCompiler(compiler.CompilerBase):  # type: ignore[misc]
         return [manager]
 
 
-def namespace() -> dict[str, Any]:
-    """The names that a kernel's text may use."""
-    from . import native
-
-    names: dict[str, Any] = dict(native.NAMES)
-    try:
-        from . import intrinsics
-    except ImportError:
-        return names
-    names.update(intrinsics.kernel_namespace())
-    return names
-
-
-def as_function(symbol: str, text: str, names: Namespace) -> Callable[..., int]:
+def as_function(symbol: str, text: str) -> Callable[..., int]:
     """The function `kernel` that `text` defines; its lines are known to tracebacks under the file `<symbol>`."""
+    from . import intrinsics, native
+
     file = f"<{symbol}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    scope = dict(names, __name__="treadle.kernels")
+    scope: dict[str, Any] = {"__name__": "treadle.kernels"}
     exec(compile(text, file, "exec"), scope)
     function: Callable[..., int] = scope["kernel"]
+    scope.update(native.NAMES, **intrinsics.kernel_namespace(function.__code__.co_names))
     function.__qualname__ = function.__name__ = symbol
     return function
 
@@ -86,11 +75,11 @@ def compile_object(kernels: Sequence[tuple[str, str]]) -> bytes:
     target.refresh()
     codegen = target.codegen()
     library = codegen.create_library("treadle_unit")
-    names, flags = namespace(), kernel_flags()
+    flags = kernel_flags()
     wrappers = ir.Module("treadle_entries")
     wrappers.triple = binding.get_process_triple()
     for symbol, text in kernels:
-        function = as_function(symbol, text, names)
+        function = as_function(symbol, text)
         result = compiler.compile_extra(
             typing, target, function, ARGUMENTS, types.int64, flags, {}, library=library, pipeline_class=KernelCompiler
         )
@@ -135,6 +124,6 @@ def compile_cfunc(text: str) -> tuple[int, Any]:
     """The fallback: address of the kernel compiled by `numba.cfunc`, and the object that keeps it alive."""
     import numba
 
-    function = as_function("kernel", text, namespace())
+    function = as_function("kernel", text)
     compiled = numba.cfunc(types.int64(*ARGUMENTS), error_model="numpy", fastmath={"contract"})(function)
     return int(compiled.address), compiled
