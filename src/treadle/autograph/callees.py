@@ -1,0 +1,150 @@
+"""Which callees are converted, and how: `call` stands around every callee of converted code.
+
+Converted are plain functions of user code and of packages that hold a decorated function; treadle, NumPy, the standard
+library and other installed packages run as they are, unless marked.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import site
+import sys
+import sysconfig
+import types
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from treadle.core.mode import current
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+observed: ContextVar[list[types.FunctionType] | None] = ContextVar("treadle_observed", default=None)
+"""While set, every user function that is called from converted code is appended to the list, once."""
+
+_MARK = "__treadle_autograph__"
+_TREADLE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_NEVER = frozenset({"treadle", "numpy", "numba", "llvmlite", "builtins"}) | sys.stdlib_module_names - {"__main__"}
+# Functions of treadle that trace functions handed to them.
+_TAKE_FUNCTIONS = frozenset(
+    "cond while_loop scan fori switch map grad value_and_grad vjp jvp jacobian hessian vmap checkpoint "
+    "custom_gradient gradient_hook".split()
+)
+_own_packages: set[str] = set()
+_users: weakref.WeakKeyDictionary[types.FunctionType, bool] = weakref.WeakKeyDictionary()
+
+
+def convert(function: F) -> F:
+    """Marks a function of an installed package as one to convert when traced code calls it."""
+    return _mark(function, True)
+
+
+def do_not_convert(function: F) -> F:
+    """Marks a function as one that runs as it is, also when traced code calls it."""
+    return _mark(function, False)
+
+
+def _mark(function: F, wanted: bool) -> F:
+    target: Any = function.__func__ if isinstance(function, (types.MethodType, classmethod, staticmethod)) else function
+    setattr(target, _MARK, wanted)
+    if isinstance(target, types.FunctionType):
+        _users.pop(target, None)
+    return function
+
+
+def own(function: types.FunctionType) -> None:
+    """Counts the function's top-level package as user code, wherever it is installed."""
+    package = _package(function)
+    if package and package not in _NEVER and package not in _own_packages:
+        _own_packages.add(package)
+        _users.clear()
+
+
+def _package(function: types.FunctionType) -> str:
+    return str(function.__globals__.get("__name__") or "").partition(".")[0]
+
+
+def _installed() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    found = {paths[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")}
+    found |= {os.path.dirname(os.__file__), *site.getsitepackages(), site.getusersitepackages()}
+    return tuple(os.path.join(p, "") for p in found)
+
+
+_INSTALLED = _installed()
+
+
+def is_user(function: types.FunctionType) -> bool:
+    """Whether a function is to be converted when traced code calls it."""
+    known = _users.get(function)
+    if known is None:
+        known = _users[function] = _decide(function)
+    return known
+
+
+def _decide(function: types.FunctionType) -> bool:
+    mark = function.__dict__.get(_MARK)
+    if mark is not None:
+        return bool(mark)
+    filename = function.__code__.co_filename
+    package = _package(function)
+    if package in _NEVER or filename.startswith((_TREADLE, "<frozen")):
+        return False
+    return package in _own_packages or not filename.startswith(_INSTALLED)
+
+
+def call(callee: Any) -> Any:
+    """The callable that stands for `callee` in converted code: a converted twin while tracing, else itself."""
+    if current() is None:
+        return callee
+    return converted(callee)
+
+
+def converted(callee: Any) -> Any:
+    """The converted twin of a callable, or the callable itself where it runs as it is."""
+    kind = type(callee)
+    if kind is types.FunctionType:
+        return _function(callee)
+    if kind is types.BuiltinFunctionType or isinstance(callee, type):
+        return callee
+    if kind is types.MethodType:
+        inner = converted(callee.__func__)
+        return callee if inner is callee.__func__ else types.MethodType(inner, callee.__self__)
+    if kind is functools.partial:
+        inner = converted(callee.func)
+        return callee if inner is callee.func else functools.partial(inner, *callee.args, **callee.keywords)
+    if not kind.__module__.startswith("treadle."):
+        method = getattr(kind, "__call__", None)
+        if type(method) is types.FunctionType and is_user(method):
+            return types.MethodType(_function(method), callee)
+    return callee
+
+
+def _function(function: types.FunctionType) -> Callable[..., Any]:
+    from treadle.autograph.convert import build, is_converted
+
+    if function.__code__.co_filename.startswith(_TREADLE):
+        return _with_converted_arguments(function) if function.__name__ in _TAKE_FUNCTIONS else function
+    if not is_user(function):
+        return function
+    seen = observed.get()
+    if seen is not None and not any(f is function for f in seen):
+        seen.append(function)
+    return function if is_converted(function) else build(function) or function
+
+
+def _with_converted_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of treadle that traces its function arguments gets them converted."""
+
+    @functools.wraps(function)
+    def with_converted(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(_argument, args), **{k: _argument(v) for k, v in kwargs.items()})
+
+    return with_converted
+
+
+def _argument(value: Any) -> Any:
+    plain = isinstance(value, (types.FunctionType, types.MethodType, functools.partial))
+    return converted(value) if plain else value

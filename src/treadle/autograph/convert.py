@@ -1,0 +1,271 @@
+"""The converter: finds a function's tree, runs the passes in order, compiles, and builds the new function.
+
+Positions stay those of the user's file, and the new function shares globals, defaults and closure cells with the old
+one, so that tracebacks, debuggers, `nonlocal` and `super()` work as before. Each code object is converted once.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import weakref
+from dataclasses import dataclass, field
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+from treadle.autograph import branches, exits, loops, operators, render
+from treadle.autograph import nodes as n
+from treadle.autograph.carry import Scope
+from treadle.autograph.expressions import Expressions
+from treadle.autograph.flow import Flow, analyse
+from treadle.autograph.scopes import names, parameters
+from treadle.autograph.source import FunctionNode, NoSource, find
+
+_FACTORY = n.AG + "factory"
+_FRAME_READERS = {"locals", "eval", "exec", "vars"}  # what these see would not be the user's names
+_CELL = CellType(operators)
+
+
+@dataclass(slots=True)
+class Conversion:
+    """What came of converting one code object: the new code and its tree, or the reason why there is none."""
+
+    code: CodeType | None = None
+    tree: FunctionNode | None = None
+    reason: str | None = None
+    text: str | None = field(default=None, repr=False)
+
+    @property
+    def source(self) -> str:
+        """The rewritten source, with the user's line numbers as comments."""
+        if self.text is None:
+            self.text = "" if self.tree is None else render.source(self.tree)
+        return self.text
+
+
+# Code objects compare by content and not by file, so they are told apart by identity here.
+_done: dict[int, tuple[weakref.ref[CodeType], Conversion]] = {}
+
+
+def conversion(code: CodeType) -> Conversion:
+    """The conversion of a code object, made at the first call."""
+    key = id(code)
+    held = _done.get(key)
+    if held is not None and held[0]() is code:
+        return held[1]
+    try:
+        made = _convert(code)
+    except NoSource as error:
+        made = Conversion(reason=str(error))
+    _done[key] = (weakref.ref(code, lambda _: _done.pop(key, None)), made)
+    return made
+
+
+def is_converted(function: FunctionType) -> bool:
+    """Whether a function is itself an output of the converter (nested functions of one are)."""
+    return n.AG in function.__code__.co_freevars
+
+
+def build(function: FunctionType) -> FunctionType | None:
+    """The converted twin of a plain function over the same globals, defaults and cells; None without source."""
+    made = conversion(function.__code__)
+    if made.code is None:
+        return None
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    cells[n.AG] = _CELL
+    closure = tuple(cells[name] for name in made.code.co_freevars)
+    new = FunctionType(made.code, function.__globals__, function.__name__, function.__defaults__, closure)
+    new.__kwdefaults__ = function.__kwdefaults__
+    new.__annotations__ = function.__annotations__
+    new.__qualname__ = function.__qualname__
+    new.__doc__ = function.__doc__
+    new.__module__ = function.__module__
+    new.__dict__.update(function.__dict__)
+    return new
+
+
+def _convert(code: CodeType) -> Conversion:
+    node = find(code)
+    used = {m.id for m in ast.walk(node) if isinstance(m, ast.Name)}
+    if found := sorted(used & _FRAME_READERS):
+        raise NoSource(f"it uses {found[0]}(), which would see the names of rewritten code")
+    if any(name.startswith(n.AG) for name in used):
+        raise NoSource(f"it uses names that begin with {n.AG}, which are reserved")
+    has_class = "__class__" in code.co_freevars
+    try:
+        if isinstance(node, ast.Lambda):
+            node.args.defaults, node.args.kw_defaults = [], [None for _ in node.args.kw_defaults]
+            _Unit(has_class).expression(node)
+        else:
+            node.decorator_list, node.returns = [], None
+            node.args.defaults, node.args.kw_defaults = [], [None for _ in node.args.kw_defaults]
+            for arg in ast.walk(node.args):
+                if isinstance(arg, ast.arg):
+                    arg.annotation = None
+            _Unit(has_class).function(node, frozenset())
+        return Conversion(_compile(node, code), node)
+    except RecursionError:
+        raise NoSource("its expressions nest too deeply to be rewritten") from None
+
+
+class _Unit:
+    """The passes over one function and the functions inside it."""
+
+    def __init__(self, has_class: bool) -> None:
+        self.has_class = has_class
+
+    def expression(self, node: ast.Lambda) -> None:
+        own = set(parameters(node))
+        rewriter = Expressions(Flow(), own, self._first(node), frozenset(), self.function)
+        node.body = rewriter.visit(node.body)
+
+    def _first(self, node: FunctionNode) -> str | None:
+        args = [*node.args.posonlyargs, *node.args.args]
+        return args[0].arg if self.has_class and args else None
+
+    def function(self, node: ast.FunctionDef, fragile: frozenset[str]) -> ast.FunctionDef:
+        """Converts `node` in place; `fragile` are names of enclosing functions that may be unbound."""
+        if _is_generator(node):
+            return node
+        declared, body = _hoist(node.body)
+        lowered = exits.lower(body)
+        globals_ = frozenset(x for d in declared if isinstance(d, ast.Global) for x in d.names)
+        nonlocals = frozenset(x for d in declared if isinstance(d, ast.Nonlocal) for x in d.names)
+        own = parameters(node)
+        flow = analyse(lowered, own, set(globals_ | nonlocals))
+        scope = Scope(flow, globals_, nonlocals)
+        local = (names(lowered).stores | set(own)) - scope.outer
+        structured = _structure(lowered, scope)
+        rewriter = Expressions(flow, local, self._first(node), fragile, self.function)
+        rewritten: list[ast.stmt] = []
+        for stmt in structured:
+            new = rewriter.visit(stmt)
+            rewritten += new if isinstance(new, list) else [new]
+        unbound = [n.assign(x, n.operator("undefined", ast.Constant(x))) for x in sorted(flow.fragile)]
+        place = node.body[0]
+        node.body = [*declared, *(n.place(u, place) for u in unbound), *rewritten]
+        return node
+
+
+def _structure(body: list[ast.stmt], scope: Scope) -> list[ast.stmt]:
+    """Innermost first, turns branches and loops into local functions."""
+    out: list[ast.stmt] = []
+    for stmt in body:
+        if isinstance(stmt, ast.If) and n.is_converted(stmt):
+            out += branches.convert(stmt, _structure(stmt.body, scope), _structure(stmt.orelse, scope), scope)
+        elif isinstance(stmt, ast.While):
+            out += loops.convert_while(stmt, _structure(stmt.body, scope), scope)
+        elif isinstance(stmt, ast.For):
+            out += loops.convert_for(stmt, _structure(stmt.body, scope), scope)
+        else:
+            if not isinstance(stmt, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                _inside(stmt, scope)
+            out.append(stmt)
+    return out
+
+
+def _inside(stmt: ast.stmt, scope: Scope) -> None:
+    facts = scope.flow.facts[stmt]
+    for handler in getattr(stmt, "handlers", ()):
+        live = handler.name in facts.live_out
+        handler.body = _structure(handler.body, scope)
+        if live:
+            _keep_bound(handler)
+    for case in getattr(stmt, "cases", ()):
+        case.body = _structure(case.body, scope)
+    for name in ("body", "orelse", "finalbody"):
+        if getattr(stmt, name, None):
+            setattr(stmt, name, _structure(getattr(stmt, name), scope))
+
+
+def _keep_bound(handler: ast.ExceptHandler) -> None:
+    """Python deletes the name at the handler's end; a name that may be carried gets a placeholder instead."""
+    assert handler.name is not None
+    inner = n.AG + handler.name
+    first = n.place(n.assign(handler.name, n.load(inner)), handler)
+    last = n.place(n.assign(handler.name, n.operator("undefined", ast.Constant(handler.name))), handler)
+    handler.name, handler.body = inner, [first, *handler.body, last]
+
+
+def _is_generator(node: ast.FunctionDef) -> bool:
+    stack: list[ast.AST] = list(node.body)
+    while stack:
+        found = stack.pop()
+        if isinstance(found, (ast.Yield, ast.YieldFrom)):
+            return True
+        if not isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            stack.extend(ast.iter_child_nodes(found))
+    return False
+
+
+def _hoist(body: list[ast.stmt]) -> tuple[list[ast.Global | ast.Nonlocal], list[ast.stmt]]:
+    """Takes `global` and `nonlocal` out of the body (and the docstring, which the function keeps by itself)."""
+    found: list[ast.Global | ast.Nonlocal] = []
+
+    class Take(ast.NodeTransformer):
+        def visit_Global(self, node: ast.Global) -> ast.AST:
+            found.append(node)
+            return n.place(ast.Pass(), node)
+
+        def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
+            found.append(node)
+            return n.place(ast.Pass(), node)
+
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+            return node
+
+        def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+            return node
+
+        def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+            return node
+
+    taken = [Take().visit(s) for s in body]
+    return found, taken
+
+
+def _compile(node: FunctionNode, code: CodeType) -> CodeType:
+    """Compiles the tree inside a function that binds the free names, and inside the class whose name mangles."""
+    inner: ast.stmt = n.assign(n.AG + "lambda", node) if isinstance(node, ast.Lambda) else node
+    owner = _mangling_class(code.co_qualname)
+    if owner is not None:
+        inner = ast.ClassDef(owner, [], [], [inner], [])
+    free = [name for name in code.co_freevars if owner is None or name != "__class__"]
+    bound: list[ast.stmt] = [n.assign(name, ast.Constant(None)) for name in (n.AG, *free)]
+    factory = n.function(_FACTORY, [], [*bound, inner])
+    module = ast.Module([n.place(factory, node)], [])
+    flags = code.co_flags & _FUTURE
+    compiled = compile(module, code.co_filename, "exec", flags=flags, dont_inherit=True)
+    found = _code_inside(_code_inside(compiled, _FACTORY), owner) if owner else _code_inside(compiled, _FACTORY)
+    found = _code_inside(found, code.co_name)
+    return _rename(found, found.co_qualname, code.co_qualname, code.co_name)
+
+
+_FUTURE = sum(f for f in (0x1000000, 0x800000) if f)  # annotations, generator_stop: what a code object hands on
+
+
+def _code_inside(code: CodeType, name: str | None) -> CodeType:
+    return next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
+
+
+def _mangling_class(qualname: str) -> str | None:
+    parts = qualname.split(".")
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] != "<locals>" and parts[i + 1] != "<locals>":
+            return parts[i]
+    return None
+
+
+_GENERATED = re.compile(re.escape(n.AG) + r"\w+\.<locals>\.")
+
+
+def _rename(code: CodeType, prefix: str, qualname: str, user: str) -> CodeType:
+    """Gives code the qualified names of the user's program; local functions get the name of their function."""
+    generated = code.co_name.startswith(n.AG)
+    name = user if generated else code.co_name
+    changed: dict[str, Any] = {"co_name": name}
+    full = _GENERATED.sub("", qualname + code.co_qualname[len(prefix) :])
+    if generated:
+        full = full.rpartition(".<locals>.")[0]
+    consts = tuple(_rename(c, prefix, qualname, name) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_qualname=full, co_consts=consts, **changed)

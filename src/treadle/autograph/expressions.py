@@ -1,0 +1,190 @@
+"""Rewrites expressions: calls, `and or not`, chained comparisons, conditional expressions, assert, and reads of names
+that may be unbound. Right sides become lambdas, so that they are evaluated only when Python would evaluate them."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Callable
+
+from treadle.autograph import nodes as n
+from treadle.autograph.flow import Flow
+from treadle.autograph.scopes import Comprehension, has_walrus, parameters, stores
+
+_SIGNS: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.In: "in",
+    ast.NotIn: "not in",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+}
+# Builtins that never need a tensor's value, or whose meaning depends on the frame that calls them.
+_PLAIN = {
+    *("print", "super", "locals", "globals", "vars", "dir", "isinstance", "issubclass", "type", "id", "repr", "str"),
+    *("getattr", "setattr", "hasattr", "callable", "object", "list", "tuple", "dict", "set", "frozenset", "input"),
+}
+Nested = Callable[[ast.FunctionDef, frozenset[str]], ast.FunctionDef]
+
+
+class Expressions(ast.NodeTransformer):
+    """One pass over a converted body; nested functions are handed to `nested` together with the fragile names."""
+
+    def __init__(self, flow: Flow, local: set[str], first: str | None, fragile: frozenset[str], nested: Nested) -> None:
+        self.flow = flow
+        self.local = local
+        self.first = first  # the first parameter of a method: what zero-argument super() needs
+        self.fragile = fragile | flow.fragile
+        self.outside = fragile  # names of enclosing functions that may be unbound
+        self.nested = nested
+        self.hidden: frozenset[str] = frozenset()  # names bound by the lambdas and comprehensions around
+        self.later = False  # inside a lambda, which runs at a time that the flow analysis does not know
+
+    # Names -----------------------------------------------------------------------------------------------------------
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if not isinstance(node.ctx, ast.Load) or node.id in self.hidden or node.id.startswith(n.AG):
+            return node
+        outside = node.id in self.outside and node.id not in self.local
+        if outside or (self.later and node.id in self.fragile):
+            return n.place(n.operator("free", node, ast.Constant(node.id)), node)
+        if node in self.flow.unbound:
+            return n.place(n.operator("value", node, ast.Constant(node.id)), node)
+        return node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
+        checks = self._checks(node, [node.target]) if node in self.flow.unbound else []
+        self.generic_visit(node)
+        return [*checks, node]
+
+    def visit_Delete(self, node: ast.Delete) -> list[ast.stmt]:
+        """A local name is deleted by a placeholder, so that it can still be carried; the rest stays as it is."""
+        out = self._checks(node, node.targets) if node in self.flow.unbound else []
+        for target in node.targets:
+            if isinstance(target, ast.Name) and target.id in self.local:
+                out.append(n.place(n.assign(target.id, n.operator("undefined", ast.Constant(target.id))), node))
+            else:
+                out.append(n.place(ast.Delete([self.visit(target)]), node))
+        return out
+
+    def _checks(self, stmt: ast.stmt, targets: list[ast.expr]) -> list[ast.stmt]:
+        names = [t.id for t in targets if isinstance(t, ast.Name)]
+        checks = [ast.Expr(n.operator("value", n.load(x), ast.Constant(x))) for x in names if x in self.local]
+        return [n.place(c, stmt) for c in checks]
+
+    # Scopes ----------------------------------------------------------------------------------------------------------
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        if node.name.startswith(n.AG):
+            node.body = self._block(node.body)
+            return node
+        node.args.defaults = [self.visit(d) for d in node.args.defaults]
+        node.args.kw_defaults = [d and self.visit(d) for d in node.args.kw_defaults]
+        shadowed = self.local | self.flow.fragile
+        return self.nested(node, frozenset(self.flow.fragile | (self.outside - shadowed)))
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
+        hidden, later = self.hidden, self.later
+        node.args.defaults = [self.visit(d) for d in node.args.defaults]
+        node.args.kw_defaults = [d and self.visit(d) for d in node.args.kw_defaults]
+        self.hidden, self.later = hidden | set(parameters(node)), True
+        node.body = self.visit(node.body)
+        self.hidden, self.later = hidden, later
+        return node
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        if not isinstance(node, Comprehension):
+            return super().generic_visit(node)
+        hidden = self.hidden
+        self.hidden = hidden | stores([g.target for g in node.generators])
+        super().generic_visit(node)
+        self.hidden = hidden
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        node.target = self.visit(node.target)
+        node.value = node.value and self.visit(node.value)
+        return node
+
+    def visit_match_case(self, node: ast.match_case) -> ast.AST:
+        node.guard = node.guard and self.visit(node.guard)
+        node.body = self._block(node.body)
+        return node
+
+    def _block(self, stmts: list[ast.stmt]) -> list[ast.stmt]:
+        out: list[ast.stmt] = []
+        for stmt in stmts:
+            new = self.visit(stmt)
+            out += new if isinstance(new, list) else [new]
+        return out
+
+    # Operators -------------------------------------------------------------------------------------------------------
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        if n.is_operator(node):
+            return self.generic_visit(node)  # type: ignore[return-value]
+        if isinstance(node.func, ast.Name) and node.func.id in _PLAIN and node.func.id not in self.local:
+            if node.func.id == "super" and not node.args and not node.keywords and self.first is not None:
+                node.args = [n.place(n.load("__class__"), node), n.place(n.load(self.first), node)]
+            self._arguments(node)
+            return node
+        self._arguments(node)
+        node.func = n.place(n.operator("call", self.visit(node.func)), node.func)
+        return node
+
+    def _arguments(self, node: ast.Call) -> None:
+        node.args = [self.visit(a) for a in node.args]
+        for keyword in node.keywords:
+            keyword.value = self.visit(keyword.value)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        keep = n.is_static(node) or any(has_walrus(v) for v in node.values[1:])
+        self.generic_visit(node)
+        if keep:
+            return node
+        first, *rest = node.values
+        name = "and_" if isinstance(node.op, ast.And) else "or_"
+        return n.place(n.operator(name, first, *(n.place(n.thunk(v), v) for v in rest)), node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        keep = not isinstance(node.op, ast.Not) or n.is_static(node.operand)
+        self.generic_visit(node)
+        return node if keep else n.place(n.operator("not_", node.operand), node)
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        keep = n.is_static(node.test) or has_walrus(node.body) or has_walrus(node.orelse)
+        self.generic_visit(node)
+        if keep:
+            return node
+        then, other = (n.place(n.thunk(v), v) for v in (node.body, node.orelse))
+        return n.place(n.operator("if_exp", node.test, then, other), node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        keep = len(node.ops) == 1 or n.is_static(node) or any(has_walrus(c) for c in node.comparators)
+        self.generic_visit(node)
+        if keep:
+            return node
+        parts: list[ast.expr] = [node.left]
+        for op, right in zip(node.ops, node.comparators, strict=True):
+            parts += [ast.Constant(_SIGNS[type(op)]), n.place(n.thunk(right), right)]
+        return n.place(n.operator("compare", *parts), node)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        keep = n.is_static(node.test) or (node.msg is not None and has_walrus(node.msg))
+        self.generic_visit(node)
+        if keep:
+            return node
+        # Python's own assert still raises, on the user's line; a staged test is recorded and counts as true.
+        message = [] if node.msg is None else [n.place(n.thunk(node.msg), node.msg)]
+        node.test = n.place(n.operator("assert_", node.test, *message), node.test)
+        return node
+
+
+assert _PLAIN <= set(dir(builtins))

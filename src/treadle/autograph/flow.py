@@ -1,0 +1,283 @@
+"""Liveness and definedness of names at the statements that become functions.
+
+Liveness runs backwards and tells which names a block must take and give; definedness runs forwards and tells which
+reads may meet a name that is not bound yet. Both work on bodies whose exits have been lowered.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from treadle.autograph import nodes as n
+from treadle.autograph.scopes import Comprehension, Function, loads, names, stores
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known at one statement: names live after it, live before it, and at the head of a loop."""
+
+    live_out: frozenset[str] = frozenset()
+    live_in: frozenset[str] = frozenset()
+    head: frozenset[str] = frozenset()
+    defined: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Flow:
+    """The facts of one function body."""
+
+    facts: dict[ast.AST, Facts] = field(default_factory=dict)
+    fragile: set[str] = field(default_factory=set)  # locals that may be read while unbound
+    shared: set[str] = field(default_factory=set)  # locals that inner functions must write in place
+    unbound: set[ast.AST] = field(default_factory=set)  # reads (and statements) that may meet an unbound name
+
+
+def analyse(body: list[ast.stmt], parameters: list[str], outer: set[str]) -> Flow:
+    """The facts of `body`; `outer` holds the names declared global or nonlocal."""
+    flow = Flow()
+    found = names(body)
+    written = _written_in_converted(body)
+    captured = (found.captured & written) | (outer & written)
+    live = _Liveness(flow, captured)
+    at_start = live.block(body, set())
+    local = (found.stores - outer) | set(parameters)
+    flow.fragile = (at_start & local) - set(parameters)
+    flow.shared = (captured | _written_under_handlers(body)) - outer
+    _Definedness(flow, local).block(body, set(parameters))
+    return flow
+
+
+def _written_in_converted(body: Iterable[ast.stmt]) -> set[str]:
+    found: set[str] = set()
+    for stmt in body:
+        if n.is_converted(stmt):
+            found |= stores(stmt)
+        elif not isinstance(stmt, (*Function, ast.ClassDef)):
+            for block in n.blocks(stmt):
+                found |= _written_in_converted(block)
+    return found
+
+
+def _written_under_handlers(body: Iterable[ast.stmt]) -> set[str]:
+    """Names whose writes an exception must not undo: written by functions to be, inside `try` or `with`."""
+    found: set[str] = set()
+    for stmt in body:
+        if isinstance(stmt, (*Function, ast.ClassDef)):
+            continue
+        for block in n.blocks(stmt):
+            guarded = isinstance(stmt, (ast.Try, ast.TryStar, ast.With))
+            found |= _written_in_converted(block) if guarded else _written_under_handlers(block)
+    return found
+
+
+def _certain(stmt: ast.stmt) -> set[str]:
+    """The names that a simple statement binds whenever it completes (`a and (b := 1)` may not bind b)."""
+    if isinstance(stmt, ast.Assign):
+        return set().union(*(stores(t) for t in stmt.targets))
+    if isinstance(stmt, (ast.AugAssign, ast.For)):
+        return stores(stmt.target)
+    if isinstance(stmt, ast.AnnAssign):
+        return stores(stmt.target) if stmt.value is not None else set()
+    if isinstance(stmt, (*Function, ast.ClassDef)):
+        return {stmt.name} if not isinstance(stmt, ast.Lambda) else set()
+    if isinstance(stmt, (ast.Import, ast.ImportFrom, ast.Delete)):
+        return stores(stmt)
+    return set()
+
+
+class _Liveness:
+    def __init__(self, flow: Flow, always: set[str]) -> None:
+        self.flow, self.always = flow, always
+        self.raised: set[str] = set()  # live where an exception may lead
+
+    def block(self, stmts: list[ast.stmt], out: set[str]) -> set[str]:
+        live = out | self.always
+        for stmt in reversed(stmts):
+            after = frozenset(live)
+            facts = self.flow.facts.setdefault(stmt, Facts())
+            facts.live_out = after
+            live = self.statement(stmt, live, facts) | self.raised | self.always
+            facts.live_in = frozenset(live)
+        return live
+
+    def statement(self, stmt: ast.stmt, out: set[str], facts: Facts) -> set[str]:
+        if isinstance(stmt, ast.If):
+            return loads(stmt.test) | self.block(stmt.body, out) | self.block(stmt.orelse, out)
+        if isinstance(stmt, (ast.While, ast.For)):
+            return self.loop(stmt, out, facts)
+        if isinstance(stmt, (ast.Try, ast.TryStar)):
+            return self.trying(stmt, out)
+        if isinstance(stmt, ast.With):
+            outer, self.raised = self.raised, self.raised | (out & _after_swallow(stmt))
+            live = self.block(stmt.body, out)
+            self.raised = outer
+            for item in reversed(stmt.items):
+                if item.optional_vars is not None:
+                    live = (live - stores(item.optional_vars)) | loads(item.optional_vars)
+                live = live | loads(item.context_expr)
+            return live
+        if isinstance(stmt, ast.Match):
+            return self.matching(stmt, out)
+        if isinstance(stmt, (ast.Return, ast.Raise)):
+            out = set()
+        elif isinstance(stmt, ast.Delete):
+            return out | loads(stmt) | stores(stmt)  # deleting asks for a bound name
+        return (out - _certain(stmt)) | loads(stmt)
+
+    def loop(self, stmt: ast.While | ast.For, out: set[str], facts: Facts) -> set[str]:
+        asked = loads(stmt.test) if isinstance(stmt, ast.While) else loads(getattr(stmt, "ag_go", None))
+        head = out | asked
+        while True:
+            inside = self.block(stmt.body, head)
+            if isinstance(stmt, ast.For):
+                inside = (inside - stores(stmt.target)) | loads(stmt.target)
+            if inside <= head:
+                break
+            head = head | inside
+        facts.head = frozenset(head)
+        return head | (loads(stmt.iter) if isinstance(stmt, ast.For) else set())
+
+    def trying(self, stmt: ast.Try | ast.TryStar, out: set[str]) -> set[str]:
+        final = self.block(stmt.finalbody, out) if stmt.finalbody else out
+        outer = self.raised
+        self.raised = outer | (final if stmt.finalbody else set())
+        caught: set[str] = set()
+        for handler in stmt.handlers:
+            own = {handler.name} if handler.name else set()
+            caught |= (self.block(handler.body, final - own) - own) | loads(handler.type)
+        orelse = self.block(stmt.orelse, final)
+        self.raised = outer | caught | final
+        live = self.block(stmt.body, orelse)
+        self.raised = outer
+        return live
+
+    def matching(self, stmt: ast.Match, out: set[str]) -> set[str]:
+        live = set(out)
+        for case in stmt.cases:
+            live |= (self.block(case.body, out) | loads(case.guard)) - stores(case.pattern)
+            live |= loads(case.pattern)
+        return live | loads(stmt.subject)
+
+
+class _Definedness:
+    def __init__(self, flow: Flow, local: set[str]) -> None:
+        self.flow, self.local = flow, local
+
+    def block(self, stmts: list[ast.stmt], defined: set[str]) -> set[str]:
+        for stmt in stmts:
+            self.flow.facts[stmt].defined = frozenset(defined)
+            defined = self.statement(stmt, defined)
+        return defined
+
+    def reads(self, node: ast.AST | None, defined: set[str], hidden: frozenset[str] = frozenset()) -> None:
+        """Marks the reads in `node` of locals that may be unbound; scopes that run later are not looked into."""
+        if node is None or isinstance(node, (*Function, ast.ClassDef)):
+            return
+        if isinstance(node, Comprehension):
+            hidden = hidden | stores([g.target for g in node.generators])
+        if isinstance(node, ast.Name):
+            missing = node.id in self.local and node.id not in defined and node.id not in hidden
+            if missing and isinstance(node.ctx, ast.Load) and not node.id.startswith(n.AG):
+                self.flow.unbound.add(node)
+            return
+        for child in ast.iter_child_nodes(node):
+            self.reads(child, defined, hidden)
+
+    def statement(self, stmt: ast.stmt, defined: set[str]) -> set[str]:
+        if isinstance(stmt, ast.If):
+            self.reads(stmt.test, defined)
+            defined = defined | self.walrus(stmt.test)
+            return self.block(stmt.body, defined) & self.block(stmt.orelse, defined)
+        if isinstance(stmt, (ast.While, ast.For)):
+            kept = defined - _deleted(stmt)
+            self.reads(stmt.test if isinstance(stmt, ast.While) else stmt.iter, kept)
+            self.block(stmt.body, kept | (stores(stmt.target) if isinstance(stmt, ast.For) else set()))
+            return kept
+        if isinstance(stmt, (ast.Try, ast.TryStar)):
+            return self.trying(stmt, defined)
+        if isinstance(stmt, ast.With):
+            for item in stmt.items:
+                self.reads(item.context_expr, defined)
+                defined = defined | (stores(item.optional_vars) if item.optional_vars else set())
+            return self.block(stmt.body, defined) - (_after_swallow(stmt) - defined)
+        if isinstance(stmt, ast.Match):
+            self.reads(stmt.subject, defined)
+            ends = []
+            for case in stmt.cases:
+                self.reads(case.guard, defined | stores(case.pattern))
+                ends.append(self.block(case.body, defined | stores(case.pattern)))
+            return set.intersection(*ends, defined - _deleted(stmt))
+        return self.simple(stmt, defined)
+
+    def simple(self, stmt: ast.stmt, defined: set[str]) -> set[str]:
+        if isinstance(stmt, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for part in (*stmt.args.defaults, *stmt.args.kw_defaults):
+                self.reads(part, defined)
+        else:
+            for child in ast.iter_child_nodes(stmt):
+                self.reads(child, defined)
+        changed = _certain(stmt)
+        if isinstance(stmt, (ast.Delete, ast.AugAssign)) and (changed & self.local) - defined:
+            self.flow.unbound.add(stmt)
+        if isinstance(stmt, ast.Delete):
+            return defined - changed
+        return defined | changed | self.walrus(stmt)
+
+    @staticmethod
+    def walrus(node: ast.AST) -> set[str]:
+        """Names that an assignment expression outside short circuits has surely bound."""
+        if isinstance(node, ast.NamedExpr):
+            return {node.target.id} | _Definedness.walrus(node.value)
+        if isinstance(node, (ast.BoolOp, ast.IfExp, *Comprehension, *Function, ast.ClassDef)):
+            first = {ast.BoolOp: "values", ast.IfExp: "test"}.get(type(node))
+            part = getattr(node, first) if first else None
+            part = part[0] if isinstance(part, list) else part
+            return _Definedness.walrus(part) if part is not None else set()
+        return set().union(*(_Definedness.walrus(c) for c in ast.iter_child_nodes(node)))
+
+    def trying(self, stmt: ast.Try | ast.TryStar, defined: set[str]) -> set[str]:
+        body = self.block(stmt.orelse, self.block(stmt.body, defined))
+        at_raise = defined - _deleted(stmt)
+        ends = [body]
+        for handler in stmt.handlers:
+            own = {handler.name} if handler.name else set()
+            self.reads(handler.type, at_raise)
+            end = self.block(handler.body, at_raise | own) - own
+            if not _jumps(handler.body):
+                ends.append(end)
+        after = set.intersection(*ends)
+        if not stmt.finalbody:
+            return after
+        final = self.block(stmt.finalbody, at_raise)
+        return after | final
+
+
+def _after_swallow(stmt: ast.With) -> set[str]:
+    """Names whose old value can be met after `with`, because it may swallow an exception.
+
+    Names that plain statements write stay out, unless the context manager says that it swallows: a tape would
+    otherwise make every name that is set under it a loop variable.
+    """
+    swallows = any({"suppress", "raises"} & _words(item.context_expr) for item in stmt.items)
+    return stores(stmt.body) if swallows else _written_in_converted(stmt.body)
+
+
+def _words(node: ast.expr) -> set[str]:
+    return {getattr(m, "id", None) or getattr(m, "attr", "") for m in ast.walk(node)}
+
+
+def _jumps(body: list[ast.stmt]) -> bool:
+    return any(isinstance(s, (ast.Raise, ast.Return)) for s in body)
+
+
+def _deleted(stmt: ast.stmt) -> set[str]:
+    """Names that `stmt` may delete, at any depth."""
+    found: set[str] = set()
+    for node in ast.walk(stmt):
+        if isinstance(node, ast.Delete):
+            found |= stores(node)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+    return found

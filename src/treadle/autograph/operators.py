@@ -1,0 +1,205 @@
+"""What the converter's output calls, as `ag__.name`: each dispatches on the value it meets at run time.
+
+On values that are not traced these do exactly what Python does; on traced ones they hand over to `control.staging`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from treadle.autograph.callees import call as call
+from treadle.control import staging
+from treadle.core.mode import current
+from treadle.errors import ControlFlowError, UndefinedVariable
+
+Values = tuple[Any, ...]
+_is_staged = staging.is_staged
+# A Python loop whose end is decided by a traced value is unrolled with guards; one without end must not hang.
+_MAX_GUARDED = 10_000
+
+
+def same(*values: Any) -> Values:
+    """The branch that changes nothing."""
+    return values
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+def undefined(name: str) -> Any:
+    """The placeholder for a name that is not bound yet."""
+    return staging.Undefined(name)
+
+
+def is_bound(value: Any) -> bool:
+    """Whether a value is no placeholder."""
+    return not isinstance(value, staging.Undefined)
+
+
+def value(held: Any, name: str) -> Any:
+    """`held`, unless it is a placeholder: then Python's own error, or while tracing one that explains."""
+    if not isinstance(held, staging.Undefined):
+        return held
+    if current() is None:
+        raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
+    raise _no_value(name)
+
+
+def free(held: Any, name: str) -> Any:
+    """As `value`, for a name of an enclosing function."""
+    if not isinstance(held, staging.Undefined):
+        return held
+    if current() is None:
+        where = "where it is not associated with a value in enclosing scope"
+        raise NameError(f"cannot access free variable '{name}' {where}")
+    raise _no_value(name)
+
+
+def _no_value(name: str) -> UndefinedVariable:
+    return UndefinedVariable(
+        f"'{name}' has no value here: it is not set on every path that leads to this line. Set it before the branch "
+        f"or loop, or in every branch."
+    )
+
+
+def peek(read: Callable[[], Any], name: str) -> Any:
+    """The value of an outer name, or a placeholder while it is unbound."""
+    try:
+        return read()
+    except NameError:
+        return staging.Undefined(name)
+
+
+# Statements ----------------------------------------------------------------------------------------------------------
+def if_stmt(
+    test: Any, then: Callable[..., Values], orelse: Callable[..., Values], values: Values, names: tuple[str, ...]
+) -> Values:
+    """`if test: ... else: ...`; both functions take and give the values of `names`."""
+    if test is True:
+        return then(*values)
+    if test is False:
+        return orelse(*values)
+    if _is_staged(test):
+        return staging.staged_if(test, then, orelse, values, names)
+    return then(*values) if test else orelse(*values)
+
+
+def while_stmt(
+    test: Callable[..., Any], body: Callable[..., Values], values: Values, names: tuple[str, ...]
+) -> Values:
+    """`while test: body`; from the first traced test on, the rest of the loop is staged."""
+    while True:
+        go = test(*values)
+        if _is_staged(go):
+            return staging.staged_while(test, body, values, names)
+        if not go:
+            return values
+        values = body(*values)
+
+
+def for_stmt(
+    iterable: Any,
+    body: Callable[..., Values],
+    values: Values,
+    names: tuple[str, ...],
+    go: Callable[..., Any] | None = None,
+) -> Values:
+    """`for item in iterable: body`; `go`, asked after each item, tells whether `break` or `return` has not ended it."""
+    if staging.is_staged_iterable(iterable):
+        return staging.staged_for(iterable, body, values, names, go)
+    if go is None:
+        for item in iterable:
+            values = body(item, *values)
+        return values
+    items = iter(iterable)
+    for item in items:
+        values = body(item, *values)
+        more = go(*values)
+        if _is_staged(more):
+            return _guarded_for(items, body, values, names, go)
+        if not more:
+            break
+    return values
+
+
+def _guarded_for(
+    items: Iterable[Any], body: Callable[..., Values], values: Values, names: tuple[str, ...], go: Callable[..., Any]
+) -> Values:
+    """The rest of a loop over Python items that a traced `break` may end: each item under its own branch."""
+    for count, item in enumerate(items):
+        if count >= _MAX_GUARDED:
+            raise ControlFlowError(
+                f"this loop over Python values has taken {count} items and only a traced tensor tells when it ends; "
+                f"loop over td.range, or write it as `while`"
+            )
+        values = if_stmt(go(*values), lambda *held, item=item: body(item, *held), same, values, names)
+    return values
+
+
+# Expressions ---------------------------------------------------------------------------------------------------------
+def and_(first: Any, *rest: Callable[[], Any]) -> Any:
+    """`first and ...`: later operands are evaluated only when reached."""
+    result = first
+    for i, later in enumerate(rest):
+        if _is_staged(result):
+            return staging.staged_and(result, lambda i=i: and_(rest[i](), *rest[i + 1 :]))
+        if not result:
+            return result
+        result = later()
+    return result
+
+
+def or_(first: Any, *rest: Callable[[], Any]) -> Any:
+    """`first or ...`: later operands are evaluated only when reached."""
+    result = first
+    for i, later in enumerate(rest):
+        if _is_staged(result):
+            return staging.staged_or(result, lambda i=i: or_(rest[i](), *rest[i + 1 :]))
+        if result:
+            return result
+        result = later()
+    return result
+
+
+def not_(operand: Any) -> Any:
+    """`not operand`."""
+    return staging.staged_not(operand) if _is_staged(operand) else not operand
+
+
+def if_exp(test: Any, then: Callable[[], Any], orelse: Callable[[], Any]) -> Any:
+    """`then if test else orelse`."""
+    if _is_staged(test):
+        return staging.staged_if_exp(test, then, orelse)
+    return then() if test else orelse()
+
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "is": operator.is_,
+    "is not": operator.is_not,
+    "in": lambda a, b: a in b,
+    "not in": lambda a, b: a not in b,
+}
+
+
+def compare(left: Any, *parts: Any) -> Any:
+    """`left < b <= c ...`, as sign, thunk, sign, thunk: each operand is evaluated at most once, and when reached."""
+    sign, operand, *rest = parts
+    right = operand()
+    result = _COMPARE[sign](left, right)
+    if not rest:
+        return result
+    return and_(result, lambda: compare(right, *rest))
+
+
+def assert_(test: Any, message: Callable[[], Any] | None = None) -> Any:
+    """The test of an `assert`: a traced one is checked at run time, and counts as true while tracing."""
+    if _is_staged(test):
+        staging.staged_assert(test, message if message is not None else lambda: None)
+        return True
+    return test
