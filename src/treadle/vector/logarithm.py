@@ -38,7 +38,7 @@ def log_parts_f4(x: F4) -> tuple[F4, F4]:
     small = x < 1.1754943508222875e-38
     i = u4(bits_f4(select(small, x * 33554432.0, x))) + 0x004AFB0D
     k = float_i4(i4((i >> 23) | 0x4B000000)) - 8388735.0
-    m = float_i4(i4((i & 0x007F4F4F) + 0x3F3504F3))
+    m = float_i4(i4((i & 0x007FFFFF) + 0x3F3504F3))
     return select(small, k - 25.0, k), m
 
 
@@ -129,7 +129,7 @@ def log_parts_f8(x: F8) -> tuple[F8, F8]:
     small = x < 2.2250738585072014e-308
     i = u8(bits_f8(select(small, x * 18014398509481984.0, x))) + 0x00095F619980C433
     k = float_i8(i8((i >> 52) | 0x4330000000000000)) - 4503599627371519.0
-    m = float_i8(i8((i & 0x000F8F8F8F8F8F8F) + 0x3FE6A09E667F3BCD))
+    m = float_i8(i8((i & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD))
     return select(small, k - 54.0, k), m
 
 
