@@ -189,7 +189,7 @@ class Assembler:
         args: list[Ref | int] = [library.gemm[dtype], *flags, m, n, k, b, ldb, a, lda, c, ldc, row, *scalars]
         args += [size * ldc, *steps]
         self._blas = True
-        rows, many = build.load([blas.ROWS, blas.BATCH])
+        rows, many = build.load(blas.KERNELS)
         if batch == 1:
             self.call(rows, args, m, blas.row_grain(m, n, k), note)
         else:

@@ -56,6 +56,7 @@ def kernel(args, lo, hi):
     return 0
 """,
 )
+KERNELS = (ROWS, BATCH)
 
 
 @dataclass(frozen=True, slots=True)

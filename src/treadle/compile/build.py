@@ -13,7 +13,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from . import loader, symbols
@@ -99,8 +98,8 @@ def _surroundings() -> bytes:
     parts = [loader.host_processor().encode(), sys.version.encode(), _vector_version().encode()]
     parts += [f"{name}={value}".encode() for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_")]
     parts += [_version_file(package) for package in ("numba", "llvmlite")]
-    own = (Path(__file__).with_name(f"{name}.py") for name in GENERATORS)
-    parts += [path.read_bytes() for path in own]
+    here = os.path.dirname(__file__)
+    parts += [_contents(os.path.join(here, f"{name}.py")) for name in GENERATORS]
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.digest()
@@ -111,8 +110,14 @@ def _version_file(package: str) -> bytes:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return b"absent"
-    path = Path(spec.origin).with_name("_version.py")
-    return path.read_bytes() if path.exists() else spec.origin.encode()
+    path = os.path.join(os.path.dirname(spec.origin), "_version.py")
+    return _contents(path) if os.path.exists(path) else spec.origin.encode()
+
+
+def _contents(path: str) -> bytes:
+    """A file's bytes."""
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _vector_version() -> str:

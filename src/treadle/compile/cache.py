@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 MAGIC = b"treadle object 1\n"
 DEFAULT_LIMIT = 256 << 20
@@ -33,7 +30,7 @@ class Unit:
 
     def encode(self) -> bytes:
         """The file's contents: magic, digest of all that follows, length of the index, index, image."""
-        index = json.dumps(dict(self.symbols), sort_keys=True).encode()
+        index = "\n".join(f"{key} {symbol}" for key, symbol in self.symbols.items()).encode()
         payload = len(index).to_bytes(8, "little") + index + self.image
         return MAGIC + hashlib.sha256(payload).digest() + payload
 
@@ -46,19 +43,17 @@ class Unit:
             return None
         length = int.from_bytes(payload[:8], "little")
         try:
-            symbols = json.loads(payload[8 : 8 + length])
+            pairs = [line.split(" ") for line in payload[8 : 8 + length].decode().split("\n")]
+            return Unit(dict(pairs), payload[8 + length :])
         except ValueError:
             return None
-        if not isinstance(symbols, dict) or not all(isinstance(name, str) for name in symbols.values()):
-            return None
-        return Unit(symbols, payload[8 + length :])
 
 
-def default_folder() -> Path | None:
+def default_folder() -> str | None:
     """`TREADLE_CACHE_DIR`, else the user's cache folder; None where there is no home."""
     chosen = os.environ.get("TREADLE_CACHE_DIR")
     if chosen:
-        return Path(chosen)
+        return chosen
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
     else:
@@ -66,7 +61,7 @@ def default_folder() -> Path | None:
         if not base or not os.path.isabs(base):
             home = os.path.expanduser("~")
             base = os.path.join(home, ".cache") if os.path.isabs(home) and os.path.isdir(home) else None
-    return Path(base) / "treadle" if base else None
+    return os.path.join(base, "treadle") if base else None
 
 
 def _is_private(status: os.stat_result) -> bool:
@@ -79,11 +74,11 @@ def _is_private(status: os.stat_result) -> bool:
 class DiskCache:
     """Units on disk under `folder`; every method treats whatever goes wrong as a miss."""
 
-    def __init__(self, folder: Path | None, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, folder: str | None, limit: int = DEFAULT_LIMIT) -> None:
         self.folder = folder
         self.limit = limit
 
-    def usable(self, create: bool = False) -> Path | None:
+    def usable(self, create: bool = False) -> str | None:
         """The folder if it is there (or can be made) and private, else None."""
         if self.folder is None:
             return None
@@ -101,16 +96,16 @@ class DiskCache:
         if folder is None:
             return ()
         names = dict.fromkeys(name for key in keys if (name := self._pointed(folder, key)))
-        units = (self._read_unit(folder / name) for name in names)
+        units = (self._read_unit(os.path.join(folder, name)) for name in names)
         return tuple(unit for unit in units if unit is not None)
 
-    def _pointed(self, folder: Path, key: str) -> str | None:
+    def _pointed(self, folder: str, key: str) -> str | None:
         """The name of the unit that holds a kernel."""
-        data = _read(folder / f"{key}.kernel", 200)
+        data = _read(os.path.join(folder, f"{key}.kernel"), 200)
         name = data.decode("ascii", "replace") if data else ""
         return name if name.endswith(".unit") and name[:-5].isalnum() else None
 
-    def _read_unit(self, path: Path) -> Unit | None:
+    def _read_unit(self, path: str) -> Unit | None:
         """The unit in a file, whose time stamp is renewed; None where it is missing or bad (then it is removed)."""
         data = _read(path, self.limit)
         if data is None:
@@ -118,8 +113,8 @@ class DiskCache:
         unit = Unit.decode(data)
         with contextlib.suppress(OSError):
             if unit is None:
-                path.unlink()
-            elif time.time() - path.stat().st_mtime > TOUCH_AFTER:
+                os.unlink(path)
+            elif time.time() - os.stat(path).st_mtime > TOUCH_AFTER:
                 os.utime(path)
         return unit
 
@@ -131,9 +126,9 @@ class DiskCache:
             return False
         name = hashlib.sha256(data).hexdigest()[:32] + ".unit"
         try:
-            _write(folder / name, data)
+            _write(folder, name, data)
             for key in unit.symbols:
-                _write(folder / f"{key}.kernel", name.encode())
+                _write(folder, f"{key}.kernel", name.encode())
             self._shrink(folder, name)
         except OSError:  # a full disk, a folder that went away: the kernels are in memory all the same
             return False
@@ -145,9 +140,9 @@ class DiskCache:
         if folder is not None:
             for key in keys:
                 with contextlib.suppress(OSError):
-                    (folder / f"{key}.kernel").unlink()
+                    os.unlink(os.path.join(folder, f"{key}.kernel"))
 
-    def _shrink(self, folder: Path, newest: str) -> None:
+    def _shrink(self, folder: str, newest: str) -> None:
         """Remove the least recently used units while the folder is above its limit, and what nothing needs any more."""
         entries = []
         for entry in os.scandir(folder):
@@ -164,7 +159,7 @@ class DiskCache:
                     used -= max(status.st_size, 512)
 
 
-def _read(path: Path, limit: int) -> bytes | None:
+def _read(path: str, limit: int) -> bytes | None:
     """A private regular file's contents, at most `limit` bytes of them; None where that fails."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -185,13 +180,15 @@ def _read(path: Path, limit: int) -> bytes | None:
         os.close(descriptor)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(folder: str, name: str, data: bytes) -> None:
     """Write beside the file, then rename over it, so that no reader ever sees half of it. OSError where that fails."""
-    descriptor, temporary = tempfile.mkstemp(suffix=".part", dir=path.parent)  # mode 0600
+    temporary = os.path.join(folder, f"{os.urandom(8).hex()}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        os.replace(temporary, path)
+        os.replace(temporary, os.path.join(folder, name))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import blas, build, pool
 from .arenas import Arena, arenas, make_arena
-from .machine import EXECUTOR, Reason, Slot
+from .machine import EXECUTOR, WORKER, Reason, Slot
 
 Array = np.ndarray
 Host = Callable[["Run"], object]
@@ -47,9 +47,10 @@ class Ref:
         return Ref(self.kind, self.index, self.offset + nbytes)
 
     def __str__(self) -> str:
-        name = {"arena": "arena", "fresh": "fresh"}.get(self.kind, f"{self.kind}{self.index}")
-        number = self.index if self.kind == "fresh" else self.offset
-        return f"{name}+{number}" if number or self.kind in ("arena", "fresh") else name
+        if self.kind == "fresh":
+            return f"fresh({self.index})"
+        name = "arena" if self.kind == "arena" else f"{self.kind}{self.index}"
+        return f"{name}+{self.offset}" if self.offset or self.kind == "arena" else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def enter_function() -> Enter:
 
     It has no argument types on purpose: ctypes then takes `byref` objects as they are, which is three times faster.
     """
-    (entry,) = build.load([EXECUTOR])
+    entry, *_ = build.load([EXECUTOR, WORKER, *blas.KERNELS])  # together, since one unit compiles faster than several
     function: Enter = ctypes.CFUNCTYPE(ctypes.c_int)(entry.address)
     return function
 
