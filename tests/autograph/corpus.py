@@ -602,7 +602,7 @@ def handler_name_unbound(n):
     try:
         1 / n
     except ZeroDivisionError as e:
-        kept = e
+        str(e)
     if n == 5:
         e = 3
     return e
@@ -819,7 +819,7 @@ def matching(v):
         case {"k": k}:
             r = k
         case [x, *rest] if len(rest) > 1:
-            return rest
+            return x, rest
         case _:
             return "other"
     return r
@@ -1128,3 +1128,22 @@ def while_and(x):
     while i < 5 and not i == x:
         i += 1
     return i
+
+
+@case(*INTS)
+def module_recursion(n):
+    if n <= 1:
+        return 1
+    return n * module_recursion(n - 1)
+
+
+class Tree:
+    def depth(self, n):
+        if n > 1:
+            return 1 + Tree().depth(n - 1)
+        return 0
+
+
+@case(*INTS)
+def class_recursion(n):
+    return Tree().depth(n)

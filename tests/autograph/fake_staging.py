@@ -9,8 +9,8 @@ import operator
 
 
 class Undefined:
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, why="", *, guarded=False):
+        self.name, self.why, self.guarded = name, why, guarded
 
 
 class Staged:
@@ -37,7 +37,7 @@ def _binary(op):
     return lambda a, b: Staged(op(plain(a), plain(b)))
 
 
-for _name in ("add sub mul truediv floordiv mod pow lt le gt ge eq ne and_ or_".split()):
+for _name in "add sub mul truediv floordiv mod pow lt le gt ge eq ne and_ or_".split():
     _op = getattr(operator, _name)
     _dunder = _name.rstrip("_")
     setattr(Staged, f"__{_dunder}__", _binary(_op))
@@ -80,8 +80,8 @@ def staged_if(pred, then, orelse, values, names):
     merged = []
     for name, x, *both in zip(names, taken, *(r or taken for r in results)):
         half = sum(isinstance(b, Undefined) for b in both)
-        if half == 1 and name.startswith("ag__"):
-            merged.append(_stage(next(b for b in both if not isinstance(b, Undefined))))
+        if half and all(b.guarded for b in both if isinstance(b, Undefined)):
+            merged.append(_stage(next((b for b in both if not isinstance(b, Undefined)), x)))
         elif half:
             merged.append(Undefined(name))
         else:

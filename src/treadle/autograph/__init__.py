@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from treadle.autograph.callees import convert, converted, do_not_convert, observed, own
+from treadle.autograph.callees import call_method, convert, converted, do_not_convert, observed, own
 from treadle.autograph.convert import Conversion, build, conversion, is_converted
 from treadle.autograph.reads import Read, reads
 
@@ -75,8 +75,7 @@ def _plain(fn: Any) -> types.FunctionType | None:
         return _plain(fn.func)
     if isinstance(fn, (type, types.BuiltinFunctionType)):
         return None
-    method = getattr(type(fn), "__call__", None)
-    return method if isinstance(method, types.FunctionType) else None
+    return call_method(type(fn))
 
 
 def _rebind(fn: Any, plain: types.FunctionType, new: types.FunctionType) -> Callable[..., Any]:
@@ -85,8 +84,10 @@ def _rebind(fn: Any, plain: types.FunctionType, new: types.FunctionType) -> Call
         return new
     if isinstance(fn, types.MethodType):
         return types.MethodType(_rebind(fn.__func__, plain, new), fn.__self__)
-    if isinstance(fn, (classmethod, staticmethod)):
-        return type(fn)(_rebind(fn.__func__, plain, new))
+    if isinstance(fn, classmethod):
+        return classmethod(_rebind(fn.__func__, plain, new))  # type: ignore[return-value]
+    if isinstance(fn, staticmethod):
+        return staticmethod(_rebind(fn.__func__, plain, new))
     if isinstance(fn, functools.partial):
         return functools.partial(_rebind(fn.func, plain, new), *fn.args, **fn.keywords)
     return types.MethodType(new, fn)

@@ -23,7 +23,7 @@ def convert(stmt: ast.If, body: list[ast.stmt], orelse: list[ast.stmt], scope: S
     test = stmt.test
     if has_walrus(test):
         # The defaults of the local functions must see the names that the test sets.
-        name = f"{n.AG}test_{stmt.lineno}"
+        name = f"{n.AG}asked_{stmt.lineno}"
         out.append(n.place(n.assign(name, test), test))
         test = n.load(name)
     out += [carry.function(then_name, body, keep=_read_first(stmt.body, carry))]
@@ -31,7 +31,7 @@ def convert(stmt: ast.If, body: list[ast.stmt], orelse: list[ast.stmt], scope: S
     if orelse:
         out.append(carry.function(else_name, orelse, keep=_read_first(stmt.orelse, carry)))
         else_ = n.load(else_name)
-    values = carry.entry(facts.live_in | facts.defined)
+    values = carry.entry(facts.live_in | stores(stmt.test))
     call = n.operator("if_stmt", test, n.load(then_name), else_, values, n.names_tuple(carry.names))
     result = [n.place(s, stmt.test) for s in carry.receive(n.place(call, stmt.test))]
     return [*(n.place(s, stmt) for s in out), *result]

@@ -29,8 +29,8 @@ _TREADLE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _NEVER = frozenset({"treadle", "numpy", "numba", "llvmlite", "builtins"}) | sys.stdlib_module_names - {"__main__"}
 # Functions of treadle that trace functions handed to them.
 _TAKE_FUNCTIONS = frozenset(
-    "cond while_loop scan fori switch map grad value_and_grad vjp jvp jacobian hessian vmap checkpoint "
-    "custom_gradient gradient_hook".split()
+    {"cond", "while_loop", "scan", "map", "grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian"}
+    | {"vmap", "checkpoint", "custom_gradient", "gradient_hook"}
 )
 _own_packages: set[str] = set()
 _users: weakref.WeakKeyDictionary[types.FunctionType, bool] = weakref.WeakKeyDictionary()
@@ -116,10 +116,19 @@ def converted(callee: Any) -> Any:
         inner = converted(callee.func)
         return callee if inner is callee.func else functools.partial(inner, *callee.args, **callee.keywords)
     if not kind.__module__.startswith("treadle."):
-        method = getattr(kind, "__call__", None)
-        if type(method) is types.FunctionType and is_user(method):
+        method = call_method(kind)
+        if method is not None and is_user(method):
             return types.MethodType(_function(method), callee)
     return callee
+
+
+def call_method(kind: type) -> types.FunctionType | None:
+    """The plain function that runs when an instance of `kind` is called."""
+    for base in kind.__mro__:
+        if "__call__" in base.__dict__:
+            found = base.__dict__["__call__"]
+            return found if isinstance(found, types.FunctionType) else None
+    return None
 
 
 def _function(function: types.FunctionType) -> Callable[..., Any]:

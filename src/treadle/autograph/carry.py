@@ -23,6 +23,11 @@ class Scope:
         """Names that live outside the function."""
         return self.globals | self.nonlocals
 
+    def placeholder(self, name: str) -> ast.expr:
+        """What stands for a local that is not bound yet: one that checks, if the user's program may read it so."""
+        kind = "undefined" if name in self.flow.checked else "unset"
+        return n.operator(kind, ast.Constant(name))
+
 
 @dataclass(frozen=True, slots=True)
 class Carry:
@@ -84,8 +89,7 @@ class Carry:
     def entry(self, known: frozenset[str]) -> ast.Tuple:
         """The values that go in: names outside `known` are not bound on any path, so a placeholder goes in."""
         values = [
-            self.value(c) if c in known or c in self.scope.outer else n.operator("undefined", ast.Constant(c))
-            for c in self.names
+            self.value(c) if c in known or c in self.scope.outer else self.scope.placeholder(c) for c in self.names
         ]
         return ast.Tuple(values, ast.Load())
 

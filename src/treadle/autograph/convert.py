@@ -17,7 +17,7 @@ from treadle.autograph import branches, exits, loops, operators, render
 from treadle.autograph import nodes as n
 from treadle.autograph.carry import Scope
 from treadle.autograph.expressions import Expressions
-from treadle.autograph.flow import Flow, analyse
+from treadle.autograph.flow import Flow, analyse, check_reads
 from treadle.autograph.scopes import names, parameters
 from treadle.autograph.source import FunctionNode, NoSource, find
 
@@ -128,11 +128,13 @@ class _Unit:
         if _is_generator(node):
             return node
         declared, body = _hoist(node.body)
-        lowered = exits.lower(body)
         globals_ = frozenset(x for d in declared if isinstance(d, ast.Global) for x in d.names)
         nonlocals = frozenset(x for d in declared if isinstance(d, ast.Nonlocal) for x in d.names)
         own = parameters(node)
-        flow = analyse(lowered, own, set(globals_ | nonlocals))
+        outer = set(globals_ | nonlocals)
+        checked = check_reads(body, own, outer)
+        lowered = exits.lower(body)
+        flow = analyse(lowered, own, outer, checked)
         scope = Scope(flow, globals_, nonlocals)
         local = (names(lowered).stores | set(own)) - scope.outer
         structured = _structure(lowered, scope)
@@ -141,7 +143,7 @@ class _Unit:
         for stmt in structured:
             new = rewriter.visit(stmt)
             rewritten += new if isinstance(new, list) else [new]
-        unbound = [n.assign(x, n.operator("undefined", ast.Constant(x))) for x in sorted(flow.fragile)]
+        unbound = [n.assign(x, scope.placeholder(x)) for x in sorted(flow.fragile)]
         place = node.body[0]
         node.body = [*declared, *(n.place(u, place) for u in unbound), *rewritten]
         return node
@@ -227,11 +229,15 @@ def _hoist(body: list[ast.stmt]) -> tuple[list[ast.Global | ast.Nonlocal], list[
 def _compile(node: FunctionNode, code: CodeType) -> CodeType:
     """Compiles the tree inside a function that binds the free names, and inside the class whose name mangles."""
     inner: ast.stmt = n.assign(n.AG + "lambda", node) if isinstance(node, ast.Lambda) else node
+    name = node.name if isinstance(node, ast.FunctionDef) else None
     owner = _mangling_class(code.co_qualname)
     if owner is not None:
         inner = ast.ClassDef(owner, [], [], [inner], [])
+        name = owner
     free = [name for name in code.co_freevars if owner is None or name != "__class__"]
     bound: list[ast.stmt] = [n.assign(name, ast.Constant(None)) for name in (n.AG, *free)]
+    if name is not None and name not in free:
+        bound.append(ast.Global([name]))  # else the function's reads of its own name would become free variables
     factory = n.function(_FACTORY, [], [*bound, inner])
     module = ast.Module([n.place(factory, node)], [])
     flags = code.co_flags & _FUTURE

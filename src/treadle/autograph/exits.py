@@ -1,7 +1,7 @@
 """Lowers `return`, `break` and `continue` to flags and nested ifs, so that blocks have one way in and one way out.
 
 Where one branch always leaves, the rest of the block moves into the other one, so that both sides define the result;
-elsewhere the rest is guarded by a flag. `else` of loops and assignment expressions in `while` tests are lowered here too.
+elsewhere the rest is guarded by a flag. `else` of loops and assignment expressions in `while` tests go here too.
 """
 
 from __future__ import annotations
@@ -168,9 +168,7 @@ class _Lowering:
         stmt.orelse = self.block(orelse, loop)
         return [stmt, *after]
 
-    def guarded(
-        self, rest: list[ast.stmt], kinds: set[str], stmt: ast.stmt, loop: _Loop | None
-    ) -> list[ast.stmt]:
+    def guarded(self, rest: list[ast.stmt], kinds: set[str], stmt: ast.stmt, loop: _Loop | None) -> list[ast.stmt]:
         """`if not flag: rest`, for the flags that `stmt` may have set."""
         if not rest:
             return []
@@ -218,7 +216,7 @@ class _Lowering:
         if "continue" in kinds:
             body = [n.assign(own.skip, ast.Constant(False)), *body]
         if isinstance(stmt, ast.While) and has_walrus(stmt.test):
-            test = f"{n.AG}test_{stmt.lineno}"
+            test = f"{n.AG}asked_{stmt.lineno}"
             before.append(n.place(n.assign(test, stmt.test), stmt.test))
             again: ast.stmt = n.place(n.assign(test, copy.deepcopy(stmt.test)), stmt.test)
             body += [ast.If(_none_of(stops), [again], [])] if stops else [again]

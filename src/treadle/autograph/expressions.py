@@ -4,7 +4,6 @@ that may be unbound. Right sides become lambdas, so that they are evaluated only
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Callable
 
 from treadle.autograph import nodes as n
@@ -51,18 +50,18 @@ class Expressions(ast.NodeTransformer):
         outside = node.id in self.outside and node.id not in self.local
         if outside or (self.later and node.id in self.fragile):
             return n.place(n.operator("free", node, ast.Constant(node.id)), node)
-        if node in self.flow.unbound:
+        if _unbound(node):
             return n.place(n.operator("value", node, ast.Constant(node.id)), node)
         return node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
-        checks = self._checks(node, [node.target]) if node in self.flow.unbound else []
+        checks = self._checks(node, [node.target]) if _unbound(node) else []
         self.generic_visit(node)
         return [*checks, node]
 
     def visit_Delete(self, node: ast.Delete) -> list[ast.stmt]:
         """A local name is deleted by a placeholder, so that it can still be carried; the rest stays as it is."""
-        out = self._checks(node, node.targets) if node in self.flow.unbound else []
+        out = self._checks(node, node.targets) if _unbound(node) else []
         for target in node.targets:
             if isinstance(target, ast.Name) and target.id in self.local:
                 out.append(n.place(n.assign(target.id, n.operator("undefined", ast.Constant(target.id))), node))
@@ -187,4 +186,5 @@ class Expressions(ast.NodeTransformer):
         return node
 
 
-assert _PLAIN <= set(dir(builtins))
+def _unbound(node: ast.AST) -> bool:
+    return getattr(node, "ag_unbound", False)

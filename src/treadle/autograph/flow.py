@@ -1,7 +1,7 @@
-"""Liveness and definedness of names at the statements that become functions.
+"""Liveness and definedness of names.
 
-Liveness runs backwards and tells which names a block must take and give; definedness runs forwards and tells which
-reads may meet a name that is not bound yet. Both work on bodies whose exits have been lowered.
+Definedness runs forwards over the user's body and tells which reads may meet a name that is not bound yet. Liveness
+runs backwards over the body whose exits have been lowered, and tells which names a block must take and give.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ class Facts:
     live_out: frozenset[str] = frozenset()
     live_in: frozenset[str] = frozenset()
     head: frozenset[str] = frozenset()
-    defined: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -29,15 +28,22 @@ class Flow:
     """The facts of one function body."""
 
     facts: dict[ast.AST, Facts] = field(default_factory=dict)
-    fragile: set[str] = field(default_factory=set)  # locals that may be read while unbound
+    fragile: set[str] = field(default_factory=set)  # locals that may be unbound where a local function takes them
     shared: set[str] = field(default_factory=set)  # locals that inner functions must write in place
-    unbound: set[ast.AST] = field(default_factory=set)  # reads (and statements) that may meet an unbound name
+    checked: set[str] = field(default_factory=set)  # locals that the user's program may read while unbound
 
 
-def analyse(body: list[ast.stmt], parameters: list[str], outer: set[str]) -> Flow:
-    """The facts of `body`; `outer` holds the names declared global or nonlocal."""
-    flow = Flow()
+def check_reads(body: list[ast.stmt], parameters: list[str], outer: set[str]) -> set[str]:
+    """Marks the reads of the user's body that may meet an unbound local; returns the names."""
+    found = Definedness((names(body).stores - outer) | set(parameters))
+    found.block(body, set(parameters))
+    return found.checked
+
+
+def analyse(body: list[ast.stmt], parameters: list[str], outer: set[str], checked: set[str]) -> Flow:
+    """The facts of a lowered body; `outer` holds the names declared global or nonlocal."""
     found = names(body)
+    flow = Flow(checked=checked | found.captured)  # nobody knows when a nested function reads
     written = _written_in_converted(body)
     captured = (found.captured & written) | (outer & written)
     live = _Liveness(flow, captured)
@@ -45,7 +51,6 @@ def analyse(body: list[ast.stmt], parameters: list[str], outer: set[str]) -> Flo
     local = (found.stores - outer) | set(parameters)
     flow.fragile = (at_start & local) - set(parameters)
     flow.shared = (captured | _written_under_handlers(body)) - outer
-    _Definedness(flow, local).block(body, set(parameters))
     return flow
 
 
@@ -161,40 +166,53 @@ class _Liveness:
         return live | loads(stmt.subject)
 
 
-class _Definedness:
-    def __init__(self, flow: Flow, local: set[str]) -> None:
-        self.flow, self.local = flow, local
+class Definedness:
+    """Marks (by the attribute `ag_unbound`) the reads of a body, as the user wrote it, that may meet an unbound local.
+
+    Code that cannot be reached counts as having every name defined.
+    """
+
+    def __init__(self, local: set[str]) -> None:
+        self.local = local
+        self.checked: set[str] = set()  # the names of the marked reads
+        self.breaks: list[set[str]] = []  # what is defined at the `break`s of the loops around
 
     def block(self, stmts: list[ast.stmt], defined: set[str]) -> set[str]:
         for stmt in stmts:
-            self.flow.facts[stmt].defined = frozenset(defined)
             defined = self.statement(stmt, defined)
         return defined
 
+    def mark(self, node: ast.AST, name: str) -> None:
+        node.ag_unbound = True  # type: ignore[attr-defined]
+        self.checked.add(name)
+
     def reads(self, node: ast.AST | None, defined: set[str], hidden: frozenset[str] = frozenset()) -> None:
-        """Marks the reads in `node` of locals that may be unbound; scopes that run later are not looked into."""
+        """Marks the reads in an expression; scopes that run later are not looked into."""
         if node is None or isinstance(node, (*Function, ast.ClassDef)):
             return
         if isinstance(node, Comprehension):
             hidden = hidden | stores([g.target for g in node.generators])
         if isinstance(node, ast.Name):
             missing = node.id in self.local and node.id not in defined and node.id not in hidden
-            if missing and isinstance(node.ctx, ast.Load) and not node.id.startswith(n.AG):
-                self.flow.unbound.add(node)
+            if missing and isinstance(node.ctx, ast.Load):
+                self.mark(node, node.id)
+            return
+        if isinstance(node, ast.BoolOp):
+            for value in node.values:
+                self.reads(value, defined, hidden)
+                defined = defined | walrus(value)  # what stands to the right runs only after it
             return
         for child in ast.iter_child_nodes(node):
             self.reads(child, defined, hidden)
+            defined = defined | walrus(child) if isinstance(child, ast.expr) else defined
 
     def statement(self, stmt: ast.stmt, defined: set[str]) -> set[str]:
         if isinstance(stmt, ast.If):
             self.reads(stmt.test, defined)
-            defined = defined | self.walrus(stmt.test)
+            defined = defined | walrus(stmt.test)
             return self.block(stmt.body, defined) & self.block(stmt.orelse, defined)
         if isinstance(stmt, (ast.While, ast.For)):
-            kept = defined - _deleted(stmt)
-            self.reads(stmt.test if isinstance(stmt, ast.While) else stmt.iter, kept)
-            self.block(stmt.body, kept | (stores(stmt.target) if isinstance(stmt, ast.For) else set()))
-            return kept
+            return self.loop(stmt, defined)
         if isinstance(stmt, (ast.Try, ast.TryStar)):
             return self.trying(stmt, defined)
         if isinstance(stmt, ast.With):
@@ -208,50 +226,65 @@ class _Definedness:
             for case in stmt.cases:
                 self.reads(case.guard, defined | stores(case.pattern))
                 ends.append(self.block(case.body, defined | stores(case.pattern)))
-            return set.intersection(*ends, defined - _deleted(stmt))
+            total = isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None and case.guard is None
+            return set.intersection(*ends, *([] if total else [defined - _deleted(stmt)]))
         return self.simple(stmt, defined)
+
+    def loop(self, stmt: ast.While | ast.For, defined: set[str]) -> set[str]:
+        kept = defined - _deleted(stmt)
+        self.breaks.append(set(self.local))
+        if isinstance(stmt, ast.While):
+            self.reads(stmt.test, kept)
+            kept = kept | walrus(stmt.test)
+            self.block(stmt.body, kept)
+            ended = set(self.local) if n.is_true(stmt.test) else kept
+        else:
+            self.reads(stmt.iter, defined)
+            self.block(stmt.body, kept | stores(stmt.target))
+            ended = kept
+        broken = self.breaks.pop()
+        return self.block(stmt.orelse, ended) & broken
 
     def simple(self, stmt: ast.stmt, defined: set[str]) -> set[str]:
         if isinstance(stmt, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            for part in (*stmt.args.defaults, *stmt.args.kw_defaults):
+            for part in (*stmt.decorator_list, *stmt.args.defaults, *stmt.args.kw_defaults):
                 self.reads(part, defined)
         else:
-            for child in ast.iter_child_nodes(stmt):
-                self.reads(child, defined)
-        changed = _certain(stmt)
-        if isinstance(stmt, (ast.Delete, ast.AugAssign)) and (changed & self.local) - defined:
-            self.flow.unbound.add(stmt)
-        if isinstance(stmt, ast.Delete):
-            return defined - changed
-        return defined | changed | self.walrus(stmt)
-
-    @staticmethod
-    def walrus(node: ast.AST) -> set[str]:
-        """Names that an assignment expression outside short circuits has surely bound."""
-        if isinstance(node, ast.NamedExpr):
-            return {node.target.id} | _Definedness.walrus(node.value)
-        if isinstance(node, (ast.BoolOp, ast.IfExp, *Comprehension, *Function, ast.ClassDef)):
-            first = {ast.BoolOp: "values", ast.IfExp: "test"}.get(type(node))
-            part = getattr(node, first) if first else None
-            part = part[0] if isinstance(part, list) else part
-            return _Definedness.walrus(part) if part is not None else set()
-        return set().union(*(_Definedness.walrus(c) for c in ast.iter_child_nodes(node)))
+            self.reads(stmt, defined)
+        if isinstance(stmt, ast.Break):
+            self.breaks[-1] &= defined
+        if isinstance(stmt, (ast.Break, ast.Continue, ast.Return, ast.Raise)):
+            return set(self.local)
+        changed = stores(stmt) if isinstance(stmt, ast.Delete) else _certain(stmt)
+        if isinstance(stmt, (ast.Delete, ast.AugAssign)):
+            for name in (changed & self.local) - defined:
+                self.mark(stmt, name)
+        return defined - changed if isinstance(stmt, ast.Delete) else defined | changed | walrus(stmt)
 
     def trying(self, stmt: ast.Try | ast.TryStar, defined: set[str]) -> set[str]:
-        body = self.block(stmt.orelse, self.block(stmt.body, defined))
         at_raise = defined - _deleted(stmt)
-        ends = [body]
+        ends = [self.block(stmt.orelse, self.block(stmt.body, defined))]
         for handler in stmt.handlers:
             own = {handler.name} if handler.name else set()
             self.reads(handler.type, at_raise)
-            end = self.block(handler.body, at_raise | own) - own
-            if not _jumps(handler.body):
-                ends.append(end)
+            ends.append(self.block(handler.body, at_raise | own) - own)
         after = set.intersection(*ends)
         if not stmt.finalbody:
             return after
-        final = self.block(stmt.finalbody, at_raise)
-        return after | final
+        return (after | self.block(stmt.finalbody, at_raise)) - _deleted(ast.Module(stmt.finalbody, []))
+
+
+def walrus(node: ast.AST) -> set[str]:
+    """Names that an assignment expression outside short circuits has surely bound."""
+    if isinstance(node, ast.NamedExpr):
+        return {node.target.id} | walrus(node.value)
+    if isinstance(node, ast.BoolOp):
+        return walrus(node.values[0])
+    if isinstance(node, ast.IfExp):
+        return walrus(node.test)
+    if isinstance(node, (*Comprehension, *Function, ast.ClassDef)):
+        return set()
+    return set().union(*(walrus(c) for c in ast.iter_child_nodes(node)))
 
 
 def _after_swallow(stmt: ast.With) -> set[str]:
@@ -265,14 +298,10 @@ def _after_swallow(stmt: ast.With) -> set[str]:
 
 
 def _words(node: ast.expr) -> set[str]:
-    return {getattr(m, "id", None) or getattr(m, "attr", "") for m in ast.walk(node)}
+    return {str(getattr(m, "id", "") or getattr(m, "attr", "")) for m in ast.walk(node)}
 
 
-def _jumps(body: list[ast.stmt]) -> bool:
-    return any(isinstance(s, (ast.Raise, ast.Return)) for s in body)
-
-
-def _deleted(stmt: ast.stmt) -> set[str]:
+def _deleted(stmt: ast.AST) -> set[str]:
     """Names that `stmt` may delete, at any depth."""
     found: set[str] = set()
     for node in ast.walk(stmt):

@@ -15,7 +15,9 @@ def convert_while(stmt: ast.While, body: list[ast.stmt], scope: Scope) -> list[a
     carry = Carry(scope, tuple(sorted(stores(stmt.body) & (facts.head | scope.outer))))
     test_name, body_name = f"{n.AG}test_{stmt.lineno}", f"{n.AG}body_{stmt.lineno}"
     test = n.place(carry.test(test_name, stmt.test), stmt.test)
-    call = n.operator("while_stmt", n.load(test_name), n.load(body_name), carry.entry(facts.head), n.names_tuple(carry.names))
+    call = n.operator(
+        "while_stmt", n.load(test_name), n.load(body_name), carry.entry(facts.head), n.names_tuple(carry.names)
+    )
     return _assemble(stmt, stmt.test, [test, carry.function(body_name, body)], carry, call)
 
 
@@ -35,7 +37,9 @@ def convert_for(stmt: ast.For, body: list[ast.stmt], scope: Scope) -> list[ast.s
     if (go := getattr(stmt, "ag_go", None)) is not None:
         functions.append(n.place(carry.test(go_name, go), stmt.iter))
         extra = [n.load(go_name)]
-    call = n.operator("for_stmt", stmt.iter, n.load(body_name), carry.entry(facts.head), n.names_tuple(carry.names), *extra)
+    call = n.operator(
+        "for_stmt", stmt.iter, n.load(body_name), carry.entry(facts.head), n.names_tuple(carry.names), *extra
+    )
     return _assemble(stmt, stmt.iter, functions, carry, call)
 
 

@@ -31,6 +31,14 @@ def undefined(name: str) -> Any:
     return staging.Undefined(name)
 
 
+def unset(name: str) -> Any:
+    """The placeholder for a name that the program never reads unbound: the flags of exits see to that.
+
+    Staging may therefore fill it with zeros where only one side of a branch, or a later iteration, sets the name.
+    """
+    return staging.Undefined(name, guarded=True)
+
+
 def is_bound(value: Any) -> bool:
     """Whether a value is no placeholder."""
     return not isinstance(value, staging.Undefined)
@@ -42,7 +50,7 @@ def value(held: Any, name: str) -> Any:
         return held
     if current() is None:
         raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
-    raise _no_value(name)
+    raise _no_value(held)
 
 
 def free(held: Any, name: str) -> Any:
@@ -52,13 +60,13 @@ def free(held: Any, name: str) -> Any:
     if current() is None:
         where = "where it is not associated with a value in enclosing scope"
         raise NameError(f"cannot access free variable '{name}' {where}")
-    raise _no_value(name)
+    raise _no_value(held)
 
 
-def _no_value(name: str) -> UndefinedVariable:
+def _no_value(held: staging.Undefined) -> UndefinedVariable:
+    why: str = held.why or "it is not set on every path that leads to this line"
     return UndefinedVariable(
-        f"'{name}' has no value here: it is not set on every path that leads to this line. Set it before the branch "
-        f"or loop, or in every branch."
+        f"the name {held.name!r} has no value here: {why}; set it before the branch or loop, or on every path"
     )
 
 
@@ -84,9 +92,7 @@ def if_stmt(
     return then(*values) if test else orelse(*values)
 
 
-def while_stmt(
-    test: Callable[..., Any], body: Callable[..., Values], values: Values, names: tuple[str, ...]
-) -> Values:
+def while_stmt(test: Callable[..., Any], body: Callable[..., Values], values: Values, names: tuple[str, ...]) -> Values:
     """`while test: body`; from the first traced test on, the rest of the loop is staged."""
     while True:
         go = test(*values)

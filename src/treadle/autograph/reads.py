@@ -44,7 +44,8 @@ def reads(function: FunctionType) -> tuple[Read, ...]:
 def _walk(code: CodeType, free: set[str], first: str | None) -> Iterator[Read]:
     """The reads of `code` and of the code inside it; `free` and `first` are the names that mean outer values."""
     root: Root | None = None
-    name, attrs = "", ()
+    name = ""
+    attrs: tuple[str, ...] = ()
     for instruction in dis.get_instructions(code):
         if root is not None and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             attrs = (*attrs, instruction.argval)

@@ -26,7 +26,8 @@ def source(node: FunctionNode) -> str:
         mark = marks.get(number)
         if mark is not None and mark != last:
             line, last = f"{line:<{_COLUMN}}  # line {mark}", mark
-        lines.append(line.rstrip())
+        if line:
+            lines.append(line)
     return "\n".join(lines) + "\n"
 
 
