@@ -76,6 +76,13 @@ class Node:
             if isinstance(value, Graph):
                 yield key, value
 
+    @property
+    def effect(self) -> bool:
+        """Whether it must run, in program order: its op has an effect, or a node of a graph that it holds."""
+        if self._op.effect:
+            return True
+        return any(graph.effect for _, graph in self.graphs())
+
     def __repr__(self) -> str:
         return f"<node {self.name}: {self.op}>"
 
@@ -124,6 +131,14 @@ class Graph:
         from treadle.core.printing import graph_html
 
         return graph_html(self)
+
+    @property
+    def effect(self) -> bool:
+        """Whether any node has an effect."""
+        found = self.derived.get("effect")
+        if found is None:
+            found = self.derived["effect"] = any(node.effect for node in self.nodes)
+        return bool(found)
 
     def walk(self) -> Iterator[Node]:
         """All nodes, those of inner graphs included."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.dtypes import string
 from treadle.core.mode import current
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
@@ -64,6 +65,11 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients may pass through."""
+        return self.vjp is not None
+
     def bind(self, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
         """Run the op in the current mode; eagerly when there is none."""
         mode = current()
@@ -117,6 +123,8 @@ class Op:
 
 def as_array(value: Any) -> Array:
     """What a NumPy call gave, as an array: 0-d results come as scalars."""
+    if isinstance(value, str):  # a 0-d string; NumPy would make it one of fixed width
+        return np.asarray(value, string)
     return value if type(value) is np.ndarray else np.asarray(value)
 
 

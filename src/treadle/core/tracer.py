@@ -33,6 +33,9 @@ read_op = register(
     Op("read", lambda now, initial: now, lambda s, a: (s[0],), family="view", vjp=lambda g, y, now, initial: (None, g))
 )
 
+# The same value under a new name: what a tape reads from a variable while tracing.
+identity_op = register(Op("identity", lambda x: x, lambda s, a: (s[0],), family="view", vjp=lambda g, y, x: g))
+
 
 @dataclass(slots=True)
 class _State:
@@ -106,12 +109,22 @@ class Tracer(Mode):
                 return x
             if not scope.encloses(self.scope):
                 raise leaked(x)
+            if x.node is not None and x.node.definition.family == "creation" and not x.node.inputs:
+                return self._again(x.node)
         found = self.captures.get(id(x))
         if found is None:
             name = x.name if type(x) is Symbol else "captured"
             symbol = Symbol(x.spec, self.scope, self.unique(name))
             found = self.captures[id(x)] = (x, symbol)
         return found[1]
+
+    def _again(self, node: Node) -> Symbol:
+        """An outer constant, made again here rather than captured."""
+        if node.definition is constant_op:
+            return self.constant(node.attrs["value"].array, node.attrs["spec"].weak)
+        (made,) = self.process(node.definition, (), dict(node.attrs))
+        assert isinstance(made, Symbol)
+        return made
 
     def live(self, array: np.ndarray[Any, Any]) -> Tensor:
         """A tensor that shows an outer NumPy array as it is at each call: captured, not copied."""

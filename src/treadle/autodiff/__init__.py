@@ -1,0 +1,1 @@
+"""Gradients: the tape, the split of a graph into forward and backward, forward mode, and functions over functions."""

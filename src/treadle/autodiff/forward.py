@@ -1,0 +1,167 @@
+"""Forward mode: each op pushes tangents along with values. An op's rule is its gradient rule, transposed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from treadle import nest
+from treadle.autodiff.tape import Tape
+from treadle.core.dtypes import is_float
+from treadle.core.graph import Graph
+from treadle.core.interpret import interpret
+from treadle.core.mode import Mode, _current, activate, current
+from treadle.core.op import Grad, Op
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tracer import Tracer, identity_op
+from treadle.core.variable import Variable, read_variable, write_variable
+from treadle.errors import GradientError
+from treadle.ops.convert import as_tensor, cast
+from treadle.ops.creation import zeros
+from treadle.ops.elementwise import add
+
+
+class Forward(Mode):
+    """Carries a tangent beside each tensor that depends on a primal."""
+
+    def __init__(self) -> None:
+        self.tangents: dict[int, tuple[Tensor, Tensor]] = {}
+        self.variables: dict[int, tuple[Variable, Tensor]] = {}
+
+    def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+        tangents: list[Grad] = [self.tangent(x) for x in inputs]
+        with activate(self.outer):
+            if not op.differentiable or all(t is None for t in tangents):
+                return op.bind(inputs, attrs)
+            outputs, made = push(op, inputs, attrs, tangents)
+        for y, t in zip(outputs, made, strict=True):
+            if t is not None:
+                self.tangents[id(y)] = (y, t)
+        return outputs
+
+    def tangent(self, x: Tensor) -> Grad:
+        """The tangent of a tensor, or None for zero."""
+        found = self.tangents.get(id(x))
+        return found[1] if found is not None else None
+
+    def read(self, variable: Variable) -> Tensor:
+        with activate(self.outer):
+            value = read_variable(variable)
+            if isinstance(value, Symbol):
+                (value,) = identity_op.bind((value,), {})
+        found = self.variables.get(id(variable))
+        if found is not None:
+            self.tangents[id(value)] = (value, found[1])
+        return value
+
+    def write(self, variable: Variable, value: Tensor) -> None:
+        tangent = self.tangent(value)
+        with activate(self.outer):
+            write_variable(variable, value)
+            if tangent is not None:
+                self.variables[id(variable)] = (variable, tangent)
+            elif id(variable) in self.variables:
+                self.variables[id(variable)] = (variable, zeros(value.shape, dtype=value.dtype))
+
+
+def push(
+    op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any], tangents: Sequence[Grad]
+) -> tuple[tuple[Tensor, ...], Sequence[Grad]]:
+    """Outputs and their tangents, in the current mode. Ops that hold graphs have a rule of their own."""
+    own = getattr(op, "push", None)
+    if own is not None:
+        return own(inputs, attrs, tangents)  # type: ignore[no-any-return]
+    needed = [t is not None for t in tangents]
+    outputs, pullback = op.record(inputs, attrs, needed)
+    # u -> pullback(u) is linear; its transpose, applied to the tangents, is the tangent of the outputs.
+    dummies = [zeros(y.shape, dtype=y.dtype) if is_float(y.dtype) else None for y in outputs]
+    tape = Tape(watch_variables=False)
+    tape.outer = current()
+    for u in dummies:
+        if u is not None:
+            tape.watch(u)
+    with activate(tape):
+        grads = pullback(dummies)
+    pairs = [(g, t) for g, t in zip(grads, tangents, strict=True) if g is not None and t is not None]
+    made = tape.backward([g for g, _ in pairs], [t for _, t in pairs], [[u] if u is not None else [] for u in dummies])
+    return outputs, made
+
+
+def jvp_graph(graph: Graph, active: tuple[bool, ...]) -> tuple[Graph, tuple[int, ...]]:
+    """The graph with tangents: inputs, then tangents of the active inputs -> outputs, then tangents of some outputs.
+
+    The second result lists which outputs have one.
+    """
+    key = ("jvp", active)
+    found = graph.derived.get(key)
+    if found is None:
+        found = graph.derived[key] = _jvp_graph(graph, active)
+    return found  # type: ignore[no-any-return]
+
+
+def _jvp_graph(graph: Graph, active: tuple[bool, ...]) -> tuple[Graph, tuple[int, ...]]:
+    tracer = Tracer(f"{graph.name}_jvp")
+    inputs = [tracer.input(Spec(s.shape, s.dtype), s.name) for s in graph.inputs]
+    forward = Forward()
+    forward.outer = tracer
+    for x, on in zip(inputs, active, strict=True):
+        if on:
+            tangent = tracer.input(Spec(x.shape, x.dtype), f"t_{x.name}")
+            forward.tangents[id(x)] = (x, tangent)
+    with activate(forward):
+        outputs = interpret(graph, inputs, {})
+    tangents = [forward.tangent(y) for y in outputs]
+    with activate(tracer):
+        made = tracer.finish([*outputs, *(t for t in tangents if t is not None)]).graph
+    return made, tuple(k for k, t in enumerate(tangents) if t is not None)
+
+
+class ForwardAccumulator:
+    """Forward-mode derivatives: tangents of the primals travel along with what is computed.
+
+    >>> import treadle as td
+    >>> x = td.asarray(2.0)
+    >>> with td.ForwardAccumulator(x, td.asarray(1.0)) as acc:
+    ...     y = x * x * x
+    >>> acc.jvp(y)
+    Tensor(12., shape=(), dtype=float32)
+    """
+
+    def __init__(self, primals: Any, tangents: Any) -> None:
+        self._mode = Forward()
+        self._tokens: list[Any] = []
+        xs, shape = nest.flatten_with_structure(primals)
+        ts, other = nest.flatten_with_structure(tangents)
+        if shape != other:
+            raise GradientError(f"ForwardAccumulator: primals {shape!r} and tangents {other!r} differ in structure")
+        for x, given in zip(xs, ts, strict=True):
+            if not isinstance(x, (Tensor, Variable)) or not is_float(x.dtype):
+                raise GradientError("ForwardAccumulator: primals must be floating tensors or variables; use td.asarray")
+            t = cast(as_tensor(given), x.dtype)
+            if t.shape != x.shape:
+                raise GradientError(f"ForwardAccumulator: a tangent has shape {t.shape}, its primal {x.shape}")
+            if isinstance(x, Variable):
+                self._mode.variables[id(x)] = (x, t)
+            else:
+                before = self._mode.tangent(x)
+                self._mode.tangents[id(x)] = (x, t if before is None else add(before, t))
+
+    def __enter__(self) -> ForwardAccumulator:
+        self._mode.outer = current()
+        self._tokens.append(_current.set(self._mode))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _current.reset(self._tokens.pop())
+
+    def jvp(self, target: Any, unconnected: str = "none") -> Any:
+        """The tangent of each tensor in a nest; None (or zeros) where it does not depend on the primals."""
+
+        def one(y: Any) -> Grad:
+            found = self._mode.tangent(y)
+            if found is None and unconnected == "zero":
+                return zeros(y.shape, dtype=y.dtype)
+            return found
+
+        return nest.map(one, target)

@@ -1,0 +1,145 @@
+"""The tape's mode: it records the ops that touch watched tensors, and runs their pullbacks backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.core.dtypes import is_float
+from treadle.core.mode import Mode, activate
+from treadle.core.op import Grad, Op, Pullback
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tracer import active_tracer, identity_op
+from treadle.core.variable import Variable, read_variable, write_variable
+from treadle.errors import Location
+
+
+@dataclass(slots=True)
+class Record:
+    """One recorded op: what went in, what came out, how cotangents go back."""
+
+    op: Op
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    pullback: Pullback
+
+    @property
+    def location(self) -> Location | None:
+        """The user's line, where the op was traced."""
+        first = self.outputs[0] if self.outputs else None
+        return first.location if isinstance(first, Symbol) else None
+
+
+class Tape(Mode):
+    """Records ops with a watched input. Everything is run by the mode outside it."""
+
+    def __init__(self, watch_variables: bool = True) -> None:
+        self.watch_variables = watch_variables
+        self.recording = True
+        self.records: list[Record] = []
+        # Tensors are known by identity; the dict keeps them alive, so that an id stays theirs.
+        self.watched: dict[int, Tensor] = {}
+        self.variables: dict[int, tuple[Variable, list[Tensor]]] = {}
+        # Ops that let no gradient through although an input was watched: only for explanations.
+        self.blocked: dict[int, Op] = {}
+
+    def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+        watched = self.watched
+        with activate(self.outer):
+            if not self.recording:
+                return op.bind(inputs, attrs)
+            needed = [id(x) in watched for x in inputs]
+            if not any(needed):
+                return op.bind(inputs, attrs)
+            if not op.differentiable:
+                outputs = op.bind(inputs, attrs)
+                self.blocked.update((id(y), op) for y in outputs)
+                return outputs
+            outputs, pullback = op.record(inputs, attrs, needed)
+        for y in outputs:
+            if is_float(y.dtype):
+                watched[id(y)] = y
+            else:
+                self.blocked[id(y)] = op
+        self.records.append(Record(op, inputs, outputs, pullback))
+        return outputs
+
+    def watch(self, x: Tensor) -> None:
+        """Record what is done with this tensor from here on."""
+        self.watched[id(x)] = x
+
+    def watch_variable(self, variable: Variable) -> None:
+        """Record reads of this variable, also of one that is not trainable."""
+        self.variables.setdefault(id(variable), (variable, []))
+
+    def read(self, variable: Variable) -> Tensor:
+        with activate(self.outer):
+            value = read_variable(variable)
+            if isinstance(value, Symbol):
+                # A name of its own, so that only what is read through this tape counts as the variable.
+                (value,) = identity_op.bind((value,), {})
+        wanted = id(variable) in self.variables or (variable.trainable and self.watch_variables)
+        if self.recording and wanted and is_float(value.dtype):
+            self.watched[id(value)] = value
+            self.variables.setdefault(id(variable), (variable, []))[1].append(value)
+        return value
+
+    def write(self, variable: Variable, value: Tensor) -> None:
+        with activate(self.outer):
+            write_variable(variable, value)
+
+    def backward(
+        self, targets: Sequence[Tensor], seeds: Sequence[Tensor], sources: Sequence[Sequence[Tensor]]
+    ) -> list[Grad]:
+        """The gradient of sum(target * seed) with respect to each source, a group of tensors whose gradients add up.
+
+        None where no recorded path leads from a source to a target. Runs in the current mode.
+        """
+        records = self._reached(sources)
+        cotangents: dict[int, Tensor] = {}
+        for target, seed in zip(targets, seeds, strict=True):
+            _accumulate(cotangents, target, seed)
+        tracer = active_tracer()
+        kept = tracer.origin if tracer is not None else None
+        try:
+            for record in reversed(records):
+                grads = [cotangents.get(id(y)) for y in record.outputs]
+                if all(g is None for g in grads):
+                    continue
+                if tracer is not None:
+                    tracer.origin = record.location or kept
+                for x, g in zip(record.inputs, record.pullback(grads), strict=True):
+                    if g is not None and id(x) in self.watched:
+                        _accumulate(cotangents, x, g)
+        finally:
+            if tracer is not None:
+                tracer.origin = kept
+        return [_total([cotangents.get(id(x)) for x in group]) for group in sources]
+
+    def _reached(self, sources: Sequence[Sequence[Tensor]]) -> list[Record]:
+        """The records that depend on a source, in order."""
+        reached = {id(x) for group in sources for x in group}
+        found = []
+        for record in self.records:
+            if any(id(x) in reached for x in record.inputs):
+                found.append(record)
+                reached.update(id(y) for y in record.outputs)
+        return found
+
+
+def _accumulate(cotangents: dict[int, Tensor], x: Tensor, g: Tensor) -> None:
+    from treadle.ops.elementwise import add  # ops declare their rules with core only; the tape runs above both
+
+    before = cotangents.get(id(x))
+    cotangents[id(x)] = g if before is None else add(before, g)
+
+
+def _total(grads: Sequence[Grad]) -> Grad:
+    from treadle.ops.elementwise import add
+
+    total: Grad = None
+    for g in grads:
+        if g is not None:
+            total = g if total is None else add(total, g)
+    return total

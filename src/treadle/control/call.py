@@ -1,0 +1,109 @@
+"""`call`: run a graph. A function inside a tape or inside another function is one such op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.core.dim import evaluate
+from treadle.core.graph import Graph
+from treadle.core.interpret import bind_sizes, interpret
+from treadle.core.mode import activate
+from treadle.core.op import Attrs, Grad, Op, Pullback, register
+from treadle.core.spec import Spec
+from treadle.core.tensor import Tensor
+
+Array = np.ndarray[Any, Any]
+
+# The compiler puts its runner here; without one, graphs are interpreted node by node.
+RUNNER: list[Callable[[Graph, Sequence[Array]], Sequence[Array]]] = []
+
+
+def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """The outputs of a graph for these arrays: by its compiled program where there is a compiler, else interpreted."""
+    if RUNNER:
+        return list(RUNNER[0](graph, arrays))
+    return interpret_arrays(graph, arrays)
+
+
+def interpret_arrays(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """The outputs of a graph, node by node with NumPy: the compiler's oracle."""
+    with activate(None):
+        return [x.array for x in interpret(graph, [Tensor(a) for a in arrays])]
+
+
+def zeros_like_spec(spec: Spec) -> Tensor:
+    """Zeros of a spec, as an op."""
+    from treadle.ops.creation import zeros  # the catalogue is built on core alone; control only needs zeros of it
+
+    return zeros(spec.shape, dtype=spec.dtype)
+
+
+def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    graph: Graph = attrs["graph"]
+    sizes = bind_sizes(graph, [s.shape for s in specs])
+    return tuple(Spec(evaluate(s.shape, sizes), s.dtype) for s in graph.outputs)
+
+
+class CallOp(Op):
+    """inputs -> outputs of attrs["graph"]."""
+
+    __slots__ = ()
+
+    @property
+    def differentiable(self) -> bool:
+        return True
+
+    def record(
+        self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], needed: Sequence[bool]
+    ) -> tuple[tuple[Tensor, ...], Pullback]:
+        from treadle.autodiff.split import split  # autodiff runs ops, and this op, so it is imported late
+
+        graph: Graph = attrs["graph"]
+        parts = split(graph, tuple(needed))
+        if not parts.gradients:
+            return self.bind(inputs, attrs), lambda grads: [None] * len(inputs)
+        both = self.bind(inputs, {**attrs, "graph": parts.forward})
+        count = len(graph.outputs)
+        outputs, residuals = both[:count], both[count:]
+
+        def pullback(grads: Sequence[Grad]) -> Sequence[Grad]:
+            seeds = [g if (g := grads[k]) is not None else zeros_like_spec(outputs[k].spec) for k in parts.cotangents]
+            made = self.bind((*seeds, *residuals), {**attrs, "graph": parts.backward})
+            found: list[Grad] = [None] * len(inputs)
+            for k, g in zip(parts.gradients, made, strict=True):
+                found[k] = g
+            return found
+
+        return outputs, pullback
+
+
+    def push(
+        self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], tangents: Sequence[Grad]
+    ) -> tuple[tuple[Tensor, ...], Sequence[Grad]]:
+        """Forward mode: one call gives outputs and tangents."""
+        from treadle.autodiff.forward import jvp_graph
+
+        graph: Graph = attrs["graph"]
+        both, active = jvp_graph(graph, tuple(t is not None for t in tangents))
+        made = self.bind((*inputs, *(t for t in tangents if t is not None)), {**attrs, "graph": both})
+        count = len(graph.outputs)
+        found: list[Grad] = [None] * count
+        for k, t in zip(active, made[count:], strict=True):
+            found[k] = t
+        return made[:count], found
+
+
+call_op = register(
+    CallOp("call", lambda *arrays, graph, label=None: run_graph(graph, arrays), _infer, family="graph", multiple=True)
+)
+
+
+def call(graph: Graph, inputs: Sequence[Tensor], label: str | None = None) -> tuple[Tensor, ...]:
+    """Run a graph in the current mode, as one op; `label` names the node."""
+    attrs: dict[str, Any] = {"graph": graph}
+    if label:
+        attrs["label"] = label
+    return call_op.bind(tuple(inputs), attrs)

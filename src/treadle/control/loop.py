@@ -1,0 +1,149 @@
+"""`while`: the one loop op. It is while, for, scan, and the gradient of each, which is another loop in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from treadle.control.call import run_graph
+from treadle.core.dim import Dim, Size
+from treadle.core.dtypes import int64
+from treadle.core.graph import Graph
+from treadle.core.op import Attrs, Op, Pullback, register
+from treadle.core.spec import Spec
+from treadle.core.tensor import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a loop's inputs fall into parts: [count], carry, consts, xs."""
+
+    counted: bool
+    carry: int
+    consts: int
+    xs: int
+
+    def parts(self, values: Sequence[Any]) -> tuple[Any, list[Any], list[Any], list[Any]]:
+        """count (or None), carry, consts, xs."""
+        first = int(self.counted)
+        a, b = first + self.carry, first + self.carry + self.consts
+        return (values[0] if first else None), list(values[first:a]), list(values[a:b]), list(values[b:])
+
+    def __repr__(self) -> str:
+        return f"({'count, ' if self.counted else ''}{self.carry} carried, {self.consts} constant, {self.xs} stepped)"
+
+
+def _body(*values: Array, body: Graph, test: Graph | None, layout: Layout, steps: Size, reverse: bool) -> list[Array]:
+    count, carry, consts, xs = layout.parts(values)
+    limit = int(count) if layout.counted else (steps if isinstance(steps, int) else None)
+    if limit is None and xs:
+        limit = len(xs[0])
+    stacks: list[list[Array]] = [[] for _ in body.outputs[layout.carry :]]
+    done = 0
+    while (limit is None or done < limit) and (test is None or bool(run_graph(test, [*carry, *consts])[0])):
+        position = limit - 1 - done if reverse and limit is not None else done
+        outputs = run_graph(body, [*carry, *consts, *(x[position, ...] for x in xs)])
+        carry = outputs[: layout.carry]
+        for stack, y in zip(stacks, outputs[layout.carry :], strict=True):
+            stack.append(y)
+        done += 1
+    results = [np.asarray(c) for c in carry]
+    for stack, symbol in zip(stacks, body.outputs[layout.carry :], strict=True):
+        if reverse:
+            stack.reverse()
+        shape = (len(stack), *symbol.shape)
+        results.append(np.stack(stack).astype(symbol.dtype) if stack else np.empty(shape, symbol.dtype))
+    return results
+
+
+def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    body: Graph = attrs["body"]
+    carried: int = attrs["layout"].carry
+    carry = [Spec(s.shape, s.dtype, s.spec.weak) for s in body.outputs[:carried]]
+    return (*carry, *(Spec((attrs["steps"], *s.shape), s.dtype) for s in body.outputs[carried:]))
+
+
+def loop(
+    body: Graph,
+    carry: Sequence[Tensor],
+    consts: Sequence[Tensor],
+    xs: Sequence[Tensor] = (),
+    *,
+    test: Graph | None = None,
+    count: Tensor | None = None,
+    length: Size | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, ...]:
+    """Run a loop in the current mode: the final carry, then each further output of the body, stacked.
+
+    body:   carry, consts, x items -> carry, ys. test: carry, consts -> bool.
+    It ends after `count` steps (a 0-d int64 tensor) or `length` steps (known when tracing), or when `test` is false.
+    reverse: step through xs, and fill ys, from the last to the first.
+    """
+    layout = Layout(count is not None, len(carry), len(consts), len(xs))
+    known = test is None and count is None and length is not None
+    steps: Size = length if known and length is not None else Dim.fresh("steps")
+    operands = (*carry, *consts, *xs)
+    if count is None and test is not None and length is not None:
+        from treadle.ops.convert import as_tensor
+
+        count = as_tensor(length, int64)
+        layout = Layout(True, layout.carry, layout.consts, layout.xs)
+    if count is not None:
+        operands = (count, *operands)
+    attrs = {"body": body, "test": test, "layout": layout, "steps": steps, "reverse": reverse}
+    return loop_op.bind(operands, attrs)
+
+
+class LoopOp(Op):
+    """See `loop`."""
+
+    __slots__ = ()
+
+    @property
+    def differentiable(self) -> bool:
+        return True
+
+    def record(
+        self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], needed: Sequence[bool]
+    ) -> tuple[tuple[Tensor, ...], Pullback]:
+        from treadle.control.loop_gradient import record_loop  # the gradient of loops is a file of its own
+
+        return record_loop(self, inputs, attrs, needed)
+
+    def push(
+        self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], tangents: Sequence[Grad]
+    ) -> tuple[tuple[Tensor, ...], Sequence[Grad]]:
+        """Forward mode: tangents are carried along, no stacks."""
+        from treadle.control.loop_gradient import push_loop
+
+        return push_loop(inputs, attrs, tangents)
+
+
+loop_op = register(LoopOp("while", _body, _infer, family="graph", multiple=True))
+
+# Rows that a loop left early did not reach have gradient 0: the stack of those that it did, filled up with zeros.
+fill_op = register(
+    Op(
+        "fill_rows",
+        lambda rows, like: np.concatenate([rows, np.zeros((len(like) - len(rows), *rows.shape[1:]), rows.dtype)]),
+        lambda specs, attrs: (Spec(specs[1].shape, specs[0].dtype),),
+        family="host",
+        vjp=lambda g, y, rows, like: (take_op.bind((g, rows), {})[0], None),
+    )
+)
+take_op = register(
+    Op(
+        "first_rows",
+        lambda x, like: x[: len(like)],
+        lambda specs, attrs: (Spec(specs[1].shape, specs[0].dtype),),
+        family="host",
+        vjp=lambda g, y, x, like: (fill_op.bind((g, x), {})[0], None),
+    )
+)
+

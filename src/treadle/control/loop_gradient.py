@@ -1,0 +1,282 @@
+"""The gradient of a loop: run it once more with the residuals of each step stacked, then a loop in reverse over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.control.call import zeros_like_spec
+from treadle.control.loop import Layout, LoopOp, fill_op, loop
+from treadle.core.dim import Dim
+from treadle.core.dtypes import int64, is_float
+from treadle.core.graph import Graph
+from treadle.core.interpret import interpret
+from treadle.core.op import Grad, Pullback
+from treadle.core.spec import Spec
+from treadle.core.tensor import Tensor
+from treadle.core.tracer import trace
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The body split for the inputs that matter, and where each of its residuals comes from in the reverse loop.
+
+    origins: per residual ("const", k), ("x", k) or ("stack", k).
+    """
+
+    split: Any
+    active: tuple[bool, ...]
+    origins: tuple[tuple[str, int], ...]
+    stacks: int
+
+
+def record_loop(
+    op: LoopOp, inputs: tuple[Tensor, ...], attrs: dict[str, Any], needed: Sequence[bool]
+) -> tuple[tuple[Tensor, ...], Pullback]:
+    """Run the loop and give its pullback."""
+    layout: Layout = attrs["layout"]
+    body: Graph = attrs["body"]
+    want = tuple(needed[int(layout.counted) :])
+    plan = _plan(body, layout, want)
+    if not plan.split.gradients:
+        return op.bind(inputs, attrs), lambda grads: [None] * len(inputs)
+    count, carry, consts, xs = layout.parts(inputs)
+    static = isinstance(attrs["steps"], int) or _is_length(attrs)
+    outputs, stacks, steps = _forward(attrs, plan, count, carry, consts, xs, static)
+
+    def pullback(grads: Sequence[Grad]) -> Sequence[Grad]:
+        return _backward(attrs, plan, inputs, outputs, stacks, steps, grads, want)
+
+    return outputs, pullback
+
+
+def _is_length(attrs: dict[str, Any]) -> bool:
+    """Whether the trip count is a symbolic size that the spec gave, not one found by running."""
+    return attrs["test"] is None and not attrs["layout"].counted
+
+
+def _plan(body: Graph, layout: Layout, want: tuple[bool, ...]) -> _Plan:
+    from treadle.autodiff.split import split  # autodiff runs ops, and the loop is one
+
+    active = [w and is_float(s.dtype) for w, s in zip(want, body.inputs, strict=True)]
+    while True:  # a carried value matters as soon as one that matters reaches it
+        parts = split(body, tuple(active))
+        reached = [k for k in parts.cotangents if k < layout.carry and not active[k]]
+        if not reached:
+            break
+        for k in reached:
+            active[k] = True
+    forward = parts.forward
+    where = {symbol: k for k, symbol in enumerate(forward.inputs)}
+    origins: list[tuple[str, int]] = []
+    stacks = 0
+    for symbol in forward.outputs[len(body.outputs) :]:
+        k = where.get(symbol, -1)
+        if layout.carry <= k < layout.carry + layout.consts:
+            origins.append(("const", k - layout.carry))
+        elif k >= layout.carry + layout.consts:
+            origins.append(("x", k - layout.carry - layout.consts))
+        else:
+            origins.append(("stack", stacks))
+            stacks += 1
+    return _Plan(parts, tuple(active), tuple(origins), stacks)
+
+
+def _forward(
+    attrs: dict[str, Any],
+    plan: _Plan,
+    count: Tensor | None,
+    carry: list[Tensor],
+    consts: list[Tensor],
+    xs: list[Tensor],
+    static: bool,
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor | None]:
+    """The loop with residuals stacked and, where the trip count is unknown, counted: outputs, stacks, steps made."""
+    from treadle.ops.convert import as_tensor
+
+    body: Graph = attrs["body"]
+    test: Graph | None = attrs["test"]
+    layout: Layout = attrs["layout"]
+    forward: Graph = plan.split.forward
+    extra = 0 if static else 1
+
+    def step(*values: Tensor) -> list[Tensor]:
+        made = interpret(forward, values[extra:], {})
+        residuals = made[len(body.outputs) :]
+        kept = [r for r, (kind, _) in zip(residuals, plan.origins, strict=True) if kind == "stack"]
+        counted = [] if static else [values[0] + as_tensor(1, int64)]
+        return [*counted, *made[: len(body.outputs)], *kept]
+
+    counter = [] if static else [Spec((), int64)]
+    specs = [*counter, *(Spec(s.shape, s.dtype) for s in body.inputs)]
+    graph = trace(step, specs, forward.name, closed=True).graph
+    if test is not None and not static:
+        inner = test
+
+        def check(*values: Tensor) -> list[Tensor]:
+            return interpret(inner, values[1:], {})
+
+        test = trace(check, specs[: 1 + layout.carry + layout.consts], inner.name, closed=True).graph
+    start = [] if static else [as_tensor(0, int64)]
+    made = loop(
+        graph,
+        [*start, *carry],
+        consts,
+        xs,
+        test=test,
+        count=count,
+        length=attrs["steps"] if static else None,
+        reverse=attrs["reverse"],
+    )
+    total = len(body.outputs)
+    return made[extra : extra + total], made[extra + total :], (None if static else made[0])
+
+
+def _backward(
+    attrs: dict[str, Any],
+    plan: _Plan,
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    stacks: tuple[Tensor, ...],
+    steps: Tensor | None,
+    grads: Sequence[Grad],
+    want: tuple[bool, ...],
+) -> Sequence[Grad]:
+    layout: Layout = attrs["layout"]
+    body: Graph = attrs["body"]
+    parts = plan.split
+    _, carry, consts, xs = layout.parts(inputs)
+    last = layout.carry + layout.consts
+    carried = [k for k in range(layout.carry) if plan.active[k]]
+    shared = [k for k in range(layout.carry, last) if k in parts.gradients]
+    stepped = [k for k in range(last, last + layout.xs) if k in parts.gradients]
+    ys = [k for k in range(layout.carry, len(body.outputs)) if k in parts.cotangents and grads[k] is not None]
+
+    start = [g if (g := grads[k]) is not None else zeros_like_spec(carry[k].spec) for k in carried]
+    sums = [zeros_like_spec(consts[k - layout.carry].spec) for k in shared]
+    used_consts = sorted({k for kind, k in plan.origins if kind == "const"})
+    used_xs = sorted({k for kind, k in plan.origins if kind == "x"})
+    items = [*stacks, *(xs[k] for k in used_xs), *(g for k in ys if (g := grads[k]) is not None)]
+    fixed = [consts[k] for k in used_consts]
+
+    def step(*values: Tensor) -> list[Tensor]:
+        position = 0
+
+        def take(number: int) -> list[Tensor]:
+            nonlocal position
+            position += number
+            return list(values[position - number : position])
+
+        cots, totals, held = take(len(carried)), take(len(shared)), take(len(fixed))
+        rows, row_xs, row_ys = take(len(stacks)), take(len(used_xs)), take(len(ys))
+        seeds: dict[int, Tensor] = dict(zip(carried, cots, strict=True)) | dict(zip(ys, row_ys, strict=True))
+        sources = {
+            "const": dict(zip(used_consts, held, strict=True)),
+            "x": dict(zip(used_xs, row_xs, strict=True)),
+            "stack": dict(enumerate(rows)),
+        }
+        residuals = [sources[kind][k] for kind, k in plan.origins]
+        given = [seeds[k] if k in seeds else zeros_like_spec(body.outputs[k].spec) for k in parts.cotangents]
+        made = dict(zip(parts.gradients, interpret(parts.backward, [*given, *residuals], {}), strict=True))
+        new_cots = [made[k] if k in made else zeros_like_spec(carry[k].spec) for k in carried]
+        return [*new_cots, *(t + made[k] for t, k in zip(totals, shared, strict=True)), *(made[k] for k in stepped)]
+
+    def row(x: Tensor) -> Spec:
+        return Spec(x.shape[1:], x.dtype)
+
+    specs = [Spec(x.shape, x.dtype) for x in (*start, *sums, *fixed)] + [row(x) for x in items]
+    graph = trace(step, specs, parts.backward.name, closed=True).graph
+    made = loop(
+        graph,
+        [*start, *sums],
+        fixed,
+        items,
+        count=steps,
+        length=attrs["steps"] if steps is None else None,
+        reverse=not attrs["reverse"],
+    )
+    found: list[Grad] = [None] * len(inputs)
+    first = int(layout.counted)
+    for k, g in zip([*carried, *shared, *stepped], made, strict=True):
+        if not want[k]:
+            continue
+        if k >= last and isinstance(g.shape[0], Dim) and g.shape != inputs[first + k].shape:
+            (g,) = fill_op.bind((g, inputs[first + k]), {})
+        found[first + k] = g
+    return found
+
+
+def push_loop(
+    inputs: tuple[Tensor, ...], attrs: dict[str, Any], tangents: Sequence[Grad]
+) -> tuple[tuple[Tensor, ...], Sequence[Grad]]:
+    """The loop with tangents of the carry carried along, those of consts and xs beside them."""
+    from treadle.autodiff.forward import jvp_graph  # autodiff runs ops, and the loop is one
+
+    layout: Layout = attrs["layout"]
+    body: Graph = attrs["body"]
+    test: Graph | None = attrs["test"]
+    count, carry, consts, xs = layout.parts(inputs)
+    given = list(tangents[int(layout.counted) :])
+    active = [t is not None for t in given]
+    while True:
+        graph, made = jvp_graph(body, tuple(active))
+        reached = [k for k in made if k < layout.carry and not active[k]]
+        if not reached:
+            break
+        for k in reached:
+            active[k] = True
+    total, last = len(body.outputs), layout.carry + layout.consts
+    carried = [k for k in range(layout.carry) if active[k]]
+    fixed = [k for k in range(layout.carry, last) if active[k]]
+    stepped = [k for k in range(last, last + layout.xs) if active[k]]
+    ys = [k for k in made if k >= layout.carry]
+
+    def parts(values: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, Tensor]]:
+        """The plain inputs of the body, and the tangents by input."""
+        a = layout.carry
+        b = a + len(carried)
+        c = b + layout.consts
+        d = c + len(fixed)
+        e = d + layout.xs
+        plain = [*values[:a], *values[b:c], *values[d:e]]
+        found = dict(zip(carried, values[a:b], strict=True)) | dict(zip(fixed, values[c:d], strict=True))
+        return plain, found | dict(zip(stepped, values[e:], strict=True))
+
+    def step(*values: Tensor) -> list[Tensor]:
+        plain, found = parts(values)
+        outputs = interpret(graph, [*plain, *(found[k] for k in sorted(found))], {})
+        pushed = dict(zip(made, outputs[total:], strict=True))
+        kept = [pushed[k] if k in pushed else zeros_like_spec(carry[k].spec) for k in carried]
+        return [*outputs[: layout.carry], *kept, *outputs[layout.carry : total], *(pushed[k] for k in ys)]
+
+    start = [t if (t := given[k]) is not None else zeros_like_spec(carry[k].spec) for k in carried]
+    held = [t for k in fixed if (t := given[k]) is not None]
+    items = [t for k in stepped if (t := given[k]) is not None]
+    specs = [Spec(x.shape, x.dtype) for x in (*carry, *start, *consts, *held)]
+    specs += [Spec(x.shape[1:], x.dtype) for x in (*xs, *items)]
+    both = trace(step, specs, graph.name, closed=True).graph
+    if test is not None:
+        inner = test
+
+        def check(*values: Tensor) -> list[Tensor]:
+            first = layout.carry + len(carried)
+            return interpret(inner, [*values[: layout.carry], *values[first : first + layout.consts]], {})
+
+        test = trace(check, specs[: len(specs) - len(xs) - len(items)], inner.name, closed=True).graph
+    outputs = loop(
+        both,
+        [*carry, *start],
+        [*consts, *held],
+        [*xs, *items],
+        test=test,
+        count=count,
+        length=attrs["steps"] if test is None and count is None else None,
+        reverse=attrs["reverse"],
+    )
+    a, b = layout.carry, layout.carry + len(carried)
+    plain = (*outputs[:a], *outputs[b : b + total - a])
+    found: list[Grad] = [None] * total
+    for k, t in zip([*carried, *ys], [*outputs[a:b], *outputs[b + total - a :]], strict=True):
+        found[k] = t
+    return plain, found

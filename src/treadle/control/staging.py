@@ -1,0 +1,231 @@
+"""Staging: Python's `if`, `while` and `for` on traced tensors become cond and loop nodes.
+
+Values are nests. Tensors are carried; Python numbers become weak tensors whose dtype is found by fixed point; other
+objects must not change. Names, both sides and the fix stand in every error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from treadle.control.cond import cond_op
+from treadle.control.merge import close, unify
+from treadle.control.undefined import Undefined
+from treadle.core.dtypes import bool_, int64
+from treadle.core.mode import activate
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tracer import Tracer, active_tracer
+from treadle.core.variable import read_variable, write_variable
+from treadle.errors import ControlFlowError, TraceError
+from treadle.ops.convert import as_tensor, cast
+from treadle.ops.effects import assert_
+
+Branch = Callable[..., Any]
+
+
+def is_staged(x: object) -> bool:
+    """Whether a value is a traced tensor, so that Python cannot decide on it."""
+    return type(x) is Symbol
+
+
+def truth(pred: Any, what: str) -> Tensor:
+    """A condition as a 0-d bool tensor. Raises ControlFlowError when it has more than one element."""
+    from treadle.ops.shaping import reshape
+
+    t = as_tensor(pred)
+    if any(not isinstance(size, int) or size != 1 for size in t.shape):
+        raise ControlFlowError(
+            f"the condition of {what} has shape {t.shape}; it must be one value. Reduce it with td.any or td.all"
+        )
+    if t.shape:
+        t = reshape(t, ())
+    return t if t.dtype == bool_ else t != 0
+
+
+def _sub_tracer(name: str) -> Tracer:
+    around = active_tracer()
+    assert around is not None
+    tracer = Tracer(name, around.scope)
+    tracer.origin = around.origin
+    return tracer
+
+
+def staged_if(
+    pred: Any, then_fn: Branch, else_fn: Branch, values: tuple[Any, ...], names: tuple[str, ...], what: str = "if"
+) -> tuple[Any, ...]:
+    """Both branches are traced with the values; what they give is merged name by name."""
+    condition = truth(pred, f"`{what}`")
+    tracers = [_sub_tracer("if_true"), _sub_tracer("if_false")]
+    results = []
+    for tracer, branch in zip(tracers, (then_fn, else_fn), strict=True):
+        with activate(tracer):
+            results.append(branch(*values))
+    merged = [unify(name, a, b, tracers) for name, a, b in zip(names, *results, strict=True)]
+    outputs = [[t for m in merged for t in m.sides[k]] for k in (0, 1)]
+    graphs, captures, variables, writes = close(tracers, outputs)
+    operands = [*captures, *(read_variable(v) for v in variables)]
+    made = list(cond_op.bind((condition, *operands), {"true": graphs[0], "false": graphs[1]}))
+    count = len(outputs[0])
+    for variable, value in zip(writes, made[count:], strict=True):
+        write_variable(variable, value)
+    flat = iter(made[:count])
+    return tuple(m.rebuild(flat) for m in merged)
+
+
+def staged_if_exp(pred: Any, then_thunk: Branch, else_thunk: Branch) -> Any:
+    """`a if pred else b`."""
+    (value,) = staged_if(
+        pred, lambda: (then_thunk(),), lambda: (else_thunk(),), (), ("the conditional expression",), "if ... else"
+    )
+    return value
+
+
+def staged_and(a: Any, b_thunk: Branch) -> Any:
+    """`a and b`: b is reached only when a is true."""
+    (value,) = staged_if(a, lambda: (b_thunk(),), lambda: (a,), (), ("the `and` expression",), "and")
+    return value
+
+
+def staged_or(a: Any, b_thunk: Branch) -> Any:
+    """`a or b`: b is reached only when a is false."""
+    (value,) = staged_if(a, lambda: (a,), lambda: (b_thunk(),), (), ("the `or` expression",), "or")
+    return value
+
+
+def staged_not(a: Any) -> Tensor:
+    """`not a`."""
+    from treadle.ops.elementwise import logical_not
+
+    return logical_not(truth(a, "`not`"))
+
+
+def staged_assert(test: Any, message_fn: Branch) -> None:
+    """`assert test, message`, checked when the program runs."""
+    assert_(truth(test, "`assert`"), message_fn())
+
+
+# -- loops ---------------------------------------------------------------------------------------------------------
+
+
+class Range:
+    """`td.range`: integers as tensors; `for i in td.range(n)` is one loop node inside a traced function.
+
+    >>> import treadle as td
+    >>> [int(i) for i in td.range(3)]
+    [0, 1, 2]
+    """
+
+    def __init__(self, *args: Any) -> None:
+        if not 1 <= len(args) <= 3:
+            raise TraceError(f"td.range takes stop, or start and stop, or start, stop and step; got {len(args)} arguments")
+        values = [a if isinstance(a, (Tensor, int)) else as_tensor(a) for a in args]
+        for v in values:
+            if isinstance(v, Tensor) and (v.shape != () or v.dtype.kind not in "iu"):
+                raise TraceError(f"td.range takes integers, got a tensor of shape {v.shape} and dtype {v.dtype}")
+        self.start = values[0] if len(values) > 1 else 0
+        self.stop = values[1] if len(values) > 1 else values[0]
+        self.step = values[2] if len(values) > 2 else 1
+        if isinstance(self.step, int) and self.step == 0:
+            raise TraceError("td.range: the step must not be 0")
+
+    @property
+    def bounds(self) -> tuple[int, int, int] | None:
+        """start, stop, step as ints, where they are known."""
+        values = (self.start, self.stop, self.step)
+        if any(type(v) is Symbol for v in values):
+            return None
+        return tuple(int(v) for v in values)  # type: ignore[return-value]
+
+    def length(self) -> int | Tensor:
+        """How many integers there are."""
+        if self.bounds is not None:
+            return len(range(*self.bounds))
+        from treadle.ops.elementwise import maximum
+
+        start, stop, step = (as_tensor(v, int64) for v in (self.start, self.stop, self.step))
+        rounding = step - (step > 0).astype(int64) + (step < 0).astype(int64)
+        return maximum((stop - start + rounding) // step, 0)
+
+    def __len__(self) -> int:
+        length = self.length()
+        if not isinstance(length, int):
+            raise TraceError("the length of this td.range is not known while tracing; loop over it instead")
+        return length
+
+    def __iter__(self) -> Any:
+        if self.bounds is None:
+            raise TraceError(
+                "td.range over a traced tensor was reached by plain Python iteration; "
+                "write `for i in td.range(n)` in a function that autograph converts"
+            )
+        for i in range(*self.bounds):
+            yield Tensor(np.asarray(i, np.int64))
+
+
+def is_staged_iterable(x: object) -> bool:
+    """Whether a `for` over this becomes a loop node: a tensor or a td.range, while tracing."""
+    if isinstance(x, Range):
+        return x.bounds is None or active_tracer() is not None
+    if type(x) is Symbol:
+        return True
+    return isinstance(x, Tensor) and active_tracer() is not None
+
+
+def staged_while(test_fn: Branch, body_fn: Branch, values: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
+    """A loop that runs while `test_fn(*values)` is true."""
+    from treadle.control.carry import run_loop
+
+    return run_loop(lambda item, *vs: body_fn(*vs), values, names, test_fn=test_fn)[0]
+
+
+def staged_for(
+    iterable: Any,
+    body_fn: Branch,
+    values: tuple[Any, ...],
+    names: tuple[str, ...],
+    test_fn: Branch | None = None,
+) -> tuple[Any, ...]:
+    """A loop over a td.range or the first axis of a tensor; `test_fn(*values)` says whether to go on."""
+    from treadle.control.carry import run_loop
+
+    if isinstance(iterable, Range):
+        start, step = as_tensor(iterable.start, int64), as_tensor(iterable.step, int64)
+
+        def body(item: Any, position: Tensor, *vs: Any) -> tuple[Any, ...]:
+            return (position + step, *body_fn(position, *vs))
+
+        def test(position: Tensor, *vs: Any) -> Any:
+            assert test_fn is not None
+            return test_fn(*vs)
+
+        results, _ = run_loop(
+            body,
+            (cast(start, int64), *values),
+            ("the loop's counter", *names),
+            test_fn=test if test_fn is not None else None,
+            length=iterable.length(),
+        )
+        return results[1:]
+    xs = as_tensor(iterable)
+    if not xs.shape:
+        raise ControlFlowError("`for` over a tensor of no axes; give it at least one axis")
+    return run_loop(body_fn, values, names, test_fn=test_fn, xs=[xs], rebuild=lambda items: items[0])[0]
+
+
+__all__ = [
+    "Range",
+    "Undefined",
+    "is_staged",
+    "is_staged_iterable",
+    "staged_and",
+    "staged_assert",
+    "staged_for",
+    "staged_if",
+    "staged_if_exp",
+    "staged_not",
+    "staged_or",
+    "staged_while",
+]
