@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from treadle.core.dim import Size
+from treadle.core.dtypes import DType
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec, normalize_axes
 from treadle.core.tensor import Tensor
-from treadle.errors import ShapeError
-from treadle.ops.convert import as_tensor
+from treadle.errors import IndexOutOfRange
+from treadle.ops.convert import as_tensor, scalar
 from treadle.ops.families import declare
 
 
@@ -43,7 +44,9 @@ def _slice_body(x: Array, *, starts: tuple[int, ...], stops: tuple[int, ...], st
         # While tracing a symbolic size was trusted to reach these bounds.
         inside = 0 <= a <= b <= size if s > 0 else -1 <= b <= a < max(size, 1)
         if not inside and slice_count(a, b, s) + (a < 0) + (a > size) + (b < -1):
-            raise ShapeError(f"slice: {a}:{b}:{s} does not lie within axis {axis}, whose size is {size} in this call")
+            raise IndexOutOfRange(
+                f"slice: {a}:{b}:{s} does not lie within axis {axis}, whose size is {size} in this call"
+            )
     return x[_python_slices(starts, stops, steps)]
 
 
@@ -111,3 +114,33 @@ def flip(x: Any, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
     for k in normalize_axes(axis, tensor.ndim, "flip"):
         tensor = slice_axis(tensor, k, tensor.shape[k] - 1, -1, -1)
     return tensor
+
+
+# -- a tensor with a slice replaced ------------------------------------------------------------------------------------
+
+
+def _set_slice_body(
+    x: Array, v: Array, *, starts: tuple[int, ...], stops: tuple[int, ...], steps: tuple[int, ...]
+) -> Array:
+    out = np.array(x, order="C")
+    out[_python_slices(starts, stops, steps)] = v
+    return out
+
+
+set_slice_op: Op = declare(
+    "set_slice",
+    _set_slice_body,
+    lambda specs, attrs: (specs[0].with_shape(specs[0].shape),),
+    family="shaping",
+    vjp=(
+        lambda g, y, x, v, **bounds: set_slice_op.bind((g, zeros(v.shape, g.dtype)), bounds)[0],
+        lambda g, y, x, v, **bounds: slice_op.bind((g,), bounds)[0],
+    ),
+)
+
+
+def zeros(shape: Shape, dtype: DType) -> Tensor:
+    """Zeros of this shape, which may be symbolic; one zero, broadcast."""
+    from treadle.ops.shaping import broadcast_to  # shaping builds on this module
+
+    return broadcast_to(scalar(0, dtype), shape)
