@@ -321,7 +321,11 @@ def test_arrays_that_are_not_plain_are_brought_into_shape(kernels):
     class Special(np.ndarray):
         pass
 
-    sources = [np.arange(6)[::2], np.arange(6)[::2].view(Special), np.frombuffer(b"\0" * 25, np.uint8)[1:].view(np.int64)]
+    sources = [
+        np.arange(6)[::2],
+        np.arange(6)[::2].view(Special),
+        np.frombuffer(b"\0" * 25, np.uint8)[1:].view(np.int64),
+    ]
     for source in sources:
         for out in (np.zeros(6, np.int64)[::2], np.zeros(3, np.int64).view(Special), np.zeros(3, np.int64)):
             code.run((source,), (out,))

@@ -182,18 +182,19 @@ class Assembler:
             return
         size = blas.ITEMSIZE[dtype]
         lda, ldb, ldc = max(lda, m if ta else k, 1), max(ldb, k if tb else n, 1), max(ldc, n)
-        row = size * (1 if ta else lda)
+        row, column = size * (1 if ta else lda), size * (ldb if tb else 1)
         flags = [ord("T" if flag else "N") for flag in (tb, ta)]
         steps = [size * stride for stride in strides]
         scalars = [*blas.scalar_words(dtype, alpha), *blas.scalar_words(dtype, beta)]
         args: list[Ref | int] = [library.gemm[dtype], *flags, m, n, k, b, ldb, a, lda, c, ldc, row, *scalars]
-        args += [size * ldc, *steps]
+        args += [size * ldc, *steps, column, size]
         self._blas = True
-        rows, many = build.load(blas.KERNELS)
         if batch == 1:
-            self.call(rows, args, m, blas.row_grain(m, n, k), note)
+            kernel, extent, grain = blas.cut(m, n, k)
         else:
-            self.call(many, args, batch, blas.batch_grain(batch, m, n, k), note)
+            kernel, extent, grain = blas.BATCH, batch, blas.batch_grain(batch, m, n, k)
+        (entry,) = build.load([kernel])
+        self.call(entry, args, extent, grain, note)
 
     def copy(self, target: Ref, source: Ref, nbytes: int) -> None:
         """Copy bytes; the places may overlap."""

@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 
+from . import pool
 from .build import Source
 from .machine import Blas
 
@@ -31,9 +32,9 @@ ITEMSIZE: dict[Dtype, int] = {"f4": 4, "f8": 8}
 # A gemm block of arguments, in BLAS's column order (our row-major product C = A B is its C' = B' A'):
 #   0 routine  1 transpose of B  2 transpose of A  3 m  4 n  5 k  6 B  7 ldb  8 A  9 lda  10 C  11 ldc
 #   12 bytes from a row of op(A) to the next  13-14 alpha  15-16 beta  17 bytes from a row of C to the next
-#   18-20 bytes from one A, B, C of a batch to the next
-BLOCK_SIZE = 21
-BLOCK_B, BLOCK_A, BLOCK_C = 6, 8, 10
+#   18-20 bytes from one A, B, C of a batch to the next  21 bytes from a column of op(B) to the next  22 an element's
+SMALLEST_CUT = 1 << 19  # multiplications from which a product is shared out
+SHORTEST_SLICE = 32  # rows or columns
 
 ROWS = Source(
     "gemm",
@@ -56,7 +57,17 @@ def kernel(args, lo, hi):
     return 0
 """,
 )
-KERNELS = (ROWS, BATCH)
+COLUMNS = Source(
+    "gemm by columns",
+    """
+def kernel(args, lo, hi):
+    if hi > lo:
+        place = address_of(args)
+        call_gemm(args[0], place, hi - lo, args[3], args[6] + lo * args[21], args[8], args[10] + lo * args[22])
+    return 0
+""",
+)
+KERNELS = (ROWS, COLUMNS, BATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +181,19 @@ def scalar_words(dtype: Dtype, value: float) -> tuple[int, int]:
     return struct.unpack("<qq", data)
 
 
-def row_grain(m: int, n: int, k: int) -> int:
-    """Rows a share of an m x k by k x n product should have; 0 where the whole is too small to be cut."""
-    # Measured: below about 32 x 64 x 64 the hand-over costs more than it saves, and short slices run slower each.
-    if m < 64 or m * n * k < 8 * 32 * 64 * 64:
-        return 0
-    return max(32, -(-m // 8) if m >= 512 else -(-m // 2))
+def cut(m: int, n: int, k: int) -> tuple[Source, int, int]:
+    """How to share out an m x k by k x n product: kernel, extent it runs over, grain (0: not at all)."""
+    # Slices are as many as there are processors, since each packs the whole other factor again; they do not follow
+    # `set_num_threads`, so that it changes no result. Measured: small products and short slices lose by it.
+    extent = max(m, n)
+    slices = min(pool.processors(), extent // SHORTEST_SLICE)
+    grain = -(-extent // slices) if slices > 1 and m * n * k >= SMALLEST_CUT else 0
+    return (COLUMNS, n, grain) if n > m and grain else (ROWS, m, grain)
 
 
 def batch_grain(batch: int, m: int, n: int, k: int) -> int:
     """Products a share of a batch should have; 0 where the whole is too small to be cut."""
     work = max(m * n * k, 1)
-    if batch * work < 8 * 32 * 64 * 64:
+    if batch * work < SMALLEST_CUT:
         return 0
-    return max(1, min(-(-batch // 2), 8 * 32 * 64 * 64 // work))
+    return max(1, min(-(-batch // 2), SMALLEST_CUT // work))

@@ -232,7 +232,7 @@ def kernel(frame, lo, hi):
             grain = code[pc + 3]
             hi = frame[block - 1]
             args = base + 8 * block
-            shares = (hi + grain - 1) // grain if hi >= 2 * grain else 1
+            shares = (hi + grain - 1) // grain if hi > grain else 1
             pool = load(frame[SLOT_POOL])
             status = 0
             if shares == 1:
