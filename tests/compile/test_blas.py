@@ -61,7 +61,7 @@ def test_products_equal_numpys(dtype, ta, tb, m, n, k, alpha, beta, pad, batch):
 def test_large_products_are_cut_by_rows_or_columns(dtype, ta, tb, monkeypatch):
     for processors in (1, 2, 3):
         monkeypatch.setattr(pool, "processors", lambda: processors)
-        for m, n in ((130, 96), (33, 301)):
+        for m, n in ((131, 96), (33, 301)):
             code = multiply(dtype, ta, tb, m, n, 64, beta=1.0, pad=(1, 0, 2))
             assert ("parallel gemm" in code.text()) == (processors > 1)
             assert ("columns" in code.text()) == (processors > 1 and n > m)

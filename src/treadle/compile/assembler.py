@@ -134,10 +134,16 @@ class Assembler:
         return first
 
     def call(self, entry: Entry, args: Sequence[Ref | int], hi: int | Ref, grain: int = 0, note: object = None) -> None:
-        """Call a kernel over 0..hi; with a grain, in shares of that many over the worker pool (it keeps no state then).
+        """Call a kernel over 0..hi, where hi may be a cell.
 
-        `note` is what `on_status` hears when the kernel reports a status.
+        With a grain, and where hi is at least twice that, the worker pool shares the range out in pieces that begin at
+        multiples of the grain; such a kernel may not return BUDGET. `note` is what `on_status` hears when the kernel
+        reports a status.
         """
+        worth_it = isinstance(hi, Ref) or hi >= 2 * grain
+        self._call(entry, args, hi, grain if worth_it else 0, note)
+
+    def _call(self, entry: Entry, args: Sequence[Ref | int], hi: int | Ref, grain: int, note: object) -> None:
         block = self._block(args, hi)
         words = ", ".join(map(str, args))
         where = f"  # {note}" if note is not None else ""
@@ -194,7 +200,7 @@ class Assembler:
         else:
             kernel, extent, grain = blas.BATCH, batch, blas.batch_grain(batch, m, n, k)
         (entry,) = build.load([kernel])
-        self.call(entry, args, extent, grain, note)
+        self._call(entry, args, extent, grain, note)
 
     def copy(self, target: Ref, source: Ref, nbytes: int) -> None:
         """Copy bytes; the places may overlap."""
