@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.autograph.callees import call_method, convert, converted, do_not_convert, observed, own
-from treadle.autograph.convert import Conversion, build, conversion, is_converted
+from treadle.autograph.converter import Conversion, build, conversion, is_converted
 from treadle.autograph.reads import Read, reads
 
 __all__ = [

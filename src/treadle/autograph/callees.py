@@ -132,7 +132,7 @@ def call_method(kind: type) -> types.FunctionType | None:
 
 
 def _function(function: types.FunctionType) -> Callable[..., Any]:
-    from treadle.autograph.convert import build, is_converted
+    from treadle.autograph.converter import build, is_converted
 
     if function.__code__.co_filename.startswith(_TREADLE):
         return _with_converted_arguments(function) if function.__name__ in _TAKE_FUNCTIONS else function

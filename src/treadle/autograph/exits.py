@@ -11,7 +11,7 @@ import copy
 from dataclasses import dataclass
 
 from treadle.autograph import nodes as n
-from treadle.autograph.scopes import Function, has_walrus
+from treadle.autograph.scopes import Function, has_walrus, walk
 from treadle.autograph.source import NoSource
 
 _Opaque = (*Function, ast.ClassDef)
@@ -95,7 +95,7 @@ def _breaks(body: list[ast.stmt]) -> bool:
 
 
 def _size(stmts: list[ast.stmt]) -> int:
-    return sum(isinstance(node, ast.stmt) for s in stmts for node in ast.walk(s))
+    return sum(isinstance(node, ast.stmt) for s in stmts for node in walk(s))
 
 
 class _Lowering:
@@ -243,10 +243,7 @@ def _none_of(flags: list[str]) -> ast.expr:
 def _drop_unread(body: list[ast.stmt]) -> list[ast.stmt]:
     """Removes assignments to flags that nothing asks."""
     whole = ast.Module(body, [])
-    read = {m.id for m in ast.walk(whole) if isinstance(m, ast.Name) and isinstance(m.ctx, ast.Load)}
-    for node in ast.walk(whole):
-        if isinstance(node, ast.For) and (go := getattr(node, "ag_go", None)) is not None:
-            read |= {m.id for m in ast.walk(go) if isinstance(m, ast.Name)}
+    read = {m.id for m in walk(whole) if isinstance(m, ast.Name) and isinstance(m.ctx, ast.Load)}
     return _Dropper(read).clean(body)
 
 

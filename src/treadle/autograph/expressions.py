@@ -43,6 +43,9 @@ class Expressions(ast.NodeTransformer):
         self.hidden: frozenset[str] = frozenset()  # names bound by the lambdas and comprehensions around
         self.later = False  # inside a lambda, which runs at a time that the flow analysis does not know
 
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        return node
+
     # Names -----------------------------------------------------------------------------------------------------------
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if not isinstance(node.ctx, ast.Load) or node.id in self.hidden or node.id.startswith(n.AG):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from treadle.autograph import nodes as n
-from treadle.autograph.scopes import Comprehension, Function, loads, names, stores
+from treadle.autograph.scopes import Comprehension, Function, children, has_walrus, loads, names, stores, walk
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Flow:
 
 def check_reads(body: list[ast.stmt], parameters: list[str], outer: set[str]) -> set[str]:
     """Marks the reads of the user's body that may meet an unbound local; returns the names."""
-    found = Definedness((names(body).stores - outer) | set(parameters))
+    found = Definedness((names(body).stores - outer) | set(parameters), any(map(has_walrus, body)))
     found.block(body, set(parameters))
     return found.checked
 
@@ -96,6 +96,7 @@ class _Liveness:
     def __init__(self, flow: Flow, always: set[str]) -> None:
         self.flow, self.always = flow, always
         self.raised: set[str] = set()  # live where an exception may lead
+        self.known: dict[ast.AST, set[str]] = {}  # reads of simple statements, which loops ask for again and again
 
     def block(self, stmts: list[ast.stmt], out: set[str]) -> set[str]:
         live = out | self.always
@@ -129,7 +130,10 @@ class _Liveness:
             out = set()
         elif isinstance(stmt, ast.Delete):
             return out | loads(stmt) | stores(stmt)  # deleting asks for a bound name
-        return (out - _certain(stmt)) | loads(stmt)
+        read = self.known.get(stmt)
+        if read is None:
+            read = self.known[stmt] = loads(stmt)
+        return (out - _certain(stmt)) | read
 
     def loop(self, stmt: ast.While | ast.For, out: set[str], facts: Facts) -> set[str]:
         asked = loads(stmt.test) if isinstance(stmt, ast.While) else loads(getattr(stmt, "ag_go", None))
@@ -172,8 +176,9 @@ class Definedness:
     Code that cannot be reached counts as having every name defined.
     """
 
-    def __init__(self, local: set[str]) -> None:
+    def __init__(self, local: set[str], any_walrus: bool = True) -> None:
         self.local = local
+        self.any_walrus = any_walrus
         self.checked: set[str] = set()  # the names of the marked reads
         self.breaks: list[set[str]] = []  # what is defined at the `break`s of the loops around
 
@@ -181,6 +186,9 @@ class Definedness:
         for stmt in stmts:
             defined = self.statement(stmt, defined)
         return defined
+
+    def walrus(self, node: ast.AST) -> set[str]:
+        return walrus(node) if self.any_walrus else set()
 
     def mark(self, node: ast.AST, name: str) -> None:
         node.ag_unbound = True  # type: ignore[attr-defined]
@@ -200,16 +208,17 @@ class Definedness:
         if isinstance(node, ast.BoolOp):
             for value in node.values:
                 self.reads(value, defined, hidden)
-                defined = defined | walrus(value)  # what stands to the right runs only after it
+                defined = defined | self.walrus(value)  # what stands to the right runs only after it
             return
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             self.reads(child, defined, hidden)
-            defined = defined | walrus(child) if isinstance(child, ast.expr) else defined
+            if self.any_walrus:
+                defined = defined | self.walrus(child)
 
     def statement(self, stmt: ast.stmt, defined: set[str]) -> set[str]:
         if isinstance(stmt, ast.If):
             self.reads(stmt.test, defined)
-            defined = defined | walrus(stmt.test)
+            defined = defined | self.walrus(stmt.test)
             return self.block(stmt.body, defined) & self.block(stmt.orelse, defined)
         if isinstance(stmt, (ast.While, ast.For)):
             return self.loop(stmt, defined)
@@ -235,7 +244,7 @@ class Definedness:
         self.breaks.append(set(self.local))
         if isinstance(stmt, ast.While):
             self.reads(stmt.test, kept)
-            kept = kept | walrus(stmt.test)
+            kept = kept | self.walrus(stmt.test)
             self.block(stmt.body, kept)
             ended = set(self.local) if n.is_true(stmt.test) else kept
         else:
@@ -259,7 +268,7 @@ class Definedness:
         if isinstance(stmt, (ast.Delete, ast.AugAssign)):
             for name in (changed & self.local) - defined:
                 self.mark(stmt, name)
-        return defined - changed if isinstance(stmt, ast.Delete) else defined | changed | walrus(stmt)
+        return defined - changed if isinstance(stmt, ast.Delete) else defined | changed | self.walrus(stmt)
 
     def trying(self, stmt: ast.Try | ast.TryStar, defined: set[str]) -> set[str]:
         at_raise = defined - _deleted(stmt)
@@ -284,7 +293,7 @@ def walrus(node: ast.AST) -> set[str]:
         return walrus(node.test)
     if isinstance(node, (*Comprehension, *Function, ast.ClassDef)):
         return set()
-    return set().union(*(walrus(c) for c in ast.iter_child_nodes(node)))
+    return set().union(*(walrus(c) for c in children(node)))
 
 
 def _after_swallow(stmt: ast.With) -> set[str]:
@@ -298,13 +307,13 @@ def _after_swallow(stmt: ast.With) -> set[str]:
 
 
 def _words(node: ast.expr) -> set[str]:
-    return {str(getattr(m, "id", "") or getattr(m, "attr", "")) for m in ast.walk(node)}
+    return {str(getattr(m, "id", "") or getattr(m, "attr", "")) for m in walk(node)}
 
 
 def _deleted(stmt: ast.AST) -> set[str]:
     """Names that `stmt` may delete, at any depth."""
     found: set[str] = set()
-    for node in ast.walk(stmt):
+    for node in walk(stmt):
         if isinstance(node, ast.Delete):
             found |= stores(node)
         elif isinstance(node, ast.ExceptHandler) and node.name:

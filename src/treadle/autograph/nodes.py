@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from treadle.autograph.scopes import children
+
 AG = "ag__"  # the one reserved name: generated code reaches the operators through it
 RETURN_VALUE, DID_RETURN = AG + "return_value", AG + "did_return"
 _FINISHED = AG + "finished"
@@ -75,7 +77,7 @@ def _fill(node: ast.AST, line: int, column: int, end_line: int, end_column: int)
             return  # the user's own node, and so all below it
         node.lineno, node.col_offset = line, column  # type: ignore[attr-defined]
         node.end_lineno, node.end_col_offset = end_line, end_column  # type: ignore[attr-defined]
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         _fill(child, line, column, end_line, end_column)
 
 

@@ -37,7 +37,8 @@ def reads(function: FunctionType) -> tuple[Read, ...]:
     if held is None or held[0]() is not code:
         first = code.co_varnames[0] if code.co_argcount else None
         found = tuple(dict.fromkeys(_walk(code, set(code.co_freevars), first)))
-        held = _known[key] = (weakref.ref(code, lambda _: _known.pop(key, None)), found)
+        pop = _known.pop  # held here: when the interpreter ends, the module's names go first
+        held = _known[key] = (weakref.ref(code, lambda _: pop(key, None)), found)
     return held[1]
 
 
@@ -50,7 +51,7 @@ def _walk(code: CodeType, free: set[str], first: str | None) -> Iterator[Read]:
         if root is not None and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             attrs = (*attrs, instruction.argval)
             continue
-        if root is not None:
+        if root is not None and (attrs or root != "argument"):
             yield Read(root, name, attrs)
         root = _root(instruction, free, first)
         name, attrs = str(instruction.argval), ()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from treadle.autograph.source import FunctionNode
 
 Function = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+_Scoped = (ast.Lambda, *Comprehension)
 
 
 @dataclass(slots=True)
@@ -30,9 +32,44 @@ def names(nodes: ast.AST | Iterable[ast.AST]) -> Names:
     return collector.found
 
 
+def children(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes right below `node` (as `ast.iter_child_nodes`, at half its cost)."""
+    for value in vars(node).values():
+        if isinstance(value, list):
+            for item in value:
+                if isinstance(item, ast.AST):
+                    yield item
+        elif isinstance(value, ast.AST):
+            yield value
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """`node` and all nodes below it, in no particular order."""
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        yield part
+        stack.extend(children(part))
+
+
 def loads(node: ast.AST | None) -> set[str]:
     """The names that an expression or a simple statement reads."""
-    return set() if node is None else names(node).loads
+    if node is None:
+        return set()
+    found: set[str] = set()
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, ast.Name):
+            if isinstance(part.ctx, ast.Load):
+                found.add(part.id)
+        elif isinstance(part, (ast.expr, ast.keyword, ast.Expr, ast.Assign, ast.Return)) and not isinstance(
+            part, _Scoped
+        ):
+            stack.extend(children(part))
+        elif not isinstance(part, ast.expr_context):
+            return names(node).loads  # the careful way, for scopes inside and rarer statements
+    return found
 
 
 def stores(nodes: ast.AST | Iterable[ast.AST]) -> set[str]:
@@ -49,7 +86,7 @@ def parameters(node: FunctionNode) -> list[str]:
 
 def has_walrus(node: ast.AST) -> bool:
     """Whether `node` holds an assignment expression, whose name a lambda would make its own."""
-    return any(isinstance(n, ast.NamedExpr) for n in ast.walk(node))
+    return any(isinstance(n, ast.NamedExpr) for n in walk(node))
 
 
 class _Collector(ast.NodeVisitor):
@@ -58,6 +95,13 @@ class _Collector(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> None:
         (self.found.loads if isinstance(node.ctx, ast.Load) else self.found.stores).add(node.id)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        pass
+
+    def generic_visit(self, node: ast.AST) -> None:
+        for child in children(node):
+            self.visit(child)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.generic_visit(node)

@@ -43,30 +43,67 @@ def _parse(lines: list[str], start: int, stop: int) -> ast.Module:
 
 def _find_definition(code: CodeType, lines: list[str]) -> ast.FunctionDef:
     start = code.co_firstlineno
-    stop = start + len(inspect.getblock(lines[start - 1 :]))
     try:
-        tree = _parse(lines, start, stop)
-    except (SyntaxError, ValueError) as error:
-        raise NoSource(f"its source in {code.co_filename} does not parse ({error})") from None
+        tree = _parse(lines, start, _end_of_block(code, lines))
+    except SyntaxError:
+        tree = _parse_block(code, lines)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
             return node
     raise NoSource(f"the text of {code.co_filename} has changed since it was imported")
 
 
+def _parse_block(code: CodeType, lines: list[str]) -> ast.Module:
+    """The slow and careful way: the tokens tell where the definition ends."""
+    start = code.co_firstlineno
+    try:
+        return _parse(lines, start, start + len(inspect.getblock(lines[start - 1 :])))
+    except (SyntaxError, ValueError) as error:
+        raise NoSource(f"its source in {code.co_filename} does not parse ({error})") from None
+
+
+def _end_of_block(code: CodeType, lines: list[str]) -> int:
+    """The first line after the definition: from its last line of code on, the first that is indented no deeper.
+
+    Wrong only where a string or an open bracket at the end holds such a line, which does not parse then.
+    """
+    indent = _indent(lines[code.co_firstlineno - 1])
+    number = _last_line(code)
+    while number < len(lines) and (not lines[number].strip() or _indent(lines[number]) > indent):
+        number += 1
+    return number + 1
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _last_line(code: CodeType) -> int:
+    last = max((line for _, _, line in code.co_lines() if line is not None), default=code.co_firstlineno)
+    return max([last, *(_last_line(c) for c in code.co_consts if isinstance(c, CodeType))])
+
+
 def _find_lambda(code: CodeType, lines: list[str]) -> ast.Lambda:
     end = max((line for line in _lines(code)), default=code.co_firstlineno)
     try:
         tree = _parse_around(lines, code.co_firstlineno, end)
-    except (SyntaxError, ValueError):
-        tree = ast.parse("".join(lines))
+    except SyntaxError:
+        tree = _parse_file(code, lines)
     here = [n for n in ast.walk(tree) if isinstance(n, ast.Lambda) and n.lineno == code.co_firstlineno]
     if len(here) > 1:
-        here = [n for n in here if _extent(n.body) == _returned(code)] or here
-        here = here[:1] if len({ast.dump(n) for n in here}) == 1 else here
-    if len(here) != 1:
-        raise NoSource(f"several lambdas stand on line {code.co_firstlineno} of {code.co_filename}; use one a line")
-    return here[0]
+        start, stop = _extent(code)
+        here = [n for n in here if _start(n.body) <= start and stop <= _stop(n.body)]
+        here.sort(key=lambda n: _start(n.body))
+    if not here:
+        raise NoSource(f"the lambda on line {code.co_firstlineno} of {code.co_filename} cannot be found in its text")
+    return here[-1]  # of nested ones the innermost that holds all the code
+
+
+def _parse_file(code: CodeType, lines: list[str]) -> ast.Module:
+    try:
+        return ast.parse("".join(lines))
+    except SyntaxError as error:
+        raise NoSource(f"{code.co_filename} does not parse ({error})") from None
 
 
 def _parse_around(lines: list[str], first: int, last: int) -> ast.Module:
@@ -80,14 +117,29 @@ def _lines(code: CodeType) -> Iterator[int]:
             yield line
 
 
-def _returned(code: CodeType) -> tuple[int | None, ...]:
-    """The extent of the expression whose value the lambda returns: that of its last instruction."""
-    line, end_line, column, end_column = list(code.co_positions())[-1]
-    return line, column, end_line, end_column
+Place = tuple[int, int]
 
 
-def _extent(node: ast.expr) -> tuple[int | None, ...]:
-    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
+def _extent(code: CodeType) -> tuple[Place, Place]:
+    """From where to where in the text the instructions of a lambda come (columns count bytes, as in trees)."""
+    starts, stops = [], []
+    for line, end_line, column, end_column in code.co_positions():
+        if line is None or end_line is None or column is None or end_column is None:
+            continue
+        if (line, column) != (end_line, end_column):  # the prologue has no extent
+            starts.append((line, column))
+            stops.append((end_line, end_column))
+    if not starts:
+        raise NoSource(f"several lambdas stand on line {code.co_firstlineno} of {code.co_filename}; use one a line")
+    return min(starts), max(stops)
+
+
+def _start(node: ast.expr) -> Place:
+    return node.lineno, node.col_offset
+
+
+def _stop(node: ast.expr) -> Place:
+    return node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
 
 
 def _same_arguments(node: FunctionNode, code: CodeType) -> bool:

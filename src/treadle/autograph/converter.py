@@ -18,7 +18,7 @@ from treadle.autograph import nodes as n
 from treadle.autograph.carry import Scope
 from treadle.autograph.expressions import Expressions
 from treadle.autograph.flow import Flow, analyse, check_reads
-from treadle.autograph.scopes import names, parameters
+from treadle.autograph.scopes import children, names, parameters, walk
 from treadle.autograph.source import FunctionNode, NoSource, find
 
 _FACTORY = n.AG + "factory"
@@ -57,7 +57,8 @@ def conversion(code: CodeType) -> Conversion:
         made = _convert(code)
     except NoSource as error:
         made = Conversion(reason=str(error))
-    _done[key] = (weakref.ref(code, lambda _: _done.pop(key, None)), made)
+    pop = _done.pop  # held here: when the interpreter ends, the module's names go first
+    _done[key] = (weakref.ref(code, lambda _: pop(key, None)), made)
     return made
 
 
@@ -86,7 +87,7 @@ def build(function: FunctionType) -> FunctionType | None:
 
 def _convert(code: CodeType) -> Conversion:
     node = find(code)
-    used = {m.id for m in ast.walk(node) if isinstance(m, ast.Name)}
+    used = {m.id for m in walk(node) if isinstance(m, ast.Name)}
     if found := sorted(used & _FRAME_READERS):
         raise NoSource(f"it uses {found[0]}(), which would see the names of rewritten code")
     if any(name.startswith(n.AG) for name in used):
@@ -99,7 +100,7 @@ def _convert(code: CodeType) -> Conversion:
         else:
             node.decorator_list, node.returns = [], None
             node.args.defaults, node.args.kw_defaults = [], [None for _ in node.args.kw_defaults]
-            for arg in ast.walk(node.args):
+            for arg in walk(node.args):
                 if isinstance(arg, ast.arg):
                     arg.annotation = None
             _Unit(has_class).function(node, frozenset())
@@ -196,7 +197,7 @@ def _is_generator(node: ast.FunctionDef) -> bool:
         if isinstance(found, (ast.Yield, ast.YieldFrom)):
             return True
         if not isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            stack.extend(ast.iter_child_nodes(found))
+            stack.extend(children(found))
     return False
 
 
