@@ -15,7 +15,7 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.tracer import Tracer, active_tracer, dim_value
 from treadle.core.variable import Variable, _convert, read_variable
-from treadle.errors import DTypeError
+from treadle.errors import DeviceError, DTypeError
 
 _SCALARS = (bool, int, float, complex, str)
 
@@ -83,7 +83,12 @@ def as_tensor(value: Any, dtype: DType | None = None) -> Tensor:
 def scalar(value: Any, dtype: DType | None = None) -> Tensor:
     """A 0-d tensor of a Python scalar; a constant node while tracing."""
     kind = next(k for k in _SCALARS if isinstance(value, k))
-    array = np.asarray(kind(value), dtype or weak_dtype(kind))
+    try:
+        array = np.asarray(kind(value), dtype or weak_dtype(kind))
+    except OverflowError as error:
+        raise DTypeError(
+            f"the Python number {value} does not fit into {dtype_name(dtype or weak_dtype(kind))}"
+        ) from error
     if current() is not None:
         tracer = active_tracer()
         if tracer is not None:
@@ -173,25 +178,41 @@ def _dtype_of(value: Any) -> DType:
     return weak_dtype(next(k for k in _SCALARS if isinstance(value, k)))
 
 
+# The kinds of dtypes that an op takes, by what it wants.
+TAKES = {
+    "any": "biufcT",
+    "sum": "biufcT",
+    "ordered": "biufT",
+    "numeric": "biufc",
+    "real": "biuf",
+    "whole": "biuf",
+    "float": "biufc",
+    "real float": "biuf",
+    "integer": "biu",
+    "bool": "b",
+    "truth": "biufc",
+}
+
+
 def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
     """Operands as tensors of one dtype, fit for an op.
 
-    want: "any"; "numeric" (bool becomes int64); "float" (integers become the default float); "integer" (bool or
-    integer); "bool"; "real" (numeric, not complex). Raises DTypeError naming the op and the dtype.
+    want: "any"; "sum" (any; bool becomes int64); "ordered" (not complex); "numeric" (bool becomes int64); "real"
+    (numbers and bool, not complex); "whole" (so, bool becomes int64); "float" (integers become the default float); "real float" (so, not complex);
+    "integer" (bool or integer); "bool"; "truth" (numbers become `x != 0`). Raises DTypeError naming the op and the dtype.
     """
     prepared = [v if isinstance(v, (Tensor, Variable)) or is_weak(v) else as_tensor(v) for v in values]
+    if want == "truth":
+        return [as_tensor(v, bool_) for v in prepared]
     dtype, weak = common_dtype(prepared)
     kind = dtype.kind
-    if want == "float" and kind in "biu":
+    if kind not in TAKES[want]:
+        hint = "; compare with 0 first" if want == "bool" and kind != "T" else ""
+        raise DTypeError(f"{op}: does not take {dtype_name(dtype)} tensors{hint}")
+    if want in ("float", "real float") and kind in "biu":
         dtype = default_float()
-    elif want == "numeric" and kind == "b":
+    elif want in ("numeric", "sum", "whole") and kind == "b":
         dtype = weak_dtype(int)
-    elif want == "bool" and kind != "b":
-        raise DTypeError(f"{op}: takes bool tensors, got {dtype_name(dtype)}; compare with 0 first")
-    elif (want == "integer" and kind not in "biu") or (want == "real" and kind in "cT"):
-        raise DTypeError(f"{op}: does not take {dtype_name(dtype)}")
-    elif want in ("float", "numeric") and kind == "T":
-        raise DTypeError(f"{op}: does not take strings")
     if weak and active_tracer() is not None:
         return [_weak(as_tensor(v), dtype) for v in prepared]
     return [as_tensor(v, dtype) for v in prepared]
@@ -201,6 +222,23 @@ def _weak(x: Tensor, dtype: DType) -> Tensor:
     return x if x.dtype == dtype else cast(x, dtype)
 
 
+def check_device(device: Any) -> None:
+    """Accept the one device there is, by name or as `td.device`. Raises DeviceError for another."""
+    if device is not None and str(device) != "cpu":
+        raise DeviceError(f'there is no device {str(device)!r}; treadle runs on "cpu"')
+
+
 _convert.append(as_tensor)
 
-__all__ = ["as_tensor", "astype_op", "bool_", "cast", "common_dtype", "is_weak", "operands", "scalar"]
+__all__ = [
+    "TAKES",
+    "as_tensor",
+    "astype_op",
+    "bool_",
+    "cast",
+    "check_device",
+    "common_dtype",
+    "is_weak",
+    "operands",
+    "scalar",
+]

@@ -52,7 +52,7 @@ def _elementwise_infer(name: str, out: str) -> Callable[[Sequence[Spec], Attrs],
             return (Spec(shape, bool_),)
         dtype = specs[-1].dtype
         if out == "real" and dtype.kind == "c":
-            dtype = np.dtype(dtype.char.lower())
+            dtype = np.dtype(f"f{dtype.itemsize // 2}")
         return (Spec(shape, dtype, all(s.weak for s in specs)),)
 
     return infer
@@ -73,7 +73,8 @@ def elementwise(
     vjp:    one rule (g, y, *inputs) -> gradient an input, as a sequence; a bare function for one input. Broadcasting is
             undone here.
     scalar: the element's expression in kernels (see `core.op.Op`).
-    want:   the dtypes taken (see `ops.convert.operands`); out: "same", "bool" or "real".
+    want:   the dtypes taken (see `ops.convert.operands`).
+    out:    the result's dtype: "same", "bool", or "real" (the float type of a complex one's parts).
 
     The decorated function gives name, signature and docstring; its body is not run.
     """
@@ -102,21 +103,28 @@ def elementwise(
     return declare
 
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_EAGER = {
+# What the eager path computes at once, with neither promotion nor a check.
+_KINDS = {
     "any": frozenset("biufc"),
+    "sum": frozenset("iufc"),
+    "ordered": frozenset("biuf"),
     "numeric": frozenset("iufc"),
+    "real": frozenset("biuf"),
+    "whole": frozenset("iuf"),
     "float": frozenset("fc"),
+    "real float": frozenset("f"),
     "integer": frozenset("biu"),
     "bool": frozenset("b"),
-    "real": frozenset("biuf"),
+    "truth": frozenset("b"),
 }
+# A Python scalar leaves these kinds of tensors their dtype.
+_SCALARS = {int: frozenset("iufc"), float: frozenset("fc"), complex: frozenset("c")}
 _new = object.__new__
 _ndarray = np.ndarray
 
 
 def _unary(op: Op, want: str) -> Callable[..., Any]:
-    body, kinds = op.body, _EAGER[want]
+    body, kinds = op.body, _KINDS[want]
 
     def function(x: Any, /) -> Tensor:
         if type(x) is Tensor and current() is None and x.array.dtype.kind in kinds:
@@ -131,36 +139,46 @@ def _unary(op: Op, want: str) -> Callable[..., Any]:
 
 
 def _binary(op: Op, want: str) -> Callable[..., Any]:
-    body, kinds = op.body, _EAGER[want]
+    body, kinds = op.body, _KINDS[want]
+    scalars = {kind: kinds & taken for kind, taken in _SCALARS.items()} if isinstance(body, np.ufunc) else {}
 
     def function(x1: Any, x2: Any, /) -> Tensor:
-        if type(x1) is Tensor and type(x2) is Tensor and current() is None:
-            a, b = x1.array, x2.array
-            if a.dtype is b.dtype and a.dtype.kind in kinds:
-                result = body(a, b) if a.shape == b.shape else _checked(op, a, b)
-                tensor = _new(Tensor)
-                tensor.array = result if type(result) is _ndarray else np.asarray(result)
-                return tensor
+        a: Any
+        b: Any
+        fits = False
+        if type(x1) is Tensor:
+            a = x1.array
+            if type(x2) is Tensor:
+                b = x2.array
+                fits = a.dtype is b.dtype and a.dtype.kind in kinds
+            elif type(x2) in scalars:  # NumPy, too, lets a Python scalar take the array's dtype
+                b = x2
+                fits = a.dtype.kind in scalars[type(x2)]
+        elif type(x2) is Tensor and type(x1) in scalars:
+            a, b = x1, x2.array
+            fits = b.dtype.kind in scalars[type(x1)]
+        if fits and current() is None:
+            try:
+                result = body(a, b)
+            except ValueError:
+                broadcast_shapes(np.shape(a), np.shape(b), op=op.name)  # reports a misfit in our words
+                raise
+            tensor = _new(Tensor)
+            tensor.array = result if type(result) is _ndarray else np.asarray(result)
+            return tensor
         first, second = operands((x1, x2), want, op.name)
         if current() is None:
-            return Tensor(np.asarray(_checked(op, first.array, second.array)))
+            broadcast_shapes(first.array.shape, second.array.shape, op=op.name)
         return op.bind((first, second), {})[0]
 
     return function
 
 
-def _checked(op: Op, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Any:
-    """The body on arrays of different shapes; a misfit is reported in our words."""
-    try:
-        return op.body(a, b)
-    except ValueError:
-        broadcast_shapes(a.shape, b.shape, op=op.name)
-        raise
-
-
 def _nary(op: Op, want: str) -> Callable[..., Any]:
     def function(*args: Any) -> Tensor:
-        return op.bind(tuple(operands(args, want, op.name)), {})[0]
+        inputs = operands(args, want, op.name)
+        broadcast_shapes(*[x.shape for x in inputs], op=op.name)
+        return op.bind(tuple(inputs), {})[0]
 
     return function
 
