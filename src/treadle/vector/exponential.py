@@ -18,6 +18,8 @@ from treadle.vector.primitives import (
     copysign_f8,
     float_i4,
     float_i8,
+    fma_f4,
+    fma_f8,
     select,
 )
 
@@ -76,10 +78,18 @@ def expm1_f4(x: F4) -> F4:
     return select(x == 0.0, x, (p * s + (s - v)) * u)
 
 
+def divide_f4(a: F4, d: F4, lost: F4) -> F4:
+    """a / (d + lost), where `lost` is what the rounding of d dropped: one Newton step takes the error below 1 ULP."""
+    inverse = 1.0 / d
+    y = a * inverse
+    return y + (fma_f4(-y, d, a) - y * lost) * inverse
+
+
 def sigmoid_f4(x: F4) -> F4:
     """1 / (1 + exp(-x)), 2 ULP: exp is taken of -|x|, so that small results keep their digits."""
     e = exp_f4(-abs_f4(x))
-    return select(x < 0.0, e, 1.0) / (1.0 + e)
+    d = 1.0 + e
+    return divide_f4(select(x < 0.0, e, 1.0), d, e - (d - 1.0))
 
 
 def tanh_f4(x: F4) -> F4:
@@ -92,7 +102,8 @@ def tanh_f4(x: F4) -> F4:
     p = expm1_poly_f4((a - k * 0.693145751953125) - k * 1.42860682031e-6)
     s = float_i4((bits_f4(t) + 127) << 23)
     m = p * s + (s - 1.0)
-    return copysign_f4(m / (m + 2.0), x)
+    d = m + 2.0
+    return copysign_f4(divide_f4(m, d, m - (d - 2.0)), x)
 
 
 def cosh_f4(x: F4) -> F4:
@@ -174,10 +185,18 @@ def expm1_f8(x: F8) -> F8:
     return select(x == 0.0, x, (p * s + (s - v)) * u)
 
 
+def divide_f8(a: F8, d: F8, lost: F8) -> F8:
+    """a / (d + lost), where `lost` is what the rounding of d dropped: one Newton step takes the error below 1 ULP."""
+    inverse = 1.0 / d
+    y = a * inverse
+    return y + (fma_f8(-y, d, a) - y * lost) * inverse
+
+
 def sigmoid_f8(x: F8) -> F8:
     """1 / (1 + exp(-x)), 2 ULP: exp is taken of -|x|, so that small results keep their digits."""
     e = exp_f8(-abs_f8(x))
-    return select(x < 0.0, e, 1.0) / (1.0 + e)
+    d = 1.0 + e
+    return divide_f8(select(x < 0.0, e, 1.0), d, e - (d - 1.0))
 
 
 def tanh_f8(x: F8) -> F8:
@@ -190,7 +209,8 @@ def tanh_f8(x: F8) -> F8:
     p = expm1_poly_f8((a - k * 0.6931471805601177) - k * -1.7239444525614834773e-13)
     s = float_i8((bits_f8(t) + 1023) << 52)
     m = p * s + (s - 1.0)
-    return copysign_f8(m / (m + 2.0), x)
+    d = m + 2.0
+    return copysign_f8(divide_f8(m, d, m - (d - 2.0)), x)
 
 
 def cosh_f8(x: F8) -> F8:
