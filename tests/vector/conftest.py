@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import llvmlite.binding as llvm
 import numpy as np
+import pytest
 from llvmlite import ir
 
 from treadle import vector
@@ -15,7 +16,6 @@ from treadle.compile.scalar_primitives import Value, llvm_type
 from treadle.vector.primitives import DTYPES
 
 I64 = ir.IntType(64)
-POINTER = ir.PointerType(ir.IntType(8))
 
 
 def _loop(module: ir.Module, name: str, source: scalar.Source) -> None:
@@ -60,7 +60,6 @@ class Native:
         options.loop_vectorization = True
         builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(parsed, builder)
-        self.text = str(parsed)
         self.assembly = machine.emit_assembly(parsed)
         self.engine = llvm.create_mcjit_compiler(parsed, machine)
         self.engine.finalize_object()
@@ -79,3 +78,8 @@ class Native:
         if arrays[0].size:
             entry(*arguments)
         return result
+
+
+@pytest.fixture(scope="session")
+def native() -> Native:
+    return Native(vector.FUNCTIONS)

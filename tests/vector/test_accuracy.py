@@ -1,0 +1,114 @@
+"""Every vector function keeps its stated bound: against mpmath on drawn points, and for float32 against float64 on a dense sweep."""
+
+from __future__ import annotations
+
+import mpmath as mp
+import numpy as np
+import pytest
+import scipy.special as sp
+
+from treadle import vector
+
+EXACT = {
+    "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
+    "exp2": lambda x: mp.mpf(2) ** x,
+    "log2": lambda x: mp.log(x) / mp.log(2),
+    "softplus": lambda x: mp.log1p(mp.exp(x)),
+    "logaddexp": lambda a, b: max(a, b) + mp.log1p(mp.exp(-abs(a - b))),
+    "pow": mp.power,
+    "cbrt": lambda x: mp.sign(x) * mp.cbrt(abs(x)),
+    "rsqrt": lambda x: 1 / mp.sqrt(x),
+}
+WIDE = {
+    "sigmoid": sp.expit,
+    "erf": sp.erf,
+    "erfc": sp.erfc,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "softplus": lambda x: np.logaddexp(0.0, x),
+}
+ARC = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh"}
+ARC |= {"acosh": "arccosh", "atanh": "arctanh"}
+BINARY = ("pow", "hypot", "atan2", "logaddexp")
+
+
+def drawn(name: str, kind: str, n: int) -> list[np.ndarray]:
+    """Points over the whole range, over the usual range, and where the function is hard."""
+    rng = np.random.default_rng(sum(map(ord, name + kind)))
+    top, low, high = (88.7, -148, 127.9) if kind == "f4" else (709.7, -1070, 1023.9)
+    signs = rng.choice([-1.0, 1.0], 2 * n)
+    x = np.concatenate([rng.normal(size=n), signs[:n] * np.exp2(rng.uniform(-30, 7, n))])
+    every = signs[n:] [:n] * np.exp2(rng.uniform(low, high, n))
+    if name in ("exp", "expm1", "sinh", "cosh", "softplus", "sigmoid", "tanh", "exp2"):
+        x = np.concatenate([x, rng.uniform(-top, top, n) * (1.44 if name == "exp2" else 1.0)])
+    elif name in ("log", "log2", "log10", "rsqrt"):
+        x = np.concatenate([abs(x), abs(every), 1 + rng.uniform(-0.3, 0.4, n), 1 + rng.uniform(-1e-3, 1e-3, n)])
+    elif name == "log1p":
+        x = np.concatenate([x[x > -1], rng.uniform(-1, 2, n)])
+    elif name == "acosh":
+        x = 1 + np.concatenate([abs(x), abs(every)])
+    elif name in ("asin", "acos", "atanh"):
+        x = np.concatenate([rng.uniform(-1, 1, n), 1 - np.exp2(rng.uniform(-24, -1, n)), x[abs(x) < 1]])
+    elif name in ("sin", "cos", "tan"):
+        near = np.round(rng.uniform(-1e5, 1e5, n)) * (np.pi / 2)
+        x = np.concatenate([x, signs[:n] * np.exp2(rng.uniform(0, high, n)), near])
+    elif name == "erfc":
+        x = np.concatenate([x[x < 5], rng.uniform(-3, 10 if kind == "f4" else 26, n)])
+    elif name == "logaddexp":
+        x = x * 5
+    else:
+        x = np.concatenate([x, every])
+    if name == "pow":
+        x = abs(x)
+        return [x.astype(kind), (rng.uniform(-1, 1, len(x)) * top / np.maximum(abs(np.log(x)), 1e-3)).astype(kind)]
+    return [x.astype(kind), rng.permutation(x).astype(kind)] if name in BINARY else [x.astype(kind)]
+
+
+def exact(name: str, values: list[object]) -> object:
+    return (EXACT.get(name) or getattr(mp, name))(*values)
+
+
+@pytest.mark.parametrize("full", sorted(vector.BOUNDS))
+def test_bound_against_mpmath(native, full: str) -> None:
+    name, kind = full.split("_")
+    info = np.finfo(kind)
+    arguments = drawn(name, kind, 40)
+    got = native(full, *arguments)
+    checked = 0
+    with mp.workdps(40 if name not in ("sin", "cos", "tan") else 360):
+        for i, y in enumerate(got):
+            values = [mp.mpf(float(a[i])) for a in arguments]
+            true = exact(name, values)
+            if abs(true) > float(info.max):
+                assert np.isinf(y), (values, y)
+                continue
+            unit = max(abs(true), mp.mpf(float(info.tiny)))
+            if name == "logaddexp":
+                unit = max(unit, *map(abs, values))
+            ulp = mp.mpf(2) ** (mp.floor(mp.log(unit, 2)) - info.nmant)
+            error = abs(mp.mpf(float(y)) - true) / ulp
+            assert error <= vector.BOUNDS[full], (full, [float(v) for v in values], float(y), float(error))
+            checked += 1
+    assert checked >= 60
+
+
+@pytest.mark.parametrize("full", sorted(n for n in vector.BOUNDS if n.endswith("f4")))
+def test_dense_sweep_against_float64(native, full: str) -> None:
+    name = full.split("_")[0]
+    x = np.arange(0, 2**32, 60013, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x = np.concatenate([x, np.linspace(-4, 4, 30011, dtype=np.float32)])
+    arguments = [x, np.random.default_rng(0).permutation(x)] if name in BINARY else [x]
+    reference = WIDE.get(name) or getattr(np, ARC.get(name, name))
+    with np.errstate(all="ignore"):
+        true = reference(*(a.astype(np.float64) for a in arguments))
+        got = native(full, *arguments).astype(np.float64)
+        unit = np.maximum(abs(true), np.finfo(np.float32).tiny)
+        if name == "logaddexp":
+            unit = np.maximum.reduce([unit, *map(abs, arguments)])
+        error = abs(got - true) / np.exp2(np.floor(np.log2(unit)) - 23)
+        rounded = true.astype(np.float32)
+        plain = np.isfinite(true) & np.isfinite(rounded) & np.isfinite(got)
+        assert np.max(error[plain]) <= vector.BOUNDS[full]
+        edge = abs(true) >= 3.4028233e38  # within an ULP of overflow either answer is within the bound
+        same = (np.isnan(got) & np.isnan(true)) | (got == rounded)
+    assert np.all(plain | same | edge)
+    assert plain.sum() > 1000
