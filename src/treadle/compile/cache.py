@@ -143,20 +143,32 @@ class DiskCache:
                     os.unlink(os.path.join(folder, f"{key}.kernel"))
 
     def _shrink(self, folder: str, newest: str) -> None:
-        """Remove the least recently used units while the folder is above its limit, and what nothing needs any more."""
-        entries = []
+        """Remove the least recently used units, and their kernels' pointers, while the folder is above its limit."""
+        sizes: dict[str, int] = {}
+        ages: dict[str, float] = {}
+        now = time.time()
         for entry in os.scandir(folder):
             with contextlib.suppress(OSError):
-                entries.append((entry, entry.stat(follow_symlinks=False)))
-        used = sum(max(status.st_size, 512) for _, status in entries)
-        now = time.time()
-        for entry, status in sorted(entries, key=lambda pair: pair[1].st_mtime):
-            stale = entry.name.endswith(".part") and now - status.st_mtime > SMALLEST_AGE
-            over = used > self.limit and entry.name.endswith((".unit", ".kernel")) and entry.name != newest
-            if stale or over:
-                with contextlib.suppress(OSError):
-                    os.unlink(entry.path)
-                    used -= max(status.st_size, 512)
+                status = entry.stat(follow_symlinks=False)
+                sizes[entry.name], ages[entry.name] = max(status.st_size, 512), now - status.st_mtime
+        # Pointers whose unit is gone are left for the end; a temporary file that is old was left by a crash.
+        rank = {".part": 0, ".unit": 1, ".kernel": 2}
+        names = [name for name in sizes if os.path.splitext(name)[1] in rank]
+        used = sum(sizes.values())
+        for name in sorted(names, key=lambda name: (rank[os.path.splitext(name)[1]], -ages[name])):
+            stale = name.endswith(".part") and ages[name] > SMALLEST_AGE
+            over = used > self.limit and not name.endswith(".part") and name != newest
+            if (stale or over) and name in sizes:
+                for gone in (name, *self._pointers(folder, name)):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(folder, gone))
+                        used -= sizes.pop(gone, 0)
+
+    def _pointers(self, folder: str, name: str) -> list[str]:
+        """The pointer files of the kernels in a unit's file that still point to it."""
+        data = _read(os.path.join(folder, name), self.limit) if name.endswith(".unit") else None
+        unit = Unit.decode(data) if data else None
+        return [f"{key}.kernel" for key in unit.symbols if self._pointed(folder, key) == name] if unit else []
 
 
 def _read(path: str, limit: int) -> bytes | None:

@@ -22,7 +22,7 @@ def undefined(image: bytes) -> frozenset[str] | None:
     """Names of the undefined symbols of a 64-bit little-endian ELF object; None where `image` is no such file."""
     try:
         return frozenset(_undefined(image))
-    except (struct.error, ValueError, UnicodeDecodeError, IndexError):
+    except (struct.error, ValueError, IndexError, OverflowError):
         return None
 
 
