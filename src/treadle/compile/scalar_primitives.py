@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from treadle.vector.primitives import DTYPES, FLOATS, INTEGERS
+from treadle.compile.rare import rare
+from treadle.vector.primitives import DTYPES, FLOATS, INTEGERS, RARE
 
 CASTS = tuple(DTYPES)
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
@@ -191,6 +192,13 @@ def _wrapping_pow(kind: str) -> Primitive:
     return Primitive((kind, kind), kind, emit)
 
 
+def _rare(name: str, kind: str, limit: float) -> Primitive:
+    def emit(builder: ir.IRBuilder, x: Any, y: Any) -> Any:
+        return builder.call(rare(builder.module, name, llvm_type(kind), limit), [x, y])
+
+    return Primitive((kind, kind), kind, emit)
+
+
 _INTRINSICS = {
     "sqrt": ("llvm.sqrt", 1),
     "abs": ("llvm.fabs", 1),
@@ -215,6 +223,7 @@ PRIMITIVES: dict[str, Primitive] = {
     **{f"left_shift_{k}": _shift(k, True) for k in INTEGERS},
     **{f"right_shift_{k}": _shift(k, False) for k in INTEGERS},
     **{f"wrapping_pow_{k}": _wrapping_pow(k) for k in INTEGERS},
+    **{f"rare_{name}_{k}": _rare(name, k, limit) for name, limits in RARE.items() for k, limit in limits.items()},
     "bits_f4": _bitcast("f4", "i4"),
     "bits_f8": _bitcast("f8", "i8"),
     "float_i4": _bitcast("i4", "f4"),

@@ -32,6 +32,10 @@ INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
 FLOATS = ("f4", "f8")
 
 
+# Beyond these |x| the quick reduction by pi/2 is no longer exact, and libm answers.
+RARE: dict[str, dict[str, float]] = {name: {"f4": 2.0**40, "f8": 2.0**49} for name in ("sin", "cos", "tan")}
+
+
 def _wrap(value: int, kind: str) -> Any:
     """The integer `value` modulo the width of `kind`, as a NumPy scalar."""
     dtype = DTYPES[kind]
@@ -188,6 +192,16 @@ def _typed(kind: str, f: Callable[..., Any]) -> Callable[..., Any]:
     return typed
 
 
+def _rare(name: str, kind: str) -> Callable[[Any, Any], Any]:
+    """`y`, the quick answer, or NumPy's where |x| is too large for it."""
+    limit = RARE[name][kind]
+
+    def outside(x: Any, y: Any) -> Any:
+        return DTYPES[kind].type(getattr(np, name)(x)) if abs(x) > limit else y
+
+    return outside
+
+
 _ROUNDING: dict[str, Callable[..., Any]] = {
     "sqrt": np.sqrt,
     "abs": np.abs,
@@ -213,6 +227,7 @@ PRIMITIVES: dict[str, Callable[..., Any]] = {
     **{f"trunc_div_{kind}": trunc_div for kind in INTEGERS},
     **{f"trunc_rem_{kind}": trunc_rem for kind in INTEGERS},
     **{f"wrapping_pow_{kind}": wrapping_pow for kind in INTEGERS},
+    **{f"rare_{name}_{kind}": _rare(name, kind) for name in RARE for kind in FLOATS},
     **{f.__name__: f for f in (select, bits_f4, bits_f8, float_i4, float_i8, fma_f4, fma_f8)},
 }
 
@@ -223,3 +238,5 @@ copysign_f4, copysign_f8 = PRIMITIVES["copysign_f4"], PRIMITIVES["copysign_f8"]
 fmod_f4, fmod_f8, floor_f4, floor_f8 = (PRIMITIVES[name] for name in ("fmod_f4", "fmod_f8", "floor_f4", "floor_f8"))
 rint_f4, rint_f8 = PRIMITIVES["rint_f4"], PRIMITIVES["rint_f8"]
 max_f4, max_f8, min_f4, min_f8 = (PRIMITIVES[name] for name in ("max_f4", "max_f8", "min_f4", "min_f8"))
+rare_sin_f4, rare_cos_f4, rare_tan_f4 = (PRIMITIVES[f"rare_{name}_f4"] for name in RARE)
+rare_sin_f8, rare_cos_f8, rare_tan_f8 = (PRIMITIVES[f"rare_{name}_f8"] for name in RARE)

@@ -1,7 +1,8 @@
 """Sine, cosine and tangent, for float32 and float64, without branches.
 
 The argument is brought to |r| <= pi/4 by subtracting a multiple of pi/2 in parts (Cody and Waite's idea with fma), and
-both fitted polynomials are evaluated; the quarter turn chooses between them.
+both fitted polynomials are evaluated; the quarter turn chooses between them. Beyond 2**40 (float32) or 2**49 (float64)
+that is not exact any more, and `rare_*` calls libm for those elements alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from treadle.vector.primitives import (
     f8,
     float_i8,
     fma_f8,
+    rare_cos_f4,
+    rare_cos_f8,
+    rare_sin_f4,
+    rare_sin_f8,
+    rare_tan_f4,
+    rare_tan_f8,
     select,
 )
 
@@ -69,14 +76,14 @@ def sin_f8(x: F8) -> F8:
     r, e, n = quarter_turns_f8(x)
     y = select((n & 1) == 0, sin_fraction_f8(r, e), cos_fraction_f8(r, e))
     y = float_i8(bits_f8(y) ^ ((n & 2) << 62))
-    return select(x == 0.0, x, y)
+    return rare_sin_f8(x, select(x == 0.0, x, y))
 
 
 def cos_f8(x: F8) -> F8:
     """cos(x), 1 ULP."""
     r, e, n = quarter_turns_f8(x)
     y = select((n & 1) == 0, cos_fraction_f8(r, e), sin_fraction_f8(r, e))
-    return float_i8(bits_f8(y) ^ (((n + 1) & 2) << 62))
+    return rare_cos_f8(x, float_i8(bits_f8(y) ^ (((n + 1) & 2) << 62)))
 
 
 def tan_f8(x: F8) -> F8:
@@ -86,7 +93,7 @@ def tan_f8(x: F8) -> F8:
     c = cos_fraction_f8(r, e)
     even = (n & 1) == 0
     y = select(even, s, -c) / select(even, c, s)
-    return select(x == 0.0, x, y)
+    return rare_tan_f8(x, select(x == 0.0, x, y))
 
 
 def quarter_turns_f4(x: F4) -> tuple[F8, I8]:
@@ -120,14 +127,14 @@ def sin_f4(x: F4) -> F4:
     r, n = quarter_turns_f4(x)
     y = select((n & 1) == 0, sin_fraction_f4(r), cos_fraction_f4(r))
     y = float_i8(bits_f8(y) ^ ((n & 2) << 62))
-    return select(x == 0.0, x, f4(y))
+    return rare_sin_f4(x, select(x == 0.0, x, f4(y)))
 
 
 def cos_f4(x: F4) -> F4:
     """cos(x), 1 ULP."""
     r, n = quarter_turns_f4(x)
     y = select((n & 1) == 0, cos_fraction_f4(r), sin_fraction_f4(r))
-    return f4(float_i8(bits_f8(y) ^ (((n + 1) & 2) << 62)))
+    return rare_cos_f4(x, f4(float_i8(bits_f8(y) ^ (((n + 1) & 2) << 62))))
 
 
 def tan_f4(x: F4) -> F4:
@@ -136,4 +143,5 @@ def tan_f4(x: F4) -> F4:
     s = sin_fraction_f4(r)
     c = cos_fraction_f4(r)
     even = (n & 1) == 0
-    return select(x == 0.0, x, f4(select(even, s, -c) / select(even, c, s)))
+    y = select(even, s, -c) / select(even, c, s)
+    return rare_tan_f4(x, select(x == 0.0, x, f4(y)))

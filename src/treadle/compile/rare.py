@@ -1,0 +1,84 @@
+"""Calls of libm for the few arguments a vector function does not cover, without losing the vectorisation of its loop.
+
+`rare(name, limit)` is a function of x and the fast answer y: y where |x| <= limit, else libm's answer. A branch would keep the loop
+scalar, so LLVM is told of vector variants of the function (the "vector-function-abi-variant" attribute): one comparison of
+all lanes, and only if some lane is out of range are the lanes done one by one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+WIDTHS = (2, 4, 8, 16)
+
+
+def rare(module: ir.Module, name: str, of: Any, limit: float) -> ir.Function:
+    """The function `of(x, y)` of type `of` (float or double) that calls libm's `name` beyond `limit`."""
+    suffix = "f4" if isinstance(of, ir.FloatType) else "f8"
+    title = f"treadle.rare_{name}_{suffix}"
+    found = module.globals.get(title)
+    if isinstance(found, ir.Function):
+        return found
+    libm = name + ("f" if suffix == "f4" else "")
+    outside = module.globals.get(libm) or ir.Function(module, ir.FunctionType(of, [of]), libm)
+    _pure(outside)
+    scalar = ir.Function(module, ir.FunctionType(of, [of, of]), title)
+    _scalar_body(scalar, outside, limit)
+    variants = [_variant(module, scalar, outside, limit, width) for width in WIDTHS]
+    mappings = ",".join(f"_ZGV_LLVM_N{w}vv_{title}({v.name})" for w, v in zip(WIDTHS, variants, strict=True))
+    # llvmlite knows no string attributes; its set of names is printed as it is.
+    set.add(scalar.attributes, f'"vector-function-abi-variant"="{mappings}"')
+    return scalar
+
+
+def _pure(function: ir.Function) -> None:
+    for attribute in ("nounwind", "memory(none)", "willreturn"):
+        set.add(function.attributes, attribute)
+
+
+def _local(function: ir.Function) -> None:
+    function.linkage = "weak_odr"  # an internal one would be dropped before the vectoriser asks for it
+    set.add(function.attributes, '"no-builtins"')
+    function.attributes.add("noinline")
+    _pure(function)
+
+
+def _beyond(builder: ir.IRBuilder, x: Any, limit: float) -> Any:
+    def bound(value: float) -> ir.Constant:
+        return ir.Constant(x.type, [value] * x.type.count if isinstance(x.type, ir.VectorType) else value)
+
+    above = builder.fcmp_ordered(">", x, bound(limit))
+    return builder.or_(above, builder.fcmp_ordered("<", x, bound(-limit)))
+
+
+def _scalar_body(function: ir.Function, outside: ir.Function, limit: float) -> None:
+    _local(function)
+    enter, slow, leave = (function.append_basic_block(label) for label in ("enter", "slow", "leave"))
+    x, y = function.args
+    builder = ir.IRBuilder(enter)
+    builder.cbranch(_beyond(builder, x, limit), slow, leave)
+    builder = ir.IRBuilder(slow)
+    builder.ret(builder.call(outside, [x]))
+    ir.IRBuilder(leave).ret(y)
+
+
+def _variant(module: ir.Module, scalar: ir.Function, outside: ir.Function, limit: float, width: int) -> ir.Function:
+    vector = ir.VectorType(scalar.args[0].type, width)
+    function = ir.Function(module, ir.FunctionType(vector, [vector, vector]), f"{scalar.name}_x{width}")
+    _local(function)
+    enter, slow, leave = (function.append_basic_block(label) for label in ("enter", "slow", "leave"))
+    x, y = function.args
+    builder = ir.IRBuilder(enter)
+    lanes = builder.bitcast(_beyond(builder, x, limit), ir.IntType(width))
+    builder.cbranch(builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0)), slow, leave)
+    builder = ir.IRBuilder(slow)
+    result = y
+    for lane in range(width):
+        at = ir.Constant(ir.IntType(32), lane)
+        one = builder.call(scalar, [builder.extract_element(x, at), builder.extract_element(y, at)])
+        result = builder.insert_element(result, one, at)
+    builder.ret(result)
+    ir.IRBuilder(leave).ret(y)
+    return function
