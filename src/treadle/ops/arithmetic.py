@@ -166,7 +166,7 @@ def sqrt(x: Any, /) -> Tensor:
 
 
 def _rsqrt_body(x: Array) -> Array:
-    return np.reciprocal(np.sqrt(x))  # type: ignore[no-any-return]
+    return np.reciprocal(np.sqrt(x))
 
 
 @elementwise(body=_rsqrt_body, scalar="rsqrt_{t}({0})", vjp=lambda g, y, x: g * (-0.5 * y * y * y), want="float")
@@ -241,12 +241,16 @@ def hypot(x1: Any, x2: Any, /) -> Tensor:
 @elementwise(
     body=np.copysign,
     scalar="copysign_{t}({0}, {1})",
-    vjp=(lambda g, y, a, b: g * sign(a) * copysign(1, b), None),
+    vjp=(lambda g, y, a, b: _copysign_vjp(g, a, b), None),
     want="real float",
 )
 def copysign(x1: Any, x2: Any, /) -> Tensor:
     """The magnitude of the first tensor with the sign of the second."""
     raise NotImplementedError
+
+
+def _copysign_vjp(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return g * sign(a) * copysign(1, b)
 
 
 @elementwise(body=np.nextafter, want="real float")

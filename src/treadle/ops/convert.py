@@ -1,4 +1,4 @@
-"""From what users pass (tensors, variables, arrays, Python numbers, nested lists) to tensors of the dtype an op wants."""
+"""From what users pass (tensors, variables, arrays, numbers, nested lists) to tensors of the dtype an op wants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCALARS = (bool, int, float, complex, str)
 def _cast_body(x: np.ndarray[Any, Any], *, dtype: DType) -> np.ndarray[Any, Any]:
     with np.errstate(all="ignore"):
         if dtype.kind == "b" and x.dtype.kind != "b":
-            return x != 0
+            return np.asarray(x != 0)
         if x.dtype.kind == "c" and dtype.kind != "c":
             x = x.real
         return x.astype(dtype)
@@ -101,7 +101,7 @@ def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
     if array.dtype != dtype or type(array) is not np.ndarray:
         array = np.array(array, dtype=dtype, subok=False)
     elif isinstance(current(), Tracer):
-        return current().live(array)  # type: ignore[union-attr]
+        return current().live(array)  # type: ignore[union-attr,no-any-return]
     elif _writable(array):
         array = array.copy()
     return Tensor(array)
@@ -198,8 +198,9 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
     """Operands as tensors of one dtype, fit for an op.
 
     want: "any"; "sum" (any; bool becomes int64); "ordered" (not complex); "numeric" (bool becomes int64); "real"
-    (numbers and bool, not complex); "whole" (so, bool becomes int64); "float" (integers become the default float); "real float" (so, not complex);
-    "integer" (bool or integer); "bool"; "truth" (numbers become `x != 0`). Raises DTypeError naming the op and the dtype.
+    (numbers and bool, not complex); "whole" (so, and bool becomes int64); "float" (integers become the default float);
+    "real float" (so, not complex); "integer" (bool or integer); "bool"; "truth" (numbers become `x != 0`).
+    Raises DTypeError naming the op and the dtype.
     """
     prepared = [v if isinstance(v, (Tensor, Variable)) or is_weak(v) else as_tensor(v) for v in values]
     if want == "truth":

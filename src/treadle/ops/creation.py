@@ -74,7 +74,14 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
     if isinstance(fill_value, _PYTHON) and not isinstance(fill_value, np.generic):
         kind = next(k for k in _PYTHON if isinstance(fill_value, k))
         wanted = as_dtype(dtype) if dtype is not None else weak_dtype(kind)
-        return full_op.bind((), {"value": kind(fill_value), "shape": found, "dtype": wanted})[0]
+        return full_op.bind(
+            (),
+            {
+                "value": kind(fill_value),  # type: ignore[arg-type]
+                "shape": found,
+                "dtype": wanted,
+            },
+        )[0]
     from treadle.ops.shaping import broadcast_to
 
     return broadcast_to(asarray(fill_value, dtype), found)
@@ -139,8 +146,8 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = No
 
 def _arange_body(*, start: Any, step: Any, shape: tuple[int, ...], dtype: DType) -> Array:
     if dtype.kind in "iu":
-        return (start + step * np.arange(shape[0])).astype(dtype)
-    return (start + step * np.arange(shape[0], dtype=np.float64)).astype(dtype)
+        return np.asarray(start + step * np.arange(shape[0]), dtype)
+    return np.asarray(start + step * np.arange(shape[0], dtype=np.float64), dtype)
 
 
 arange_op = register(Op("arange", _arange_body, _created, family="creation"))

@@ -110,7 +110,8 @@ def erfc(x: Any, /) -> Tensor:
 
 def _sigmoid_body(x: Array) -> Array:
     tail = np.exp(-np.abs(x))  # at most 1: nothing overflows, on either side
-    return np.where(x >= 0, x.dtype.type(1), tail) / (1 + tail)
+    result: Array = np.where(x >= 0, x.dtype.type(1), tail) / (1 + tail)
+    return result
 
 
 @elementwise(body=_sigmoid_body, scalar="sigmoid_{t}({0})", vjp=lambda g, y, x: g * (y * (1 - y)), want="real float")

@@ -42,7 +42,7 @@ def _not_equal(self: Any, other: Any) -> Any:
     return ew.not_equal(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
 
-# -- values --------------------------------------------------------------------------------------------------------------
+# -- values ----------------------------------------------------------------------------------------------------
 
 
 def _numpy(self: Tensor) -> Array:
@@ -58,7 +58,8 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Array:
     if isinstance(self, Symbol):
         raise no_value(
             self,
-            "NumPy asked for its values (np.array, np.asarray, or an assignment into an array; use td.asarray, td.stack or .at)",
+            "NumPy asked for its values (np.array, np.asarray, an assignment into an array; "
+            "td.asarray, td.stack and .at do these)",
         )
     array = _numpy(self)
     if dtype is not None and np.dtype(dtype) != array.dtype:
@@ -81,10 +82,10 @@ def _bool(self: Tensor) -> bool:
     if isinstance(self, Symbol):
         raise no_value(
             self,
-            "bool() asked whether it is true (`if`, `while`, `and`, `or`, `not`, `assert`, `in`). Tracing converts these "
-            "in functions whose source it finds; this one has none, stands in code that is not converted "
-            "(td.autograph.convert marks it), or autograph=False was given; td.cond, td.while_loop and td.where do it too;"
-            " it was asked",
+            "bool() was asked whether it is true (`if`, `while`, `and`, `or`, `not`, `assert`, `in`). Tracing converts "
+            "these in functions whose source it finds; here it found none, or the code is not converted "
+            "(td.autograph.convert marks it, autograph=False turns it off). td.cond, td.while_loop and td.where "
+            "work anywhere; so it stopped",
         )
     if self.array.size != 1:
         raise ShapeError(f"bool() of a tensor of shape {self.shape} is ambiguous; say td.any(x) or td.all(x)")
@@ -154,7 +155,7 @@ def _size(self: Tensor) -> Any:
     return shaping.product(self.shape)
 
 
-# -- protocols -----------------------------------------------------------------------------------------------------------
+# -- protocols ----------------------------------------------------------------------------------------------------
 
 
 def _dlpack(self: Tensor, **options: Any) -> Any:
@@ -209,16 +210,6 @@ def _axes_reversed(self: Any) -> Tensor:
     return shaping.transpose(self)
 
 
-def _method(function: Any) -> Any:
-    """A public function as a method, with its docstring."""
-
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(self, *args, **kwargs)
-
-    method.__name__, method.__doc__ = function.__name__, function.__doc__
-    return method
-
-
 _BINARY = {
     "add": ew.add,
     "sub": ew.subtract,
@@ -255,17 +246,19 @@ _OPERATORS: dict[str, Any] = {
     "size": property(_size),
     "device": property(lambda self: "cpu"),
     "at": property(At),
-    "astype": _method(ew.astype),
+    "astype": ew.astype,
     "reshape": _reshape,
     "transpose": _transpose,
     **{f"__{name}__": function for name, function in _BINARY.items()},
     **{f"__r{name}__": _reflected(function) for name, function in _BINARY.items()},
     **{
-        name: _method(getattr(reductions, name))
+        name: getattr(reductions, name)
         for name in ("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin", "std", "var", "cumsum")
     },
-    **{name: _method(function) for name, function in {"clip": ew.clip, "round": ew.round, "conj": ew.conj}.items()},
-    **{name: _method(getattr(shaping, name)) for name in ("squeeze", "flatten", "swapaxes")},
+    "clip": ew.clip,
+    "round": ew.round,
+    "conj": ew.conj,
+    **{name: getattr(shaping, name) for name in ("squeeze", "flatten", "swapaxes")},
 }
 _VALUES: dict[str, Any] = {
     "__array__": _array,
@@ -317,8 +310,8 @@ def _install() -> None:
         setattr(Variable, name, value)
     for name, value in _VALUES.items():
         setattr(Variable, name, _of_value(value))
-    Variable.__setitem__ = _setitem_variable  # type: ignore[attr-defined]
-    Variable.ndim = property(lambda self: len(self.shape))  # type: ignore[assignment,method-assign]
+    setattr(Variable, "__setitem__", _setitem_variable)  # noqa: B010  (a type checker must not think it is there)
+    setattr(Variable, "ndim", property(lambda self: len(self.shape)))  # noqa: B010
 
 
 _install()

@@ -208,18 +208,21 @@ def _leaves(args: Any) -> list[Any]:
 
 
 def _dot(a: Any, b: Any) -> Tensor:
-    import treadle as td
+    from treadle.ops.arithmetic import multiply
+    from treadle.ops.convert import as_tensor
+    from treadle.ops.linalg import tensordot
 
-    a, b = td.asarray(a), td.asarray(b)
+    a, b = as_tensor(a), as_tensor(b)
     if a.ndim == 0 or b.ndim == 0:
-        return td.multiply(a, b)
-    return td.tensordot(a, b, axes=([-1], [-1 if b.ndim == 1 else -2]))
+        return multiply(a, b)
+    return tensordot(a, b, axes=([-1], [-1 if b.ndim == 1 else -2]))
 
 
 def _where(condition: Any, *values: Any) -> Any:
-    import treadle as td
+    from treadle.ops.comparison import where
+    from treadle.ops.searching import nonzero
 
-    return td.where(condition, *values) if values else td.nonzero(condition)
+    return where(condition, *values) if values else nonzero(condition)
 
 
 def _transpose(a: Any, axes: Any = None) -> Tensor:

@@ -1,4 +1,7 @@
-"""Reductions over axes, and running sums. Axes are an int, several, or None for all; `keepdims` keeps them as size 1."""
+"""Reductions over axes, and running sums.
+
+Axes are an int, several, or None for all; `keepdims` keeps them as axes of size 1.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import numpy as np
 
 from treadle.core.dim import Size
 from treadle.core.dtypes import DType, as_dtype, bool_, int64, uint64
-from treadle.core.op import Attrs, Op, register
+from treadle.core.mode import current
+from treadle.core.op import Attrs, Op, as_array, register
 from treadle.core.spec import Shape, Spec, normalize_axes, normalize_axis
 from treadle.core.tensor import Tensor
 from treadle.errors import DTypeError, ShapeError
@@ -58,12 +62,12 @@ def _infer(name: str, dtype: DType | None, identity: bool) -> Callable[[Sequence
 
 
 def _reduction(name: str, ufunc: np.ufunc, *, vjp: Any = None, dtype: DType | None = None, identity: bool = True) -> Op:
-    """Declare an op with attributes `axes` (ascending, counted from 0) and `keepdims`; it keeps the dtype but for `dtype`."""
+    """Declare an op with attributes `axes` (ascending, from 0) and `keepdims`; the result keeps the dtype of x."""
 
     def body(x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
         if not identity and x.size == 0:
             _check_empty(name, x.shape, axes)
-            return np.zeros(reduced_shape(x.shape, axes, keepdims), x.dtype)  # type: ignore[arg-type]
+            return np.zeros(reduced_shape(x.shape, axes, keepdims), x.dtype)
         return ufunc.reduce(x, axis=axes, keepdims=keepdims, dtype=dtype or x.dtype)  # type: ignore[no-any-return]
 
     return register(Op(name, body, _infer(name, dtype, identity), family="reduction", vjp=vjp))
@@ -148,11 +152,15 @@ all_op = _reduction("all", np.logical_and, dtype=bool_)
 
 def _bind(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     axes = normalize_axes(axis, len(x.shape), op.name)
+    if current() is None:
+        return Tensor(as_array(op.body(x.array, axes=axes, keepdims=bool(keepdims))))
     return op.bind((x,), {"axes": axes, "keepdims": bool(keepdims)})[0]
 
 
 def _accumulator(name: str, x: Any, dtype: Any) -> Tensor:
     """The tensor in the dtype in which it is summed: small integers and bools in 64 bits."""
+    if type(x) is Tensor and dtype is None and x.array.dtype.kind in "fc":
+        return x
     x = as_tensor(x)
     if x.dtype.kind == "T":
         raise DTypeError(f"{name}: does not take string tensors")
@@ -179,12 +187,18 @@ def prod(x: Any, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = Fa
 
 
 def max(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes; NaN if there is one. Raises ShapeError where there is none. Ties share the gradient."""
+    """Largest element over axes; NaN if there is one. Ties share the gradient.
+
+    Raises ShapeError where there are no elements.
+    """
     return _bind(max_op, operands((x,), "real", "max")[0], axis, keepdims)
 
 
 def min(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes; NaN if there is one. Raises ShapeError where there is none. Ties share the gradient."""
+    """Smallest element over axes; NaN if there is one. Ties share the gradient.
+
+    Raises ShapeError where there are no elements.
+    """
     return _bind(min_op, operands((x,), "real", "min")[0], axis, keepdims)
 
 
@@ -205,9 +219,9 @@ def _position_op(name: str, find: Callable[..., Any]) -> Op:
         _check_empty(name, x.shape, axes)
         shape = reduced_shape(x.shape, axes, keepdims)
         if x.size == 0:
-            return np.zeros(shape, np.int64)  # type: ignore[arg-type]
+            return np.zeros(shape, np.int64)
         axis = axes[0] if len(axes) == 1 else None
-        return np.asarray(find(x, axis=axis), np.int64).reshape(shape)  # type: ignore[arg-type]
+        return np.asarray(find(x, axis=axis), np.int64).reshape(shape)
 
     return register(Op(name, body, _infer(name, int64, False), family="reduction"))
 
@@ -224,7 +238,7 @@ def _position(op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
 
 
 def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-    """Position (int64) of the first largest element along an axis, or among all elements; a NaN counts as the largest."""
+    """Position (int64) of the first largest element along an axis, or among all; a NaN counts as the largest."""
     return _position(argmax_op, x, axis, keepdims)
 
 
@@ -248,6 +262,13 @@ def mean(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     return divide(_bind(sum_op, x, axes, keepdims), _count(x, axes))
 
 
+def _less(count: Size, correction: float) -> Any:
+    """count - correction, where a symbolic count takes part as a whole number if it can."""
+    if float(correction).is_integer():
+        return count - int(correction)
+    return subtract(as_tensor(count), correction)
+
+
 def var(x: Any, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Variance over axes: the squared distances from the mean, summed, by (count - correction).
 
@@ -259,7 +280,7 @@ def var(x: Any, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool
     if x.dtype.kind == "c":
         distance = abs(distance)
     count = _count(x, axes)
-    return divide(_bind(sum_op, square(distance), axes, keepdims), count - correction if correction else count)
+    return divide(_bind(sum_op, square(distance), axes, keepdims), _less(count, correction))
 
 
 def std(x: Any, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:

@@ -77,7 +77,8 @@ def _unit(words: Array, dtype: DType) -> Array:
 def _positive(words: Array, dtype: DType) -> Array:
     """Words as floats in (0, 1], fine near 0, so that logarithms reach far into the tail."""
     scale = 2.0 ** (-8 * words.dtype.itemsize)
-    return (words.astype(dtype) + dtype.type(0.5)) * dtype.type(scale)
+    result: Array = (words.astype(dtype) + dtype.type(0.5)) * dtype.type(scale)
+    return result
 
 
 def _uniform_body(state: Array, *, shape: tuple[int, ...], dtype: DType) -> tuple[Array, Array]:
@@ -135,7 +136,8 @@ permutation_op = _op(
 
 
 def _between_body(u: Array, low: Array, high: Array) -> Array:
-    return low + (high - low) * u
+    result: Array = low + (high - low) * u
+    return result
 
 
 def _between_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
@@ -154,7 +156,7 @@ def _high_vjp(g: Tensor, y: Tensor, u: Tensor, low: Tensor, high: Tensor) -> Ten
     return sum_to(g * u, high.shape)
 
 
-# A host op, not arithmetic: a kernel would contract it into one rounding, and the numbers must not differ from eager ones.
+# A host op, not arithmetic: a kernel would contract it into one rounding, and the numbers must be the eager ones.
 between_op = register(
     Op("random_between", _between_body, _between_infer, family="host", vjp=(None, _low_vjp, _high_vjp))
 )

@@ -11,7 +11,15 @@ from treadle.ops.arithmetic import sqrt, square
 from treadle.ops.families import elementwise
 
 
-@elementwise(body=np.sin, scalar="sin_{t}({0})", vjp=lambda g, y, x: g * cos(x), want="float")
+def _cos_of(x: Tensor, g: Tensor) -> Tensor:
+    return g * cos(x)
+
+
+def _cosh_of(x: Tensor, g: Tensor) -> Tensor:
+    return g * cosh(x)
+
+
+@elementwise(body=np.sin, scalar="sin_{t}({0})", vjp=lambda g, y, x: _cos_of(x, g), want="float")
 def sin(x: Any, /) -> Tensor:
     """Sine of each element."""
     raise NotImplementedError
@@ -61,7 +69,7 @@ def atan2(x1: Any, x2: Any, /) -> Tensor:
     raise NotImplementedError
 
 
-@elementwise(body=np.sinh, scalar="sinh_{t}({0})", vjp=lambda g, y, x: g * cosh(x), want="float")
+@elementwise(body=np.sinh, scalar="sinh_{t}({0})", vjp=lambda g, y, x: _cosh_of(x, g), want="float")
 def sinh(x: Any, /) -> Tensor:
     """Hyperbolic sine of each element."""
     raise NotImplementedError

@@ -104,7 +104,7 @@ class Generator:
         return self._draw(sampling.exponential_op, (), {"shape": sizes(shape), "dtype": _float("exponential", dtype)})
 
     def categorical(self, shape: Any, logits: Any) -> Tensor:
-        """Classes (int64), drawn with probabilities softmax(logits) over the last axis; the other axes broadcast to `shape`."""
+        """Classes (int64) with probabilities softmax(logits) over the last axis; other axes broadcast to `shape`."""
         (scores,) = operands((logits,), "real float", "categorical")
         if not scores.shape:
             raise ShapeError("categorical: logits need an axis of classes")
