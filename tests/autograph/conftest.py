@@ -37,7 +37,6 @@ def fake(monkeypatch):
     from treadle.autograph import operators
 
     monkeypatch.setattr(operators, "staging", fake_staging)
-    monkeypatch.setattr(operators, "_is_staged", fake_staging.is_staged)
     return fake_staging
 
 

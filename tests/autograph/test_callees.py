@@ -12,7 +12,8 @@ import pytest
 from treadle.autograph import convert, convert_function, converted, do_not_convert, observed
 from treadle.autograph.callees import call
 from treadle.autograph.converter import is_converted
-from treadle.core.mode import Mode, activate
+from treadle.core.mode import activate
+from treadle.core.tracer import Tracer
 
 
 def helper(x):
@@ -43,7 +44,7 @@ class Thing:
 
 def test_nothing_is_converted_without_a_mode():
     assert call(helper) is helper
-    with activate(Mode()):
+    with activate(Tracer("test")):
         assert is_converted(call(helper))
 
 
@@ -123,7 +124,7 @@ def test_observer_lists_user_functions_once():
     seen = []
     token = observed.set(seen)
     try:
-        with activate(Mode()):
+        with activate(Tracer("test")):
             assert convert_function(lambda x: helper(x) + helper(x) + len([x])).function(1) == 3
             assert convert_function(lambda x: Thing().method(x)).function(0) == 1
     finally:
@@ -137,7 +138,7 @@ def test_observer_sees_unconverted_functions():
     seen = []
     token = observed.set(seen)
     try:
-        with activate(Mode()):
+        with activate(Tracer("test")):
             converted(space["bare"])
     finally:
         observed.reset(token)
@@ -170,7 +171,7 @@ def test_treadle_functions_convert_the_functions_they_take(tmp_path, monkeypatch
     monkeypatch.setattr(callees, "_TREADLE", str(tmp_path))
     import library_like
 
-    with activate(Mode()):
+    with activate(Tracer("test")):
         f, g = call(library_like.cond)(True, deeper, g=lambda x: x or 9)
         assert call(library_like.other) is library_like.other
     assert is_converted(f)
@@ -184,7 +185,7 @@ def test_deep_recursion_keeps_working():
             return 0
         return 1 + down(n - 1)
 
-    with activate(Mode()):
+    with activate(Tracer("test")):
         assert convert_function(down).function(150) == 150
 
 
@@ -204,7 +205,7 @@ def test_wrappers_of_others_are_kept(value):
     seen = []
     token = observed.set(seen)
     try:
-        with activate(Mode()):
+        with activate(Tracer("test")):
             assert convert_function(lambda v: inner(v)).function(value) == inner(value)
     finally:
         observed.reset(token)

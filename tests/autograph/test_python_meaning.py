@@ -9,7 +9,8 @@ import traceback
 import pytest
 
 from treadle.autograph import convert_function
-from treadle.core.mode import Mode, activate
+from treadle.core.mode import activate
+from treadle.core.tracer import Tracer
 
 CORPUS = sys.modules["treadle_tests_corpus"]
 
@@ -32,7 +33,7 @@ def test_same_as_python(function, arguments, tracing):
     for values in arguments:
         wanted = outcome(function, values)
         if tracing:
-            with activate(Mode()):
+            with activate(Tracer("test")):
                 got = outcome(made.function, values)
         else:
             got = outcome(made.function, values)

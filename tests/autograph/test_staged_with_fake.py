@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from treadle.autograph import convert_function
-from treadle.core.mode import Mode, activate
+from treadle.core.mode import activate
+from treadle.core.tracer import Tracer
 
 CORPUS = sys.modules["treadle_tests_corpus"]
 FAKE = sys.modules["treadle_tests_fake_staging"]
@@ -22,6 +23,6 @@ def plain(result):
 def test_staged_equals_plain(fake, function, arguments):
     twin = convert_function(function).function
     for values in arguments:
-        with activate(Mode()):
+        with activate(Tracer("test")):
             got = twin(*map(Staged, values))
         assert plain(got) == function(*values)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from treadle.autograph import operators
 from treadle.autograph.callees import call_method, convert, converted, do_not_convert, observed, own
-from treadle.autograph.converter import Conversion, build, conversion, is_converted
+from treadle.autograph.converter import CELL, Conversion, build, conversion, is_converted
 from treadle.autograph.reads import Read, reads
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "observed",
     "reads",
 ]
+
+CELL.cell_contents = operators
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,9 @@ def convert_function(fn: Callable[..., Any]) -> Converted:
     if plain.__dict__.get("__treadle_autograph__") is False:
         return Converted(fn, "it is marked do_not_convert")
     own(plain)
-    if is_converted(plain):
-        return Converted(fn, None)
     made = conversion(plain.__code__)
+    if is_converted(plain):
+        return Converted(fn, None, made)  # a function nested in converted code; its text is its own
     new = build(plain)
     if new is None:
         return Converted(fn, made.reason)

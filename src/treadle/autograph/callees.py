@@ -17,7 +17,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from treadle.core.mode import current
+from treadle.autograph.converter import build, is_converted
+from treadle.control import staging
+from treadle.core.tracer import active_tracer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,9 +99,16 @@ def _decide(function: types.FunctionType) -> bool:
 
 def call(callee: Any) -> Any:
     """The callable that stands for `callee` in converted code: a converted twin while tracing, else itself."""
-    if current() is None:
+    if active_tracer() is None:
         return callee
+    if callee is range:
+        return _range
     return converted(callee)
+
+
+def _range(*args: Any) -> Any:
+    """`range`, which becomes td.range where a bound is traced."""
+    return staging.Range(*args) if any(map(staging.is_staged, args)) else range(*args)
 
 
 def converted(callee: Any) -> Any:
@@ -132,10 +141,10 @@ def call_method(kind: type) -> types.FunctionType | None:
 
 
 def _function(function: types.FunctionType) -> Callable[..., Any]:
-    from treadle.autograph.converter import build, is_converted
-
     if function.__code__.co_filename.startswith(_TREADLE):
-        return _with_converted_arguments(function) if function.__name__ in _TAKE_FUNCTIONS else function
+        if function.__name__ in _TAKE_FUNCTIONS:
+            return _with_converted_arguments(function)
+        return _with_converted_cells(function) if function.__closure__ else function
     if not is_user(function):
         return function
     seen = observed.get()
@@ -152,6 +161,27 @@ def _with_converted_arguments(function: Callable[..., Any]) -> Callable[..., Any
         return function(*map(_argument, args), **{k: _argument(v) for k, v in kwargs.items()})
 
     return with_converted
+
+
+def _with_converted_cells(function: types.FunctionType) -> types.FunctionType:
+    """What `td.grad(f)` and its kin gave outside holds the user's function in a cell: it gets the converted one."""
+    old = function.__closure__ or ()
+    new = tuple(_cell(c) for c in old)
+    if all(a is b for a, b in zip(old, new, strict=True)):
+        return function
+    made = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, new)
+    made.__kwdefaults__ = function.__kwdefaults__
+    made.__dict__.update(function.__dict__)
+    return made
+
+
+def _cell(cell: types.CellType) -> types.CellType:
+    try:
+        held = cell.cell_contents
+    except ValueError:  # not set yet
+        return cell
+    new = _argument(held)
+    return cell if new is held else types.CellType(new)
 
 
 def _argument(value: Any) -> Any:

@@ -5,6 +5,7 @@ one, so that tracebacks, debuggers, `nonlocal` and `super()` work as before. Eac
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import re
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from treadle.autograph import branches, exits, loops, operators, render
+from treadle.autograph import branches, exits, loops, render
 from treadle.autograph import nodes as n
 from treadle.autograph.carry import Scope
 from treadle.autograph.expressions import Expressions
@@ -23,7 +24,8 @@ from treadle.autograph.source import FunctionNode, NoSource, find
 
 _FACTORY = n.AG + "factory"
 _FRAME_READERS = {"locals", "eval", "exec", "vars"}  # what these see would not be the user's names
-_CELL = CellType(operators)
+CELL = CellType()
+"""The cell through which all converted code reaches the operators; the package fills it when it is imported."""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ def build(function: FunctionType) -> FunctionType | None:
     if made.code is None:
         return None
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    cells[n.AG] = _CELL
+    cells[n.AG] = CELL
     closure = tuple(cells[name] for name in made.code.co_freevars)
     new = FunctionType(made.code, function.__globals__, function.__name__, function.__defaults__, closure)
     new.__kwdefaults__ = function.__kwdefaults__
@@ -146,7 +148,8 @@ class _Unit:
             rewritten += new if isinstance(new, list) else [new]
         unbound = [n.assign(x, scope.placeholder(x)) for x in sorted(flow.fragile)]
         place = node.body[0]
-        node.body = [*declared, *(n.place(u, place) for u in unbound), *rewritten]
+        text = [rewritten.pop(0)] if ast.get_docstring(node, clean=False) is not None else []
+        node.body = [*text, *declared, *(n.place(u, place) for u in unbound), *rewritten]
         return node
 
 
@@ -248,7 +251,8 @@ def _compile(node: FunctionNode, code: CodeType) -> CodeType:
     return _rename(found, found.co_qualname, code.co_qualname, code.co_name)
 
 
-_FUTURE = sum(f for f in (0x1000000, 0x800000) if f)  # annotations, generator_stop: what a code object hands on
+# What a module's `from __future__` leaves behind in its code objects.
+_FUTURE = __future__.annotations.compiler_flag | __future__.generator_stop.compiler_flag
 
 
 def _code_inside(code: CodeType, name: str | None) -> CodeType:

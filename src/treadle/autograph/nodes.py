@@ -51,8 +51,17 @@ def thunk(body: ast.expr) -> ast.Lambda:
 
 
 def names_tuple(names: Iterable[str]) -> ast.Tuple:
-    """`("a", "b")`."""
-    return ast.Tuple([ast.Constant(n) for n in names], ast.Load())
+    """`("a", "b")`: the names as messages show them."""
+    return ast.Tuple([ast.Constant(_shown(n)) for n in names], ast.Load())
+
+
+def _shown(name: str) -> str:
+    if name == RETURN_VALUE:
+        return "the returned value"
+    for kind in ("return", "break", "continue"):
+        if name.startswith((f"{AG}did_{kind}", f"{AG}{kind}_")):
+            return f"whether `{kind}` was reached"
+    return name
 
 
 def function(name: str, params: Sequence[str], body: list[ast.stmt], defaults: Sequence[str] = ()) -> ast.FunctionDef:

@@ -11,13 +11,18 @@ from typing import Any
 
 from treadle.autograph.callees import call as call
 from treadle.control import staging
-from treadle.core.mode import current
+from treadle.core.tracer import active_tracer
+from treadle.core.variable import Variable
 from treadle.errors import ControlFlowError, UndefinedVariable
 
 Values = tuple[Any, ...]
-_is_staged = staging.is_staged
 # A Python loop whose end is decided by a traced value is unrolled with guards; one without end must not hang.
 _MAX_GUARDED = 10_000
+
+
+def _is_staged(x: Any) -> bool:
+    """Whether Python cannot decide on `x`: a traced tensor, or while tracing a variable."""
+    return staging.is_staged(x) or (isinstance(x, Variable) and active_tracer() is not None)
 
 
 def same(*values: Any) -> Values:
@@ -48,7 +53,7 @@ def value(held: Any, name: str) -> Any:
     """`held`, unless it is a placeholder: then Python's own error, or while tracing one that explains."""
     if not isinstance(held, staging.Undefined):
         return held
-    if current() is None:
+    if active_tracer() is None:
         raise UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
     raise _no_value(held)
 
@@ -57,7 +62,7 @@ def free(held: Any, name: str) -> Any:
     """As `value`, for a name of an enclosing function."""
     if not isinstance(held, staging.Undefined):
         return held
-    if current() is None:
+    if active_tracer() is None:
         where = "where it is not associated with a value in enclosing scope"
         raise NameError(f"cannot access free variable '{name}' {where}")
     raise _no_value(held)
