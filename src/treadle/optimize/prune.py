@@ -1,0 +1,134 @@
+"""Pruning: nodes that no output and no effect needs go; so do outputs, operands and carried values of conds and loops.
+
+An unused pure node is dropped even where it would have raised. Effects stay, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.control.loop import Layout
+from treadle.core.graph import Graph, Node
+from treadle.core.tensor import Scope, Symbol
+from treadle.optimize.sweep import Counts, build
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A node that stays: what is left of its inputs (old symbols), attributes and outputs (positions)."""
+
+    node: Node
+    inputs: tuple[Symbol, ...]
+    attrs: Mapping[str, Any]
+    outputs: tuple[int, ...] | None  # None: all
+
+
+def prune(graph: Graph, counts: Counts) -> Graph:
+    """The graph without what nothing needs; its inputs and outputs stay as they are."""
+    live = set(graph.outputs)
+    kept: list[_Kept] = []
+    for node in reversed(graph.nodes):
+        used = [k for k, s in enumerate(node.outputs) if s in live]
+        if not used and not node.effect:
+            counts["prune"] += 1
+            continue
+        item = _reduce(node, used, counts)
+        kept.append(item)
+        live.update(item.inputs)
+    kept.reverse()
+    return _rebuild(graph, kept)
+
+
+def _reduce(node: Node, used: list[int], counts: Counts) -> _Kept:
+    if node.op == "cond":
+        return _cond(node, used, counts)
+    if node.op == "while":
+        return _loop(node, used, counts)
+    changed = {key: new for key, inner in node.graphs() if (new := prune(inner, counts)) is not inner}
+    return _Kept(node, node.inputs, {**node.attrs, **changed} if changed else node.attrs, None)
+
+
+def _rebuild(graph: Graph, kept: Sequence[_Kept]) -> Graph:
+    if len(kept) == len(graph.nodes) and all(item.attrs is item.node.attrs for item in kept):
+        return graph
+    scope = Scope(graph.name, None)
+    symbols: dict[Symbol, Symbol] = {}
+    nodes = []
+    for item in kept:
+        node = item.node
+        inputs = tuple([symbols.get(s, s) for s in item.inputs])
+        if item.attrs is not node.attrs or any(symbols.get(s, s) is not s for s in item.inputs):
+            old = node.outputs if item.outputs is None else [node.outputs[k] for k in item.outputs]
+            made = build(node.definition, inputs, item.attrs, [s.spec for s in old], node.name, node.location, scope)
+            symbols.update(zip(old, made.outputs, strict=True))
+            node = made
+        nodes.append(node)
+    return Graph(graph.name, graph.inputs, tuple(nodes), tuple([symbols.get(s, s) for s in graph.outputs]), graph.state)
+
+
+def needed_inputs(graph: Graph, outputs: Sequence[int]) -> set[int]:
+    """Which inputs these outputs, and the effects, depend on."""
+    live = {graph.outputs[k] for k in outputs}
+    for node in reversed(graph.nodes):
+        if node.effect or any(s in live for s in node.outputs):
+            live.update(node.inputs)
+    return {k for k, s in enumerate(graph.inputs) if s in live}
+
+
+def select(graph: Graph, inputs: Sequence[int], outputs: Sequence[int], counts: Counts) -> Graph:
+    """The graph with some of its inputs and outputs, pruned."""
+    ins, outs = tuple([graph.inputs[k] for k in inputs]), tuple([graph.outputs[k] for k in outputs])
+    return prune(Graph(graph.name, ins, graph.nodes, outs, graph.state), counts)
+
+
+def _cond(node: Node, used: list[int], counts: Counts) -> _Kept:
+    graphs: list[Graph] = [node.attrs["true"], node.attrs["false"]]
+    everything = range(len(graphs[0].inputs))
+    pruned = [
+        prune(g, counts) if len(used) == len(node.outputs) else select(g, everything, used, counts) for g in graphs
+    ]
+    operands = sorted(set().union(*(needed_inputs(g, range(len(used))) for g in pruned)))
+    if len(used) == len(node.outputs) and len(operands) == len(everything):
+        if all(a is b for a, b in zip(pruned, graphs, strict=True)):
+            return _Kept(node, node.inputs, node.attrs, None)
+    else:
+        counts["prune cond"] += 1
+    pruned = [select(g, operands, range(len(used)), counts) for g in pruned]
+    inputs = (node.inputs[0], *(node.inputs[k + 1] for k in operands))
+    return _Kept(node, inputs, {**node.attrs, "true": pruned[0], "false": pruned[1]}, tuple(used))
+
+
+def _loop(node: Node, used: list[int], counts: Counts) -> _Kept:
+    """Carried values that reach nothing but themselves go, with the consts, xs and ys that only they needed."""
+    layout: Layout = node.attrs["layout"]
+    body, test = prune(node.attrs["body"], counts), node.attrs["test"]
+    a, b = layout.carry, layout.carry + layout.consts
+    ys = [k for k in used if k >= a]
+    tested = needed_inputs(test, [0]) if test is not None else set()
+    carry = {k for k in used if k < a} | {k for k in tested if k < a}
+    while True:  # a carried value is needed as soon as the next one of a needed value depends on it
+        reached = needed_inputs(body, [*sorted(carry), *ys])
+        more = {k for k in reached if k < a} | carry
+        if more == carry:
+            break
+        carry = more
+    wanted = reached | tested | carry
+    if not layout.counted and test is None and not isinstance(node.attrs["steps"], int) and layout.xs:
+        wanted.add(b)  # the trip count is read off the first x
+    inputs = sorted(wanted)
+    outputs = [*sorted(carry), *ys]
+    if len(inputs) == len(body.inputs) and len(outputs) == len(body.outputs):
+        if body is node.attrs["body"] and (test is None or prune(test, counts) is test):
+            return _Kept(node, node.inputs, node.attrs, None)
+    else:
+        counts["prune loop"] += 1
+    new_layout = Layout(layout.counted, len(carry), sum(a <= k < b for k in inputs), sum(k >= b for k in inputs))
+    attrs = dict(node.attrs)
+    attrs["body"] = select(body, inputs, outputs, counts)
+    if test is not None:
+        attrs["test"] = select(test, [k for k in inputs if k < b], [0], counts)
+    attrs["layout"] = new_layout
+    first = int(layout.counted)
+    return _Kept(node, (*node.inputs[:first], *(node.inputs[first + k] for k in inputs)), attrs, tuple(outputs))

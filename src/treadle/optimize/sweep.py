@@ -1,0 +1,196 @@
+"""`Sweep`: walks a graph once, in program order, and builds a new one; what changes on the way is said by small steps.
+
+A step looks at one node whose inputs are already those of the new graph, and gives other symbols for its outputs, or
+None. Nodes that nothing touches are taken over as they are; a sweep that changes nothing gives the graph itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.core.graph import Const, Graph, Node
+from treadle.core.op import Op
+from treadle.core.spec import Spec
+from treadle.core.tensor import Scope, Symbol
+from treadle.core.tracer import constant_op
+from treadle.errors import Location
+
+Array = np.ndarray[Any, Any]
+Counts = Counter[str]
+Step = Callable[["Sweep", Node], "Sequence[Symbol] | None"]
+
+
+class Run:
+    """One pass over a graph and the graphs inside it: the steps, the tally of rules, what was done already."""
+
+    __slots__ = ("counts", "done", "steps")
+
+    def __init__(self, steps: Sequence[Step], counts: Counts) -> None:
+        self.steps = tuple(steps)
+        self.counts = counts
+        self.done: dict[int, tuple[Graph, Graph]] = {}  # by id; the pair keeps the id's owner alive
+
+    def graph(self, graph: Graph) -> Graph:
+        """The graph, swept; one that several nodes hold stays one."""
+        found = self.done.get(id(graph))
+        if found is None:
+            found = self.done[id(graph)] = (graph, Sweep(graph, self).run())
+        return found[1]
+
+
+class Sweep:
+    """The new graph while it is being built."""
+
+    def __init__(self, graph: Graph, run: Run) -> None:
+        self.graph = graph
+        self.rules = run
+        self.steps = run.steps
+        self.counts = run.counts
+        self.scope = Scope(graph.name, None)
+        self.nodes: list[Node] = []
+        self.symbols: dict[Symbol, Symbol] = {}  # of the old graph -> of the new one, where they differ
+        self.made: dict[Symbol, Node] = {}  # producers in the new graph
+        self.table: dict[Any, Sequence[Symbol]] = {}  # of the merge step
+        self.names: set[str] = {s.name for s in graph.inputs}
+        self._next: dict[str, int] = {}
+
+    def run(self) -> Graph:
+        """Sweep all nodes."""
+        graph = self.graph
+        for node in graph.nodes:
+            self.take(node, self.symbols)
+        moved = self.symbols
+        outputs = tuple([moved.get(s, s) for s in graph.outputs])
+        same = len(self.nodes) == len(graph.nodes) and all(map(_is, self.nodes, graph.nodes))
+        if same and all(map(_is, outputs, graph.outputs)):
+            return graph
+        return Graph(graph.name, graph.inputs, tuple(self.nodes), outputs, graph.state)
+
+    def take(self, node: Node, symbols: dict[Symbol, Symbol], copy: bool = False) -> None:
+        """Place a node of an old graph, its inputs renamed by `symbols`, to which its outputs are added."""
+        inputs = tuple([symbols.get(s, s) for s in node.inputs])
+        attrs = self.inner(node.attrs)
+        if copy or attrs is not node.attrs or not all(map(_is, inputs, node.inputs)):
+            name = _base(node) if copy else node.name
+            new = build(node.definition, inputs, attrs, [s.spec for s in node.outputs], name, node.location, self.scope)
+        else:
+            new = node
+        for old, made in zip(node.outputs, self.place(new), strict=True):
+            if old is not made:
+                symbols[old] = made
+
+    def inner(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The attributes with the graphs among them swept."""
+        changed = None
+        for key, value in attrs.items():
+            if isinstance(value, Graph):
+                new = self.rules.graph(value)
+                if new is not value:
+                    changed = changed or dict(attrs)
+                    changed[key] = new
+        return attrs if changed is None else changed
+
+    def place(self, node: Node) -> Sequence[Symbol]:
+        """Put a node in, or what a step makes of it; gives the symbols for its outputs."""
+        for step in self.steps:
+            found = step(self, node)
+            if found is not None:
+                return found
+        return self.append(node)
+
+    def append(self, node: Node) -> Sequence[Symbol]:
+        """Put a node in as it is, under a free name."""
+        if node.name in self.names:
+            specs = [s.spec for s in node.outputs]
+            name = self.unique(_base(node))
+            node = build(node.definition, node.inputs, node.attrs, specs, name, node.location, self.scope)
+        self.names.add(node.name)
+        self.nodes.append(node)
+        for symbol in node.outputs:
+            self.made[symbol] = node
+        return node.outputs
+
+    def emit(self, op: Op, inputs: Sequence[Symbol], attrs: Mapping[str, Any], like: Node) -> Symbol:
+        """A new node of one output, simplified as any other; it stands at the user's line of `like`."""
+        return self.emit_all(op, inputs, attrs, like)[0]
+
+    def emit_all(self, op: Op, inputs: Sequence[Symbol], attrs: Mapping[str, Any], like: Node) -> Sequence[Symbol]:
+        """A new node, simplified as any other; it stands at the user's line of `like`."""
+        specs = op.infer([s.spec for s in inputs], attrs)
+        name = like.name if op is like.definition else attrs.get("label") or op.name
+        return self.place(build(op, tuple(inputs), attrs, specs, name, like.location, self.scope))
+
+    def splice(self, graph: Graph, inputs: Sequence[Symbol]) -> tuple[Symbol, ...]:
+        """The nodes of another graph, fed with these symbols; gives its outputs."""
+        symbols = dict(zip(graph.inputs, inputs, strict=True))
+        for node in graph.nodes:
+            self.take(node, symbols, copy=True)
+        return tuple([symbols[s] for s in graph.outputs])
+
+    def constant(self, array: Array, like: Node, weak: bool = False) -> Symbol:
+        """A constant."""
+        return self.emit(constant_op, (), {"value": Const(array), "spec": Spec(array.shape, array.dtype, weak)}, like)
+
+    def value(self, symbol: Symbol) -> Array | None:
+        """The value of a symbol that is a constant node."""
+        node = self.made.get(symbol)
+        if node is None or node.definition is not constant_op:
+            return None
+        return node.attrs["value"].array  # type: ignore[no-any-return]
+
+    def uniform(self, symbol: Symbol) -> Array | None:
+        """The one value that all elements of a symbol have, as a 0-d array, where that is known."""
+        node = self.made.get(symbol)
+        if node is None or symbol.dtype.kind not in "biufc":
+            return None
+        if node.op == "full":
+            return np.asarray(node.attrs["value"], symbol.dtype) if not node.inputs else None
+        if node.op == "broadcast_to":
+            return self.uniform(node.inputs[0])
+        array = self.value(symbol)
+        return array.reshape(()) if array is not None and array.size == 1 else None
+
+    def producer(self, symbol: Symbol, op: str) -> Node | None:
+        """The node that makes a symbol, if it is of this op."""
+        node = self.made.get(symbol)
+        return node if node is not None and node.op == op else None
+
+    def unique(self, base: str) -> str:
+        """A name that is free in the new graph."""
+        count = self._next.get(base, 0)
+        name = f"{base}_{count}" if count else base
+        while name in self.names:
+            count += 1
+            name = f"{base}_{count}"
+        self._next[base] = count + 1
+        return name
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b
+
+
+def _base(node: Node) -> str:
+    return node.attrs.get("label") or node.op
+
+
+def build(
+    op: Op,
+    inputs: tuple[Symbol, ...],
+    attrs: Mapping[str, Any],
+    specs: Sequence[Spec],
+    name: str,
+    location: Location | None,
+    scope: Scope,
+) -> Node:
+    """A node with its output symbols."""
+    node = Node(op, inputs, attrs, name, location)
+    if len(specs) == 1:
+        node.outputs = (Symbol(specs[0], scope, name, node),)
+    else:
+        node.outputs = tuple([Symbol(spec, scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
+    return node
