@@ -3,7 +3,7 @@
 
 from typing import Any, NoReturn
 
-from treadle import errors, nest, random
+from treadle import errors, linalg, nest, random, strings
 from treadle.core.dim import Dim
 from treadle.core.dtypes import (
     bool_,
@@ -26,6 +26,7 @@ from treadle.core.spec import TensorSpec
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
 from treadle.ops import methods as _methods  # installs the operators of tensors
+from treadle.ops.arranging import diag, diagonal, meshgrid, pad, repeat, roll, shape, split, tile, tril, triu, unstack
 from treadle.ops.creation import (
     arange,
     asarray,
@@ -42,6 +43,9 @@ from treadle.ops.creation import (
     zeros,
     zeros_like,
 )
+from treadle.ops.dynamic import dynamic_slice, dynamic_update_slice
+from treadle.ops.effects import print, py_function
+from treadle.ops.einsum import einsum
 from treadle.ops.elementwise import (
     abs,
     acos,
@@ -120,6 +124,7 @@ from treadle.ops.elementwise import (
     trunc,
     where,
 )
+from treadle.ops.linalg import dot, matmul, outer, tensordot, trace, vecdot
 from treadle.ops.reductions import (
     all,
     any,
@@ -136,6 +141,38 @@ from treadle.ops.reductions import (
     std,
     sum,
     var,
+)
+from treadle.ops.searching import (
+    argsort,
+    argwhere,
+    isin,
+    nonzero,
+    one_hot,
+    searchsorted,
+    sort,
+    take,
+    take_along_axis,
+    unique,
+    unique_all,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+)
+from treadle.ops.shaping import (
+    broadcast_arrays,
+    broadcast_to,
+    concat,
+    expand_dims,
+    flatten,
+    flip,
+    matrix_transpose,
+    moveaxis,
+    permute_dims,
+    reshape,
+    squeeze,
+    stack,
+    swapaxes,
+    transpose,
 )
 
 bool = bool_  # the dtype, as `td.bool`
