@@ -371,7 +371,7 @@ def test_without_knowledge_of_numpys_layout_python_reads_the_addresses(kernels, 
         out = ints(0, 0)
         code.run((ints(n), ints(10, 0)[::2]), (out,))
         assert out.tolist() == [n + 1, 11]
-    assert code._free[0].table[Slot.ARRAY_TYPE] == 0
+    assert code._free[0].slots[Slot.ARRAY_TYPE] == 0
 
 
 def test_this_numpy_is_read_natively():

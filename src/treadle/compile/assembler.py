@@ -12,7 +12,17 @@ from .build import Entry
 from .executor import Code, Label, Layout, Ref
 from .machine import Op, Slot
 
-Word = int | Label
+
+
+@dataclass(slots=True, eq=False)
+class Deferred:
+    """A kernel that is compiled later, together with the program's others: `address` must be set before `finish`."""
+
+    source: build.Source
+    address: int = 0
+
+
+Word = int | Label | Deferred
 
 
 @dataclass(slots=True)
@@ -133,7 +143,7 @@ class Assembler:
             self._move(slot, arg)
         return first
 
-    def call(self, entry: Entry, args: Sequence[Ref | int], hi: int | Ref, grain: int = 0, note: object = None) -> None:
+    def call(self, entry: Entry | Deferred, args: Sequence[Ref | int], hi: int | Ref, grain: int = 0, note: object = None) -> None:
         """Call a kernel over 0..hi, where hi may be a cell.
 
         With a grain, and where hi is at least twice that, the worker pool shares the range out in pieces that begin at
@@ -150,9 +160,9 @@ class Assembler:
         if grain > 0:
             self._parallel = True
             line = f"parallel {entry.source.name}({words}) over {hi} by {grain}{where}"
-            pc = self._emit(line, Op.PARALLEL, entry.address, block, grain)
+            pc = self._emit(line, Op.PARALLEL, _kernel_word(entry), block, grain)
         else:
-            pc = self._emit(f"call {entry.source.name}({words}) over {hi}{where}", Op.CALL, entry.address, block)
+            pc = self._emit(f"call {entry.source.name}({words}) over {hi}{where}", Op.CALL, _kernel_word(entry), block)
         self._draft.notes[pc] = note
         self._draft.sizes[pc] = len(self._draft.words) - pc
 
@@ -282,7 +292,7 @@ class Assembler:
         missing = {w.number for w in draft.words if isinstance(w, Label)} - draft.labels.keys()
         if missing:
             raise ValueError(f"labels {sorted(missing)} are jumped to but never placed")
-        words = [draft.labels[word.number] if isinstance(word, Label) else word for word in draft.words]
+        words = [_resolved(word, draft.labels) for word in draft.words]
         template = np.zeros(self._first + len(draft.slots), np.int64)
         template[self._first :] = draft.slots
         bases = {"input": Slot.FIRST, "output": Slot.FIRST + self.inputs, "arena": Slot.ARENA}
@@ -309,3 +319,16 @@ class Assembler:
                 blas=self._blas,
             )
         )
+
+
+def _kernel_word(entry: Entry | Deferred) -> Word:
+    return entry if isinstance(entry, Deferred) else entry.address
+
+
+def _resolved(word: Word, labels: dict[int, int]) -> int:
+    """A word as the number that it stands for, now that everything is placed and compiled."""
+    if isinstance(word, Label):
+        return labels[word.number]
+    if isinstance(word, Deferred):
+        return word.address
+    return word

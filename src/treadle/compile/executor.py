@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import blas, build, pool
-from .arenas import Arena, arenas, make_arena
+from .arenas import Arena, arenas, make_arena, rounded
 from .machine import EXECUTOR, WORKER, Reason, Slot
 
 Array = np.ndarray
@@ -26,6 +26,10 @@ StatusHandler = Callable[["Run", object, int], object]
 Arrays = tuple[Array, ...]
 Enter = Callable[[object], int]
 
+# As plain integers, since members of an enumeration are slow to look up and compare.
+PC, DETAIL, ARENA, ARRAY_TYPE, FIRST = map(int, (Slot.PC, Slot.DETAIL, Slot.ARENA, Slot.ARRAY_TYPE, Slot.FIRST))
+HOST, STATUS = int(Reason.HOST), int(Reason.STATUS)
+BAD_ARGUMENTS = tuple(map(int, (Reason.BAD_INPUT, Reason.BAD_OUTPUT, Reason.BAD_COUNT)))
 BUDGET = 1  # a kernel's status that says: my state is in my args, call me again
 SMALL_ARENA = 64 << 10  # bytes up to which an arena stays with its frame
 IDLE_FRAMES = 8
@@ -101,10 +105,10 @@ def enter_function() -> Enter:
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """One run's table of slots, and the arena whose address is in it."""
+    """One run's slots, and the arena whose address is in them."""
 
-    pointer: object  # ctypes.byref of the table's memory
-    table: Array
+    pointer: object  # ctypes.byref of the slots
+    slots: ctypes.Array[ctypes.c_int64]
     holder: list[Any]  # the tuples of inputs and outputs while the native loop may read them
     arena: Arena | None
 
@@ -131,14 +135,15 @@ class Layout:
 class Code:
     """An immutable program; `run` executes it."""
 
-    __slots__ = ("__weakref__", "_enter", "_free", "_special", "layout")
+    __slots__ = ("__weakref__", "_arena_size", "_enter", "_free", "_special", "layout")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._enter = enter_function()
         self._free: deque[Frame] = deque(maxlen=IDLE_FRAMES)
         # Whether a run needs more than a frame: a large arena, or the worker pool.
-        self._special = layout.arena_bytes > SMALL_ARENA or layout.parallel
+        self._arena_size = rounded(layout.arena_bytes) if layout.arena_bytes > SMALL_ARENA else 0
+        self._special = self._arena_size > 0 or layout.parallel
 
     def run(
         self,
@@ -194,29 +199,31 @@ class Code:
             table[Slot.ARENA] = arena.address
         holder = [None, None]
         table[Slot.HOLDER] = id(holder)
-        memory = (ctypes.c_int64 * len(table)).from_buffer(table.data)
-        return Frame(ctypes.byref(memory), table, holder, arena)
+        slots = (ctypes.c_int64 * len(table)).from_buffer(table.data)
+        return Frame(ctypes.byref(slots), slots, holder, arena)
 
     def _take_leases(self, frame: Frame) -> None:
         """What a large program needs for one run."""
         if self.layout.parallel:
             pool.start()
-        if self.layout.arena_bytes > SMALL_ARENA:
-            frame.arena = arenas.lease(self.layout.arena_bytes)
-            frame.table[Slot.ARENA] = frame.arena.address
+        if self._arena_size:
+            frame.arena = arena = arenas.lease(self._arena_size)
+            frame.slots[ARENA] = arena.address
 
     def _give_back(self, frame: Frame) -> None:
         """Return what `_take_leases` took."""
-        if self.layout.arena_bytes > SMALL_ARENA and frame.arena is not None:
-            arena, frame.arena = frame.arena, None
+        arena = frame.arena
+        if self._arena_size and arena is not None:
+            frame.arena = None
             arenas.release(arena)
 
     def _abandon(self, frame: Frame) -> None:
         """End a run that raised: native leave-taking if it had begun.
 
-        The frame is dropped, since a kernel may have left its args half-way."""
-        if frame.table[Slot.PC] != 0:
-            frame.table[Slot.PC] = len(self.layout.code) - 1  # the last instruction is RETURN
+        The frame is dropped, since a kernel may have left its args half-way.
+        """
+        if frame.slots[PC] != 0:
+            frame.slots[PC] = len(self.layout.code) - 1  # the last instruction is RETURN
             self._enter(frame.pointer)
         self._give_back(frame)
 
@@ -232,32 +239,38 @@ class Code:
         """All that is not the plain way: do what the native loop asks for, and enter it again, until it is done."""
         run: Run | None = None
         written = outputs
-        while reason != Reason.DONE:
-            detail = int(frame.table[Slot.DETAIL])
-            if reason == Reason.HOST:
+        while reason:
+            detail = frame.slots[DETAIL]
+            if reason == HOST:
                 run = run or Run(self, frame, inputs, outputs)
                 hosts[detail](run)
-            elif reason == Reason.STATUS and detail != BUDGET:
+            elif reason == STATUS and detail != BUDGET:
                 run = run or Run(self, frame, inputs, outputs)
                 self._report(run, detail, on_status)
-            elif reason in (Reason.BAD_INPUT, Reason.BAD_OUTPUT, Reason.BAD_COUNT):
+            elif reason in BAD_ARGUMENTS:
                 self._check_counts(inputs, outputs)
                 inputs = tuple(map(_plain, inputs))
                 written = tuple(map(_plain_output, outputs))
                 self._offer(frame, inputs, written)
             reason = self._enter(frame.pointer)
-        frame.table[Slot.ARRAY_TYPE] = id(np.ndarray) if arrays_readable() else 0
-        for target, source in zip(outputs, written, strict=True):
-            if target is not source:
-                target[...] = source
+        if written is not outputs:
+            self._take_back(frame, outputs, written)
 
     def _offer(self, frame: Frame, inputs: Arrays, outputs: Arrays) -> None:
         """Let the native loop have these arrays; their addresses are noted here where it cannot read them itself."""
         frame.holder[:] = inputs, outputs
         if not arrays_readable():
             for number, array in enumerate((*inputs, *outputs)):
-                frame.table[Slot.FIRST + number] = array.ctypes.data
-            frame.table[Slot.ARRAY_TYPE] = 1
+                frame.slots[FIRST + number] = array.ctypes.data
+            frame.slots[ARRAY_TYPE] = 1
+
+    def _take_back(self, frame: Frame, outputs: Arrays, written: Arrays) -> None:
+        """After a run on the arrays of `_offer`: bring results to where they belong."""
+        if not arrays_readable():
+            frame.slots[ARRAY_TYPE] = 0
+        for target, source in zip(outputs, written, strict=True):
+            if target is not source:
+                target[...] = source
 
     def _check_counts(self, inputs: Arrays, outputs: Arrays) -> None:
         """Raise TypeError where the arguments are not as many as the program has."""
@@ -270,13 +283,12 @@ class Code:
 
     def _report(self, run: Run, status: int, on_status: StatusHandler | None) -> None:
         """Tell of a kernel's status; the run goes on behind the call."""
-        pc = int(run.frame.table[Slot.PC])
+        pc = run.frame.slots[PC]
         note = self.layout.notes.get(pc)
         if on_status is None:
             raise RuntimeError(f"a kernel reported status {status} ({note})")
+        run.frame.slots[PC] = pc + self.layout.sizes[pc]
         on_status(run, note, status)
-        if run.frame.table[Slot.PC] == pc:  # unless the handler went elsewhere
-            run.frame.table[Slot.PC] = pc + self.layout.sizes[pc]
 
     def text(self) -> str:
         """The program as lines, one an instruction."""
@@ -321,28 +333,28 @@ class Run:
 
     def address(self, ref: Ref) -> int:
         """Where a place is in memory during this run."""
-        layout, table = self.code.layout, self.frame.table
+        layout, slots = self.code.layout, self.frame.slots
         if ref.kind == "input":
-            return int(table[Slot.FIRST + ref.index]) + ref.offset
+            return slots[FIRST + ref.index] + ref.offset
         if ref.kind == "output":
-            return int(table[Slot.FIRST + layout.inputs + ref.index]) + ref.offset
+            return slots[FIRST + layout.inputs + ref.index] + ref.offset
         if ref.kind == "arena":
-            return int(table[Slot.ARENA]) + ref.offset
+            return slots[ARENA] + ref.offset
         if ref.kind == "constant":
             return int(layout.constants[ref.index].ctypes.data) + ref.offset
-        return int(table[ref.index]) + ref.offset
+        return slots[ref.index] + ref.offset
 
     def cell(self, ref: Ref) -> int:
         """The number in a cell."""
-        return int(self.frame.table[ref.index])
+        return self.frame.slots[ref.index]
 
     def set_cell(self, ref: Ref, value: int) -> None:
         """Put a number into a cell."""
-        self.frame.table[ref.index] = value
+        self.frame.slots[ref.index] = value
 
     def goto(self, label: Label) -> None:
         """Go on at a label instead of the next instruction."""
-        self.frame.table[Slot.PC] = self.code.layout.labels[label.number]
+        self.frame.slots[PC] = self.code.layout.labels[label.number]
 
     def array(self, ref: Ref, shape: tuple[int, ...], dtype: Any) -> Array:
         """The memory at a place as an array; valid until the run ends."""
