@@ -102,13 +102,13 @@ def bitwise_invert(x: Any, /) -> Tensor:
 
 
 # Shifts have no form in kernels: machines leave shifts by the width and beyond open, NumPy does not.
-@elementwise(body=np.left_shift, want="integer")
+@elementwise(body=np.left_shift, want="shift")
 def bitwise_left_shift(x1: Any, x2: Any, /) -> Tensor:
     """The bits moved up by the second integer, zeros moving in."""
     raise NotImplementedError
 
 
-@elementwise(body=np.right_shift, want="integer")
+@elementwise(body=np.right_shift, want="shift")
 def bitwise_right_shift(x1: Any, x2: Any, /) -> Tensor:
     """The bits moved down by the second integer; copies of the sign move in."""
     raise NotImplementedError

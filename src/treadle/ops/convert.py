@@ -189,6 +189,7 @@ TAKES = {
     "float": "biufc",
     "real float": "biuf",
     "integer": "biu",
+    "shift": "biu",
     "bool": "b",
     "truth": "biufc",
 }
@@ -199,7 +200,8 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
 
     want: "any"; "sum" (any; bool becomes int64); "ordered" (not complex); "numeric" (bool becomes int64); "real"
     (numbers and bool, not complex); "whole" (so, and bool becomes int64); "float" (integers become the default float);
-    "real float" (so, not complex); "integer" (bool or integer); "bool"; "truth" (numbers become `x != 0`).
+    "real float" (so, not complex); "integer" (bool or integer); "shift" (so, and
+    bool becomes int64); "bool"; "truth" (numbers become `x != 0`).
     Raises DTypeError naming the op and the dtype.
     """
     prepared = [v if isinstance(v, (Tensor, Variable)) or is_weak(v) else as_tensor(v) for v in values]
@@ -212,7 +214,7 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
         raise DTypeError(f"{op}: does not take {dtype_name(dtype)} tensors{hint}")
     if want in ("float", "real float") and kind in "biu":
         dtype = default_float()
-    elif want in ("numeric", "sum", "whole") and kind == "b":
+    elif want in ("numeric", "sum", "whole", "shift") and kind == "b":
         dtype = weak_dtype(int)
     if weak and active_tracer() is not None:
         return [_weak(as_tensor(v), dtype) for v in prepared]

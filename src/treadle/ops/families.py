@@ -114,6 +114,7 @@ _KINDS = {
     "float": frozenset("fc"),
     "real float": frozenset("f"),
     "integer": frozenset("biu"),
+    "shift": frozenset("iu"),
     "bool": frozenset("b"),
     "truth": frozenset("b"),
 }

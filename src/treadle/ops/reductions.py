@@ -374,3 +374,49 @@ def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, inc
     axis = _standard_axis("cumulative_sum", x, axis)
     result = cumsum(x, axis, dtype=dtype)
     return _initial(result, axis, 0) if include_initial else result
+
+
+def _cumprod_body(x: Array, *, axis: int) -> Array:
+    return np.cumprod(x, axis, dtype=x.dtype)
+
+
+def _cumprod_vjp(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
+    """Right at zeros: (product before i) * r_i, where r_i = g_i + x_{i+1} r_{i+1}, by doubling steps."""
+    from treadle.ops.shaping import moveaxis
+
+    rows, slope = moveaxis(x, axis, -1), moveaxis(g, axis, -1)
+    count = rows.shape[-1]
+    if not isinstance(count, int):
+        raise ShapeError(f"cumulative_prod: its gradient needs an axis of known size, got {count}")
+    factor, by = _shift_back(rows, 1), 1
+    while by < count:
+        slope = slope + factor * _shift_back(slope, by)
+        factor, by = factor * _shift_back(factor, by), by * 2
+    return moveaxis(_products_before(rows) * slope, -1, axis)
+
+
+def _shift_back(x: Tensor, by: int) -> Tensor:
+    """The last axis moved towards its front, zeros moving in."""
+    from treadle.ops.creation import zeros
+    from treadle.ops.shaping import concat
+    from treadle.ops.slicing import slice_axis
+
+    axis, count = x.ndim - 1, x.shape[-1]
+    by = builtins.min(by, count)
+    return concat([slice_axis(x, axis, by, count), zeros((*x.shape[:-1], by), dtype=x.dtype)], axis=axis)
+
+
+cumprod_op = register(Op("cumprod", _cumprod_body, _same, family="host", vjp=_cumprod_vjp))
+
+
+def cumprod(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+    """Running products along an axis (None: of all elements in row-major order)."""
+    x, axis = _along("cumprod", x, axis, dtype)
+    return cumprod_op.bind((x,), {"axis": axis})[0]
+
+
+def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
+    """Running products along an axis, which may be left out for one axis; `include_initial` puts a 1 before them."""
+    axis = _standard_axis("cumulative_prod", x, axis)
+    result = cumprod(x, axis, dtype=dtype)
+    return _initial(result, axis, 1) if include_initial else result
