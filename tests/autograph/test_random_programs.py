@@ -7,13 +7,20 @@ import linecache
 import sys
 from itertools import count
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from treadle.autograph import convert_function
+from treadle.autograph import convert_function, operators
+from treadle.control.staging import Range
+from treadle.core.dtypes import int64
+from treadle.core.interpret import interpret
 from treadle.core.mode import activate
-from treadle.core.tracer import Tracer
+from treadle.core.spec import Spec
+from treadle.core.tensor import Tensor
+from treadle.core.tracer import Tracer, trace
+from treadle.ops.convert import as_tensor
 
 FAKE = sys.modules["treadle_tests_fake_staging"]
 NAMES = ["a", "b", "c", "d"]
@@ -33,9 +40,9 @@ def expressions(draw, depth=0):
     if kind == "if":
         return f"({draw(part)} if {draw(part)} > 0 else {draw(part)})"
     if kind == "and":
-        return f"(({draw(part)} > 1) {draw(st.sampled_from(['and', 'or']))} not ({draw(part)} < 2))"
+        return f"(({draw(part)} > 1) {draw(st.sampled_from(['and', 'or']))} not ({draw(part)} < 2)) * 1"
     if kind == "chain":
-        return f"({draw(part)} < {draw(part)} <= {draw(part)})"
+        return f"({draw(part)} < {draw(part)} <= {draw(part)}) * 1"
     return f"(lambda v: v + 1 if v > a else v)({draw(part)})"
 
 
@@ -90,13 +97,13 @@ def statements(draw, depth, loop, staged):
     return [f"return {draw(value)}"]
 
 
-def define(lines):
+def define(lines, loop=range):
     """The function `f(a, b, c)` of this body, with its text where tracebacks and the converter look for it."""
-    text = "\n".join(["def f(a, b, c):", *lines, "    return a, b, c", ""])
+    text = "\n".join(["def f(a, b, c):", *lines, "    return a + 31 * b + 961 * c", ""])
     ast.parse(text)
     name = f"<program {next(_numbers)}>"
     linecache.cache[name] = (len(text), None, text.splitlines(True), name)
-    space = {"LOOP": FAKE.StagedRange, "suppress": __import__("contextlib").suppress}
+    space = {"LOOP": loop, "suppress": __import__("contextlib").suppress}
     exec(compile(text, name, "exec"), space)
     return space["f"]
 
@@ -111,7 +118,7 @@ def outcome(function, values):
 SETTINGS = settings(
     derandomize=True,
     deadline=None,
-    max_examples=150,
+    max_examples=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 POINTS = [(0, 1, 2), (3, 0, -1), (5, 5, 5)]
@@ -127,22 +134,23 @@ def test_plain_values(lines):
         assert outcome(twin, values) == outcome(function, values)
 
 
-@pytest.fixture(scope="module")
-def fake_operators():
-    from treadle.autograph import operators
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operators, "staging", FAKE)
-        yield
+@SETTINGS
+@given(blocks(0, False, True))
+def test_stand_ins_for_traced_values(lines):
+    twin = convert_function(define(lines, FAKE.StagedRange)).function
+    for values in POINTS:
+        with pytest.MonkeyPatch.context() as patch, activate(Tracer("test")):
+            patch.setattr(operators, "staging", FAKE)
+            got = twin(*map(FAKE.Staged, values))
+        assert FAKE.plain(got) == define(lines)(*values)
 
 
 @SETTINGS
 @given(blocks(0, False, True))
-def test_stand_ins_for_traced_values(fake_operators, lines):
-    plain = define([line.replace("LOOP", "range") for line in lines])
-    twin = convert_function(define(lines)).function
+def test_traced_values(lines):
+    twin = convert_function(define(lines, Range)).function
+    traced = trace(lambda *symbols: [as_tensor(twin(*symbols))], [Spec((), int64)] * 3, "f")
     for values in POINTS:
-        with activate(Tracer("test")):
-            got = twin(*map(FAKE.Staged, values))
-        got = tuple(map(FAKE.plain, got)) if isinstance(got, tuple) else FAKE.plain(got)
-        assert got == plain(*values)
+        inputs = [Tensor(np.asarray(v, np.int64)) for v in values]
+        (got,) = interpret(traced.graph, [*inputs, *traced.captures])
+        assert got.numpy().item() == define(lines)(*values)
