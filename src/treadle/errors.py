@@ -6,9 +6,12 @@ Every error derives from `TreadleError`; most also derive from the built-in erro
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
 from types import CodeType, FrameType, TracebackType
 from typing import NamedTuple
 
@@ -86,6 +89,19 @@ def trim(traceback: TracebackType | None) -> TracebackType | None:
     return result
 
 
+_AT: ContextVar[Location | None] = ContextVar("treadle_at", default=None)
+
+
+@contextlib.contextmanager
+def at(location: Location | None) -> Iterator[None]:
+    """Errors made inside carry this location: code that runs later than the user's line was traced."""
+    token = _AT.set(location)
+    try:
+        yield
+    finally:
+        _AT.reset(token)
+
+
 class TreadleError(Exception):
     """Base of all errors; `location` is the user's line: by default the one that runs now."""
 
@@ -93,7 +109,7 @@ class TreadleError(Exception):
 
     def __init__(self, message: str, location: Location | None = None) -> None:
         if location is None:
-            location = user_location(3)
+            location = _AT.get() or user_location(3)
         self.location = location
         super().__init__(f"{message}\n  {location}" if location is not None else message)
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import blas, build
+from . import blas, build, gemm
 from .build import Entry
-from .executor import Code, Label, Layout, Ref
+from .executor import Code, Label, Layout, Ref, system_kernels
+from .gemm import Operand
 from .machine import Op, Slot
-
 
 
 @dataclass(slots=True, eq=False)
@@ -143,7 +143,9 @@ class Assembler:
             self._move(slot, arg)
         return first
 
-    def call(self, entry: Entry | Deferred, args: Sequence[Ref | int], hi: int | Ref, grain: int = 0, note: object = None) -> None:
+    def call(
+        self, entry: Entry | Deferred, args: Sequence[Ref | int], hi: int | Ref, grain: int = 0, note: object = None
+    ) -> None:
         """Call a kernel over 0..hi, where hi may be a cell.
 
         With a grain, and where hi is at least twice that, the worker pool shares the range out in pieces that begin at
@@ -191,26 +193,13 @@ class Assembler:
         `lda`, `ldb`, `ldc` are elements from a stored row to the next; `strides` are elements from one A, B, C of a
         batch to the next. RuntimeError where no BLAS was found (`blas.available()`).
         """
-        library = blas.library()
-        if library is None:
-            raise RuntimeError("there is no BLAS whose routines can be called by address")
         if m == 0 or n == 0 or batch == 0:
             return
-        size = blas.ITEMSIZE[dtype]
-        lda, ldb, ldc = max(lda, m if ta else k, 1), max(ldb, k if tb else n, 1), max(ldc, n)
-        row, column = size * (1 if ta else lda), size * (ldb if tb else 1)
-        flags = [ord("T" if flag else "N") for flag in (tb, ta)]
-        steps = [size * stride for stride in strides]
-        scalars = [*blas.scalar_words(dtype, alpha), *blas.scalar_words(dtype, beta)]
-        args: list[Ref | int] = [library.gemm[dtype], *flags, m, n, k, b, ldb, a, lda, c, ldc, row, *scalars]
-        args += [size * ldc, *steps, column, size]
+        x, y = Operand(a, lda, strides[0], ta), Operand(b, ldb, strides[1], tb)
+        plan = gemm.plan(gemm.Product(dtype, m, n, k, x, y, Operand(c, ldc, strides[2]), alpha, beta, batch))
+        self.fill(c, 0, plan.clear)
         self._blas = True
-        if batch == 1:
-            kernel, extent, grain = blas.cut(m, n, k)
-        else:
-            kernel, extent, grain = blas.BATCH, batch, blas.batch_grain(batch, m, n, k)
-        (entry,) = build.load([kernel])
-        self._call(entry, args, extent, grain, note)
+        self._call(system_kernels()[plan.kernel], plan.args, plan.extent, plan.grain, note)
 
     def copy(self, target: Ref, source: Ref, nbytes: int) -> None:
         """Copy bytes; the places may overlap."""

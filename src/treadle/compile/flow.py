@@ -1,0 +1,264 @@
+"""Loops and branches in a program: scalar loops as one kernel, others as jumps around the blocks of their graphs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from treadle.compile import hosts
+from treadle.compile.executor import Ref
+from treadle.compile.scalar_loops import write_loop
+from treadle.compile.views import Buffer, View, whole
+from treadle.core.graph import Graph, Node
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol
+
+if TYPE_CHECKING:
+    from treadle.compile.lower import Lowerer
+
+Env = dict[Symbol, View]
+
+
+def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> None:
+    """One kernel for the whole loop."""
+    asm = lowerer.asm
+    layout = node.attrs["layout"]
+    count, carry, consts, xs = layout.parts([lowerer.value(s, env) for s in node.inputs])
+    kernel = write_loop(node)
+    results = [lowerer.fresh(s, targets) for s in node.outputs]
+    places: dict[str, Any] = {"state": asm.fresh(0), "done": asm.fresh(0), "steps": node.attrs["steps"]}
+    if count is not None:
+        places["count"] = count.ref
+    for name, views in (("start", carry), ("const", consts), ("x", xs)):
+        for k, view in enumerate(views):
+            places[f"{name} {k}"] = view.ref
+            if name == "x":
+                places[f"x stride {k}"] = view.strides[0]
+    for k, view in enumerate(results):
+        places[f"result {k}" if k < layout.carry else f"y {k - layout.carry}"] = view.ref
+    for k, array in enumerate(kernel.constants):
+        places[f"constant {k}"] = asm.constant(array)
+    iteration = None
+    if kernel.checks:
+        iteration = lowerer.memory(Spec((), np.dtype(np.int64))).ref
+        places["iteration"] = iteration
+    note = hosts.LoopNote(node, tuple(kernel.checks), iteration)
+    lowerer.has_checks = lowerer.has_checks or bool(kernel.checks)
+    asm.call(lowerer.entry(kernel.text, "while_loop"), [places[word] for word in kernel.words], 1, 0, note)
+    env.update(zip(node.outputs, results, strict=True))
+
+
+def _all_plain(lowerer: Lowerer, graph: Graph) -> bool:
+    from treadle.compile.lower import plain
+
+    return all(plain(s.spec) for s in (*graph.inputs, *graph.outputs))
+
+
+def lower_cond(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Jumps around two blocks; False when a value is no plain memory (then Python does the branch)."""
+    graphs: tuple[Graph, Graph] = (node.attrs["true"], node.attrs["false"])
+    if not all(_all_plain(lowerer, graph) for graph in graphs):
+        return False
+    asm = lowerer.asm
+    pred, *operands = [lowerer.value(s, env) for s in node.inputs]
+    results = [lowerer.fresh(s, targets) for s in node.outputs]
+    otherwise, end = asm.label(), asm.label()
+    asm.jump_unless(pred.ref, otherwise)
+    for position, graph in enumerate(graphs):
+        if position == 1:
+            asm.jump(end)
+            asm.place(otherwise)
+        inner: Env = dict(zip(graph.inputs, operands, strict=True))
+        _run_into(lowerer, graph, inner, results)
+    asm.place(end)
+    env.update(zip(node.outputs, results, strict=True))
+    return True
+
+
+def _run_into(lowerer: Lowerer, graph: Graph, inner: Env, results: list[View]) -> None:
+    """Lay out a block whose outputs end in given places."""
+    aims: Env = {}
+    for symbol, result in zip(graph.outputs, results, strict=True):
+        lowerer._aim(graph, symbol, result, aims)
+    before = set(lowerer.owned)
+    lowerer.block(graph, inner, aims)
+    for symbol, result in zip(graph.outputs, results, strict=True):
+        lowerer.bring(inner[symbol], result, symbol)
+    _release(lowerer, graph, inner, before)
+
+
+def _release(lowerer: Lowerer, graph: Graph, inner: Env, before: set[int]) -> None:
+    """Give back what a block took for its outputs."""
+    for symbol in graph.outputs:
+        buffer = inner[symbol].buffer
+        if id(buffer) not in before:
+            lowerer.free(buffer)
+
+
+def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Jumps around the blocks of test and body; False when a value is no plain memory (then Python does the loop).
+
+    Stacks of unknown length are kept in the run's scratch and grow by doubling.
+    """
+    from treadle.compile.lower import plain
+
+    body: Graph = node.attrs["body"]
+    test: Graph | None = node.attrs["test"]
+    layout = node.attrs["layout"]
+    if not _all_plain(lowerer, body) or not all(plain(s.spec) for s in node.outputs[: layout.carry]):
+        return False
+    asm = lowerer.asm
+    count, carry, consts, xs = layout.parts([lowerer.value(s, env) for s in node.inputs])
+    if not all(plain(s.spec) for s in layout.parts(node.inputs)[1] + layout.parts(node.inputs)[2]):
+        return False
+    loop = _Loop(lowerer, node, count, xs)
+    state = [lowerer.fresh(s, targets) for s in node.outputs[: layout.carry]]
+    shared = {id(v.buffer) for v in [*carry, *consts, *xs]}
+    for k, (start, place) in enumerate(zip(carry, state, strict=True)):
+        if id(place.buffer) in shared:  # the result's memory is that of a value that the loop still reads
+            state[k] = lowerer.memory(Spec(place.shape, place.dtype))
+        lowerer.copy(start, state[k])
+    stacks = loop.stacks(targets)
+    loop.begin()
+    lowerer.loops.append(loop.index)
+    inner: Env = dict(zip(body.inputs, [*state, *consts, *loop.items()], strict=True))
+    if test is not None:
+        seen: Env = dict(zip(test.inputs, [*state, *consts], strict=True))
+        before = set(lowerer.owned)
+        lowerer.block(test, seen, {})
+        asm.jump_unless(seen[test.outputs[0]].ref, loop.end)
+        _release(lowerer, test, seen, before)
+    rows = loop.rows(stacks)
+    aims: Env = {}
+    for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
+        lowerer._aim(body, symbol, row, aims)
+    before = set(lowerer.owned)
+    lowerer.block(body, inner, aims)
+    for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
+        lowerer.bring(inner[symbol], row, symbol)
+    _advance(lowerer, body, inner, state)
+    _release(lowerer, body, inner, before)
+    loop.finish()
+    lowerer.loops.pop()
+    env.update(zip(node.outputs, [*state, *stacks], strict=True))
+    return True
+
+
+def _advance(lowerer: Lowerer, body: Graph, inner: Env, state: list[View]) -> None:
+    """Bring the new carry to its place; values that are another carry's old one are set aside first."""
+    homes = {id(view.buffer): k for k, view in enumerate(state)}
+    pending: list[tuple[View, View]] = []
+    for k, (symbol, place) in enumerate(zip(body.outputs, state, strict=False)):
+        value = inner[symbol]
+        home = homes.get(id(value.buffer))
+        if home == k and value.offset == place.offset and value.contiguous and value.size == place.size:
+            continue
+        if home is not None:
+            aside = lowerer.memory(Spec(place.shape, place.dtype))
+            lowerer.copy(value, aside)
+            pending.append((aside, place))
+        else:
+            pending.append((value, place))
+    for value, place in pending:
+        lowerer.copy(value, place)
+    for value, _ in pending:
+        if not any(value is inner[s] for s in body.outputs):
+            lowerer.free(value.buffer)
+
+
+class _Loop:
+    """The counters, addresses and jumps of one loop."""
+
+    def __init__(self, lowerer: Lowerer, node: Node, count: View | None, xs: list[View]) -> None:
+        self.lowerer, self.node, self.asm = lowerer, node, lowerer.asm
+        self.count = count
+        self.reverse: bool = node.attrs["reverse"]
+        self.steps = node.attrs["steps"] if isinstance(node.attrs["steps"], int) else None
+        self.known = self.steps is not None
+        self.index = self.asm.counter()
+        self.position = self.asm.counter()
+        self.top, self.end = self.asm.label(), self.asm.label()
+        symbols = node.attrs["layout"].parts(node.inputs)[3]
+        self.xs = [self._source(symbol, view) for symbol, view in zip(symbols, xs, strict=True)]
+        self.limit: int | Ref | None = self.steps
+
+    def _source(self, symbol: Symbol, view: View) -> tuple[Ref, int, Spec]:
+        """Base address, bytes from step to step, and the spec of an item."""
+        spec = Spec(symbol.shape[1:], symbol.dtype)
+        if "object" in view.buffer.kind or view.buffer.kind == "stack":
+            return hosts.array_base(self.lowerer, view), spec.nbytes, spec
+        if not View(view.buffer, view.shape[1:], view.dtype, view.strides[1:]).contiguous:
+            view = self.lowerer.contiguous(view)
+        return view.ref, view.strides[0] * view.dtype.itemsize, spec
+
+    def stacks(self, targets: Env) -> list[View]:
+        """Places for the stacked outputs."""
+        found = []
+        carried = self.node.attrs["layout"].carry
+        for symbol in self.node.outputs[carried:]:
+            if self.known:
+                found.append(self.lowerer.fresh(symbol, targets))
+            else:
+                found.append(hosts.new_stack(self.lowerer, symbol))
+        return found
+
+    def begin(self) -> None:
+        """Counters to the start, and the top of the loop."""
+        asm = self.asm
+        asm.set(self.index, 0)
+        if self.count is not None:
+            limit = asm.cell()
+            asm.load_i8(limit, self.count.ref)
+            self.limit = limit
+        elif self.limit is None and self.xs:
+            raise AssertionError("a loop over xs has a count or a length")
+        if self.reverse and self.limit is not None:
+            if isinstance(self.limit, int):
+                asm.set(self.position, self.limit - 1)
+            else:
+                asm.move(self.position, self.limit)
+                asm.add(self.position, -1)
+        else:
+            asm.set(self.position, 0)
+        asm.place(self.top)
+        if self.limit is not None:
+            go = asm.label()
+            asm.jump_less(self.index, self.limit, go)
+            asm.jump(self.end)
+            asm.place(go)
+
+    def items(self) -> list[View]:
+        """This step's element of each x."""
+        found = []
+        for base, stride, spec in self.xs:
+            cell = self.asm.cell()
+            self.asm.address(cell, base, self.position, stride)
+            found.append(whole(Buffer("cell", cell, spec.nbytes), spec))
+        return found
+
+    def rows(self, stacks: list[View]) -> list[View]:
+        """This step's row of each stack."""
+        found = []
+        carried = self.node.attrs["layout"].carry
+        body: Graph = self.node.attrs["body"]
+        for stack, symbol in zip(stacks, body.outputs[carried:], strict=True):
+            spec = Spec(symbol.shape, symbol.dtype)
+            cell = self.asm.cell()
+            if stack.buffer.kind == "stack":
+                base = hosts.room(self.lowerer, stack, self.index)
+                self.asm.address(cell, base, self.index, spec.nbytes)
+            else:
+                self.asm.address(cell, stack.ref, self.position, spec.nbytes)
+            found.append(whole(Buffer("cell", cell, spec.nbytes), spec))
+        if not self.known:
+            hosts.note_length(self.lowerer, stacks, self.index)
+        return found
+
+    def finish(self) -> None:
+        """Step on, jump back, and the end."""
+        asm = self.asm
+        asm.add(self.index, 1)
+        asm.add(self.position, -1 if self.reverse and self.limit is not None else 1)
+        asm.jump(self.top)
+        asm.place(self.end)

@@ -1,0 +1,236 @@
+"""What Python does in a program: ops that NumPy does, effects, strings, growing stacks, and what statuses mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from treadle import errors
+from treadle.compile.executor import Ref, Run
+from treadle.compile.scalar_loops import CHECK
+from treadle.compile.views import Buffer, View
+from treadle.core.graph import Node
+from treadle.core.mode import activate
+from treadle.core.tensor import Symbol
+from treadle.errors import AssertionFailed
+
+if TYPE_CHECKING:
+    from treadle.compile.lower import Lowerer
+
+Array = np.ndarray[Any, Any]
+Step = Callable[[Run], None]
+FIRST_ROWS = 64  # rows of a stack when it is first needed; it doubles when full
+
+
+@dataclass(eq=False, slots=True)
+class Stack:
+    """A stack of unknown length: the cells that hold its address, its room and its length."""
+
+    base: Ref
+    room: Ref
+    length: Ref | None = None
+
+
+def fetch(view: View) -> Callable[[Run], Array]:
+    """How to get a value as an array while the program runs."""
+    buffer = view.buffer
+    if buffer.kind == "object constant":
+        array = view.strides[0]
+        return lambda run: array  # type: ignore[return-value]
+    if buffer.kind == "object input":
+        assert buffer.ref is not None
+        k = buffer.ref.index
+        return lambda run: run.inputs[k]
+    if buffer.kind == "object output":
+        assert buffer.ref is not None
+        k = buffer.ref.index
+        return lambda run: run.outputs[k]
+    if buffer.kind == "object":
+        return lambda run: run.scratch[buffer]  # type: ignore[no-any-return]
+    if buffer.kind == "stack":
+        stack: Stack = buffer.stack
+        shape, dtype = view.shape[1:], view.dtype
+
+        def rows(run: Run) -> Array:
+            assert stack.length is not None
+            length = run.cell(stack.length)
+            found = run.scratch.get(buffer)
+            return np.empty((0, *shape), dtype) if found is None else found[:length]
+
+        return rows
+    if view.contiguous:
+        return lambda run: run.array(view.ref, view.shape, view.dtype)
+    return lambda run: _strided(run, view)
+
+
+def _strided(run: Run, view: View) -> Array:
+    """A view that is not in row order, on the memory as it is."""
+    low = sum(min(0, (size - 1) * step) for size, step in zip(view.shape, view.strides, strict=True))
+    high = sum(max(0, (size - 1) * step) for size, step in zip(view.shape, view.strides, strict=True))
+    if view.size == 0:
+        return np.empty(view.shape, view.dtype)
+    itemsize = view.dtype.itemsize
+    flat = run.array(view.ref.at(low * itemsize), (high - low + 1,), view.dtype)
+    return np.lib.stride_tricks.as_strided(flat[-low:], view.shape, [step * itemsize for step in view.strides])
+
+
+def put(view: View) -> Callable[[Run, Array], None]:
+    """How to bring an array to a value's place."""
+    buffer = view.buffer
+    if buffer.kind == "object output":
+        assert buffer.ref is not None
+        k = buffer.ref.index
+
+        def deliver_object(run: Run, array: Array) -> None:
+            end = run.outputs[k]
+            if end.dtype == object:
+                end[()] = np.array(array)
+            else:
+                end[...] = array
+
+        return deliver_object
+    if buffer.kind.startswith("object"):
+
+        def keep(run: Run, array: Array) -> None:
+            run.scratch[buffer] = np.array(array)
+
+        return keep
+
+    def store(run: Run, array: Array) -> None:
+        run.array(view.ref, view.shape, view.dtype)[...] = array
+
+    return store
+
+
+def node_step(node: Node, sources: list[View], ends: list[View], loops: tuple[Ref, ...] = ()) -> Step:
+    """A node's body on the values of this run. What it raises is told with the user's line."""
+    getters = [fetch(view) for view in sources]
+    setters = [put(view) for view in ends]
+    op, attrs = node.definition, dict(node.attrs)
+
+    def step(run: Run) -> None:
+        arrays = [get(run) for get in getters]
+        if op.effect:
+            arrays = [np.array(a) for a in arrays]  # Python code may keep what it is given
+        with activate(None), errors.at(node.location):
+            if op.effect:
+                try:
+                    result = op.body(*arrays, **attrs)
+                except AssertionFailed as error:
+                    for cell in reversed(loops):
+                        error.add_note(f"in iteration {run.cell(cell)} of its loop (counted from 0)")
+                    raise
+            else:
+                with np.errstate(all="ignore"):
+                    result = op.body(*arrays, **attrs)
+        results = result if op.multiple else (result,)
+        for put_result, array in zip(setters, results, strict=False):
+            put_result(run, np.asarray(array))
+
+    return step
+
+
+def deliver(view: View, end: View, symbol: Symbol) -> Step:
+    """Bring a value that is no plain memory to its output."""
+    get, put_result = fetch(view), put(end)
+
+    def step(run: Run) -> None:
+        put_result(run, get(run))
+
+    return step
+
+
+# -- stacks ------------------------------------------------------------------------------------------------------------
+
+
+def new_stack(lowerer: Lowerer, symbol: Symbol) -> View:
+    """A stack whose length is found while the program runs."""
+    buffer = Buffer("stack", None, 0)
+    stack = buffer.stack = Stack(lowerer.asm.cell(), lowerer.asm.cell(), lowerer.asm.cell())
+    lowerer.asm.set(stack.room, 0)
+    lowerer.asm.set(stack.length, 0)  # type: ignore[arg-type]
+    return View(buffer, symbol.shape, symbol.dtype, ())  # type: ignore[arg-type]
+
+
+def room(lowerer: Lowerer, view: View, index: Ref) -> Ref:
+    """Make sure that row `index` has room; the cell with the stack's address."""
+    stack = view.buffer.stack
+    buffer, shape, dtype = view.buffer, view.shape[1:], view.dtype
+
+    def grow(run: Run) -> None:
+        before = run.scratch.get(buffer)
+        used = run.cell(index)
+        if before is None or len(before) <= used:
+            after = np.empty((max(FIRST_ROWS, 2 * used), *shape), dtype)
+            if before is not None and used:
+                after[:used] = before[:used]
+            run.scratch[buffer] = after
+        run.set_cell(stack.base, run.scratch[buffer].ctypes.data)
+        run.set_cell(stack.room, len(run.scratch[buffer]))
+
+    fits = lowerer.asm.label()
+    lowerer.asm.jump_less(index, stack.room, fits)
+    lowerer.hosts.append(grow)
+    lowerer.asm.host(len(lowerer.hosts) - 1)
+    lowerer.asm.place(fits)
+    return stack.base
+
+
+def note_length(lowerer: Lowerer, stacks: list[View], index: Ref) -> None:
+    """Keep each stack's length: one more than the step that is made now."""
+    for view in stacks:
+        if view.buffer.kind == "stack":
+            length = view.buffer.stack.length
+            assert length is not None
+            lowerer.asm.move(length, index)
+            lowerer.asm.add(length, 1)
+
+
+def array_base(lowerer: Lowerer, view: View) -> Ref:
+    """A cell with the address of a value that lies in the scratch or is an object input."""
+    if view.buffer.kind == "stack":
+        return view.buffer.stack.base
+    get = fetch(view)
+    cell = lowerer.asm.cell()
+    key = Buffer("object", None, 0)
+
+    def find(run: Run) -> None:
+        array = np.ascontiguousarray(get(run), dtype=view.dtype)
+        run.scratch[key] = array  # keep it alive while its address is used
+        run.set_cell(cell, array.ctypes.data)
+
+    lowerer.hosts.append(find)
+    lowerer.asm.host(len(lowerer.hosts) - 1)
+    return cell
+
+
+# -- statuses ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LoopNote:
+    """What a loop kernel's statuses mean: the assert nodes in it."""
+
+    node: Node
+    checks: tuple[Node, ...]
+    iteration: Ref | None
+
+    def __str__(self) -> str:
+        return self.node.location.short if self.node.location else self.node.name
+
+
+def on_status(run: Any, note: Any, status: int) -> None:
+    """A kernel reported a failed check: raise the error that the user's line asks for."""
+    node: Node = note.checks[status - CHECK]
+    attrs = dict(node.attrs)
+    with activate(None), errors.at(node.location):
+        try:
+            node.definition.body(np.asarray(False), **attrs)
+        except AssertionFailed as error:
+            if note.iteration is not None:
+                done = int(run.array(note.iteration, (), np.int64))
+                error.add_note(f"in iteration {done} of its loop (counted from 0)")
+            raise

@@ -1,0 +1,410 @@
+"""Lowering: a static, optimised graph becomes a flat program: kernels, BLAS calls, jumps, and steps that Python does.
+
+Values are views into buffers. A buffer is an input, an output, a constant, a range of the arena (handed out and taken
+back as the program is laid out), or, for what is no plain memory (strings, stacks of unknown length), an object in the
+run's scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from treadle.compile import blas, hosts
+from treadle.compile.arena_plan import ArenaPlan
+from treadle.compile.assembler import Assembler, Deferred
+from treadle.compile.build import Source
+from treadle.compile.emit import Kernel, Text
+from treadle.compile.executor import Code, Ref
+from treadle.compile.fuse import Group, Item, Single, fuse
+from treadle.compile.kernels import GroupKernel
+from treadle.compile.scalar_loops import is_scalar_loop
+from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
+from treadle.core.graph import Graph, Node
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol
+from treadle.ops.convert import astype_op
+
+Array = np.ndarray[Any, Any]
+Env = dict[Symbol, View]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInfo:
+    """A kernel of a program, for people: its name, its generated source, and the user's lines in it."""
+
+    name: str
+    source: str
+    provenance: tuple[str, ...]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What lowering gives: the code, what Python does at host steps, and what to show of it."""
+
+    code: Code
+    hosts: tuple[Callable[[Any], None], ...]
+    kernels: tuple[KernelInfo, ...]
+    on_status: Callable[[Any, Any, int], None] | None
+
+
+class Lowerer:
+    """Lays out one program."""
+
+    def __init__(self, graph: Graph, inplace: Mapping[int, int]) -> None:
+        """inplace: output position -> input position whose memory it takes over."""
+        self.graph = graph
+        self.asm = Assembler(len(graph.inputs), len(graph.outputs))
+        self.arena = ArenaPlan()
+        self.hosts: list[Callable[[Any], None]] = []
+        self.infos: dict[str, KernelInfo] = {}
+        self.deferred: dict[str, Deferred] = {}
+        self.inplace = inplace
+        self.owned: set[int] = set()  # buffers of the arena that have not been given back
+        self.has_checks = False
+        self.loops: list[Ref] = []  # the counters of the loops around what is laid out now
+        self._buffers: list[Buffer] = []  # buffers are known by identity, so they must stay alive
+
+    def run(self, load: Callable[[Sequence[Source]], Sequence[Any]]) -> Lowered:
+        """The program; `load` compiles or finds all its kernels at once."""
+        graph = self.graph
+        env: Env = {}
+        for k, symbol in enumerate(graph.inputs):
+            env[symbol] = self._outside("input", self.asm.input(k), symbol.spec, k)
+        targets: Env = {}
+        ends: list[View] = []
+        for k, symbol in enumerate(graph.outputs):
+            if k in self.inplace:
+                ends.append(env[graph.inputs[self.inplace[k]]])
+            else:
+                ends.append(self._outside("output", self.asm.output(k), symbol.spec, k))
+            self._aim(graph, symbol, ends[-1], targets)
+        self.block(graph, env, targets)
+        for symbol, end in zip(graph.outputs, ends, strict=True):
+            self.bring(env[symbol], end, symbol)
+        self.asm.reserve(self.arena.peak)
+        entries = load([d.source for d in self.deferred.values()])
+        for d, entry in zip(self.deferred.values(), entries, strict=True):
+            d.address = entry.address
+        return Lowered(
+            self.asm.finish(),
+            tuple(self.hosts),
+            tuple(self.infos.values()),
+            hosts.on_status if self.has_checks else None,
+        )
+
+    def _outside(self, kind: str, ref: Ref, spec: Spec, k: int) -> View:
+        if not plain(spec):
+            return View(Buffer(f"object {kind}", Ref(kind, k), 0), spec.shape, spec.dtype, ())  # type: ignore[arg-type]
+        return whole(Buffer(kind, ref, spec.nbytes), spec)
+
+    def _aim(self, graph: Graph, symbol: Symbol, end: View, targets: Env) -> None:
+        """Let the node that makes an output write straight to its place; also through reshapes, which move nothing."""
+        inside = {s for node in graph.nodes for s in node.outputs}
+        while symbol.node is not None and symbol.node.op == "reshape" and symbol in inside:
+            symbol = symbol.node.inputs[0]
+        if symbol in inside and symbol not in targets and plain(symbol.spec) and end.contiguous:
+            if end.size == symbol.spec.size and "object" not in end.buffer.kind:
+                shape: tuple[int, ...] = symbol.shape  # type: ignore[assignment]
+                targets[symbol] = View(end.buffer, shape, end.dtype, contiguous_strides(shape), end.offset)
+
+    # -- blocks: the items of one graph, in order ----------------------------------------------------------------------
+
+    def block(self, graph: Graph, env: Env, targets: Env) -> None:
+        """Lay out a graph's work; `env` is given its inputs and gets all its values."""
+        items = fuse(graph)
+        reads = [_reads(item) for item in items]
+        root: dict[Symbol, Symbol] = {}
+        for node in graph.nodes:
+            if node.definition.family == "view":
+                root[node.outputs[0]] = root.get(node.inputs[0], node.inputs[0])
+        outputs = {root.get(s, s) for s in graph.outputs}
+        last: dict[Symbol, int] = {}
+        for position, symbols in enumerate(reads):
+            for symbol in symbols:
+                last[root.get(symbol, symbol)] = position
+        wanted = self._wanted(items, reads, graph)
+        dying: dict[int, list[Symbol]] = {}
+        for symbol, position in last.items():
+            if symbol not in outputs:
+                dying.setdefault(position, []).append(symbol)
+        before = set(self.owned)
+        for position, item in enumerate(items):
+            made = self._item(item, env, targets, wanted)
+            for symbol in dying.get(position, []):
+                if symbol in env and id(env[symbol].buffer) not in before:
+                    self.free(env[symbol].buffer)
+            for symbol in made:
+                key = root.get(symbol, symbol)
+                if key not in last and key not in outputs and symbol in env:
+                    self.free(env[symbol].buffer)
+        for symbol in graph.outputs:
+            if symbol not in env:
+                env[symbol] = self.constant_view(symbol)
+
+    @staticmethod
+    def _wanted(items: list[Item], reads: list[set[Symbol]], graph: Graph) -> set[Symbol]:
+        """Values that some other item, or the end, reads."""
+        found = set(graph.outputs)
+        for item, symbols in zip(items, reads, strict=True):
+            own = {n.outputs[0] for n in item.nodes} if isinstance(item, Group) else set()
+            found |= symbols - own
+        return found
+
+    def _item(self, item: Item, env: Env, targets: Env, wanted: set[Symbol]) -> list[Symbol]:
+        if isinstance(item, Group):
+            return self._group(item, env, targets, wanted)
+        node = item.node
+        if node.definition.family == "view" and plain(node.inputs[0].spec) and plain(node.outputs[0].spec):
+            found = view_of(node, self.value(node.inputs[0], env))
+            if found is None:
+                copied = self.contiguous(self.value(node.inputs[0], env))
+                found = view_of(node, copied)
+                assert found is not None
+            env[node.outputs[0]] = found
+            return []
+        if node.op == "constant":
+            env[node.outputs[0]] = self.constant_view(node.outputs[0])
+        elif node.op == "full" and plain(node.outputs[0].spec):
+            self._fill(node, env, targets)
+        elif node.op == "matmul" and self._matmul(node, env, targets):
+            pass
+        elif node.op == "while" and self._loop(node, env, targets):
+            pass
+        elif node.op == "cond" and self._cond(node, env, targets):
+            pass
+        elif node.op == "assert":
+            self._assert(node, env)
+        else:
+            self.host(node, env, targets)
+        return list(node.outputs)
+
+    # -- values and memory -----------------------------------------------------------------------------------------------
+
+    def value(self, symbol: Symbol, env: Env) -> View:
+        """Where a value lies; constants get a place when they are first asked for."""
+        found = env.get(symbol)
+        if found is None:
+            found = env[symbol] = self.constant_view(symbol)
+        return found
+
+    def constant_view(self, symbol: Symbol) -> View:
+        """A constant's memory, kept by the program."""
+        node = symbol.node
+        assert node is not None and node.op == "constant", f"{symbol.name} has no value yet"
+        array = node.attrs["value"].array
+        if not plain(symbol.spec):
+            return View(Buffer("object constant", None, 0), symbol.shape, symbol.dtype, (array,))  # type: ignore[arg-type]
+        return whole(Buffer("constant", self.asm.constant(array), array.nbytes), symbol.spec)
+
+    def fresh(self, symbol: Symbol, targets: Env | None = None) -> View:
+        """Memory for a value: its target, else a range of the arena, else a place in the scratch."""
+        if targets is not None and symbol in targets:
+            return targets[symbol]
+        if not plain(symbol.spec):
+            return View(Buffer("object", None, 0), symbol.shape, symbol.dtype, ())  # type: ignore[arg-type]
+        return self.memory(symbol.spec)
+
+    def memory(self, spec: Spec) -> View:
+        """A range of the arena."""
+        offset = self.arena.take(spec.nbytes)
+        buffer = Buffer("arena", self.asm.arena(offset), spec.nbytes)
+        self.owned.add(id(buffer))
+        self._buffers.append(buffer)
+        return whole(buffer, spec)
+
+    def free(self, buffer: Buffer) -> None:
+        """Give a range of the arena back."""
+        if id(buffer) in self.owned and buffer.ref is not None:
+            self.owned.discard(id(buffer))
+            self.arena.give(buffer.ref.offset)
+
+    def contiguous(self, view: View) -> View:
+        """The value in row order: itself, or a copy."""
+        if view.contiguous:
+            return view
+        target = self.memory(Spec(view.shape, view.dtype))
+        self.copy(view, target)
+        return target
+
+    def bring(self, view: View, end: View, symbol: Symbol) -> None:
+        """Make sure that a value lies at its end."""
+        if "object" in end.buffer.kind:
+            self.hosts.append(hosts.deliver(view, end, symbol))
+            self.asm.host(len(self.hosts) - 1)
+        elif view.buffer is not end.buffer or view.offset != end.offset or not view.contiguous:
+            self.copy(view, end)
+
+    def copy(self, view: View, target: View) -> None:
+        """Copy a value, in row order."""
+        if view.size == 0:
+            return
+        if view.contiguous and target.contiguous:
+            self.asm.copy(target.ref, view.ref, view.nbytes)
+            return
+        source, node, made = _copy_node(view)
+        self._kernel(Group(view.shape, [node]), lambda s: view, {made: target}, {})
+        del source
+
+    # -- kernels ---------------------------------------------------------------------------------------------------------
+
+    def _group(self, group: Group, env: Env, targets: Env, wanted: set[Symbol]) -> list[Symbol]:
+        stores: dict[Symbol, View] = {}
+        results: dict[Symbol, View] = {}
+        made = [node.outputs[0] for node in group.nodes]
+        for node in group.nodes:
+            symbol = node.outputs[0]
+            place = results if node.definition.family == "reduction" else stores
+            if place is results or symbol in wanted:
+                place[symbol] = env[symbol] = self.fresh(symbol, targets)
+        if not stores and not results:
+            return made
+        self._kernel(group, lambda s: self.value(s, env), stores, results)
+        return [s for s in made if s in stores or s in results]
+
+    def _kernel(
+        self,
+        group: Group,
+        view: Callable[[Symbol], View],
+        stores: Mapping[Symbol, View],
+        results: Mapping[Symbol, View],
+    ) -> None:
+        if 0 in group.shape:
+            return
+        plan = GroupKernel(group, view, stores, results)
+        blocks = plan.blocks
+        if blocks == 1:
+            self.call(plan.write(), name_of(group))
+            return
+        partials: dict[Symbol, View] = {}
+        for symbol in results:
+            partials[symbol] = self.memory(Spec((blocks,), symbol.dtype))
+        flat = {s: View(p.buffer, s.shape, s.dtype, (0,) * len(s.shape)) for s, p in partials.items()}  # type: ignore[arg-type]
+        self.call(GroupKernel(group, view, stores, flat).write(), name_of(group))
+        for symbol, partial in partials.items():
+            assert symbol.node is not None
+            source, node, made = _combine_node(symbol.node.definition, partial)
+            target = results[symbol]
+            end = View(target.buffer, (), target.dtype, (), target.offset)
+            self._kernel(Group((blocks,), [node], axes=(0,)), lambda s, p=partial: p, {}, {made: end})  # type: ignore[misc]
+            self.free(partial.buffer)
+            del source
+
+    def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
+        """Emit the call of a kernel."""
+        args: list[Ref | int] = []
+        for arg in kernel.args:
+            if isinstance(arg, View):
+                args.append(arg.ref)
+            elif isinstance(arg, np.ndarray):
+                args.append(self.asm.constant(arg))
+            else:
+                args.append(arg)
+        self.asm.call(self.entry(kernel.text, name), args, kernel.hi, kernel.grain, note)
+
+    def entry(self, text: Text, name: str) -> Deferred:
+        """The kernel of a text, compiled later together with the others."""
+        key = text.key
+        if key not in self.deferred:
+            self.deferred[key] = Deferred(Source(name, key))
+            self.infos[key] = KernelInfo(name, text.readable, text.provenance, key)
+        return self.deferred[key]
+
+    def _fill(self, node: Node, env: Env, targets: Env) -> None:
+        """A tensor of one value."""
+        symbol = node.outputs[0]
+        target = env[symbol] = self.fresh(symbol, targets)
+        array = np.asarray(node.definition.body(**node.attrs)).reshape(-1)[:1]
+        if not target.size:
+            return
+        if not array.tobytes().strip(b"\0"):
+            self.asm.fill(target.ref, 0, target.nbytes)
+            return
+        view = whole(Buffer("constant", self.asm.constant(array), array.nbytes), Spec((), symbol.dtype))
+        stretched = View(view.buffer, target.shape, view.dtype, (0,) * len(target.shape))
+        source, copied, made = _copy_node(stretched)
+        self._kernel(Group(target.shape, [copied]), lambda s: stretched, {made: target}, {})
+        del source
+
+    # -- BLAS ------------------------------------------------------------------------------------------------------------
+
+    def _matmul(self, node: Node, env: Env, targets: Env) -> bool:
+        from treadle.compile.products import lower_matmul
+
+        return blas.available() and lower_matmul(self, node, env, targets)
+
+    # -- control flow ----------------------------------------------------------------------------------------------------
+
+    def _loop(self, node: Node, env: Env, targets: Env) -> bool:
+        from treadle.compile.flow import lower_loop, lower_scalar_loop
+
+        if is_scalar_loop(node):
+            lower_scalar_loop(self, node, env, targets)
+            return True
+        return lower_loop(self, node, env, targets)
+
+    def _cond(self, node: Node, env: Env, targets: Env) -> bool:
+        from treadle.compile.flow import lower_cond
+
+        return lower_cond(self, node, env, targets)
+
+    def _assert(self, node: Node, env: Env) -> None:
+        test = self.value(node.inputs[0], env)
+        fine = self.asm.label()
+        self.asm.jump_if(test.ref, fine)
+        self.host(node, env, {})
+        self.asm.place(fine)
+
+    # -- Python's steps --------------------------------------------------------------------------------------------------
+
+    def host(self, node: Node, env: Env, targets: Env) -> None:
+        """A step that NumPy or Python does."""
+        sources = [self.value(s, env) for s in node.inputs]
+        ends = []
+        for symbol in node.outputs:
+            env[symbol] = self.fresh(symbol, targets)
+            ends.append(env[symbol])
+        self.hosts.append(hosts.node_step(node, sources, ends, tuple(self.loops)))
+        self.asm.host(len(self.hosts) - 1)
+
+
+def plain(spec: Spec) -> bool:
+    """Whether values of a spec are plain memory of a known size."""
+    return spec.static and spec.dtype.kind != "T"
+
+
+def name_of(group: Group) -> str:
+    """A kernel's name for people: what it does, shortened."""
+    ops = [node.op for node in group.nodes]
+    return "_".join(ops[:4]) + ("_etc" if len(ops) > 4 else "")
+
+
+def _reads(item: Item) -> set[Symbol]:
+    nodes = item.nodes if isinstance(item, Group) else [item.node]
+    return {s for node in nodes for s in node.inputs}
+
+
+def _copy_node(view: View) -> tuple[Symbol, Node, Symbol]:
+    """A node that copies a value, for a kernel of its own."""
+    spec = Spec(view.shape, view.dtype)
+    source = Symbol(spec, None, "source")  # type: ignore[arg-type]
+    node = Node(astype_op, (source,), {"dtype": view.dtype}, "copy", None)
+    made = Symbol(spec, None, "copy", node)  # type: ignore[arg-type]
+    node.outputs = (made,)
+    return source, node, made
+
+
+def _combine_node(op: Any, partial: View) -> tuple[Symbol, Node, Symbol]:
+    """A node that reduces partial results."""
+    source = Symbol(Spec(partial.shape, partial.dtype), None, "partials")  # type: ignore[arg-type]
+    node = Node(op, (source,), {"axes": (0,), "keepdims": False}, "combine", None)
+    made = Symbol(Spec((), partial.dtype), None, "combined", node)  # type: ignore[arg-type]
+    node.outputs = (made,)
+    return source, node, made
+
+
+__all__ = ["Item", "KernelInfo", "Lowered", "Lowerer", "Single", "name_of", "plain"]

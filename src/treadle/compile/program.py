@@ -1,0 +1,99 @@
+"""Programs of graphs: optimised, lowered, compiled once for each set of sizes, and run on arrays."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from treadle.compile import build, inplace
+from treadle.compile.lower import KernelInfo, Lowerer, plain
+from treadle.core.dim import Dim
+from treadle.core.graph import Graph
+from treadle.core.interpret import bind_sizes, concretize
+from treadle.core.mode import activate
+from treadle.optimize.pipeline import optimize
+
+Array = np.ndarray[Any, Any]
+MAX_PROGRAMS = 64  # programs that one graph with symbolic sizes keeps, the least recently used going first
+
+_lock = RLock()
+
+
+class Program:
+    """A graph made executable. `run` may be called by any number of threads at once."""
+
+    __slots__ = ("code", "graph", "hosts", "inplace", "kernels", "on_status", "outputs", "specs")
+
+    def __init__(self, graph: Graph, stateful: bool = False) -> None:
+        with activate(None):
+            self.graph = optimize(graph)
+            self.inplace = inplace.plan(self.graph) if stateful else {}
+            lowered = Lowerer(self.graph, self.inplace).run(build.load)
+        self.code = lowered.code
+        self.hosts = lowered.hosts
+        self.kernels = lowered.kernels
+        self.on_status = lowered.on_status
+        # How to make each output's array: shape and dtype, or None where the shape is found while running.
+        self.specs = tuple((s.shape, s.dtype) if s.spec.static else None for s in self.graph.outputs)
+
+    def run(self, inputs: Sequence[Array], taken: dict[int, Array] | None = None) -> list[Array]:
+        """The outputs for these inputs; `taken` gives the memory of outputs that are written in place."""
+        empty = np.empty
+        outputs = [empty((), object) if spec is None else empty(*spec) for spec in self.specs]
+        if taken:
+            for k, array in taken.items():
+                outputs[k] = array
+        self.code.run(tuple(inputs), tuple(outputs), self.hosts, self.on_status)
+        if None in self.specs:
+            return [o[()] if spec is None else o for o, spec in zip(outputs, self.specs, strict=True)]
+        return outputs
+
+
+def sizes_of(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
+    """The symbolic sizes that a graph's inputs fix; those of stacks stay open."""
+    if all(plain(s.spec) for s in graph.inputs):
+        return {}
+    known = [
+        shape if not _open(symbol.shape) else symbol.shape
+        for symbol, shape in zip(graph.inputs, shapes, strict=True)
+    ]
+    return {name: size for name, size in bind_sizes(graph, known).items() if isinstance(size, int)}
+
+
+def _open(shape: tuple[Any, ...]) -> bool:
+    """Whether a shape holds the length of a stack that is only known while running."""
+    return any(isinstance(size, Dim) and any("#" in name for name in size.names()) for size in shape)
+
+
+def program_for(graph: Graph, shapes: Sequence[tuple[int, ...]], stateful: bool = False) -> Program:
+    """The graph's program for inputs of these shapes; made when it is first asked for."""
+    sizes = sizes_of(graph, shapes)
+    programs: OrderedDict[Any, Program] = graph.derived.setdefault("programs", OrderedDict())
+    key = (stateful, *sorted(sizes.items()))
+    found = programs.get(key)
+    if found is None:
+        with _lock:
+            found = programs.get(key)
+            if found is None:
+                found = programs[key] = Program(concretize(graph, sizes), stateful)
+                if len(programs) > MAX_PROGRAMS:
+                    programs.popitem(last=False)
+    return found
+
+
+def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """Run a graph by its program: what `control.call` uses once the compiler is there."""
+    return program_for(graph, [a.shape for a in arrays]).run(arrays)
+
+
+def kernels_of(graph: Graph) -> tuple[KernelInfo, ...]:
+    """The kernels of the programs that a graph has so far, each once."""
+    found: dict[str, KernelInfo] = {}
+    for program in graph.derived.get("programs", {}).values():
+        for kernel in program.kernels:
+            found.setdefault(kernel.key, kernel)
+    return tuple(found.values())

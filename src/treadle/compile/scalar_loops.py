@@ -1,0 +1,253 @@
+"""Loops of scalar work as one kernel: the loop, its branches and the loops inside it, with the values in registers.
+
+The kernel stops every few million iterations and can be entered again, so that Ctrl-C works in a loop of any length:
+between entries its carry stands in the buffers of its results. A failed `assert` ends it with a status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from treadle.compile.emit import Body, Text, code, expression
+from treadle.compile.fuse import in_kernel, is_elementwise, is_scalar_constant
+from treadle.core.graph import Graph, Node
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol
+
+BUDGET = 1 << 22  # iterations between two looks at Python: a few milliseconds of scalar work
+CHECK = 2  # the status of the first check; further checks count up
+
+
+def _scalar(spec: Spec) -> bool:
+    return spec.shape == () and in_kernel(spec)
+
+
+def _scalar_graph(graph: Graph) -> bool:
+    """Whether everything in a graph is scalar work that a kernel can hold."""
+    if not all(_scalar(s.spec) for s in graph.inputs):
+        return False
+    for node in graph.nodes:
+        if not all(_scalar(s.spec) for s in (*node.inputs, *node.outputs)):
+            return False
+        if node.op in ("cond", "while"):
+            if node.op == "while" and (node.attrs["layout"].xs or _stacks(node)):
+                return False
+            if not all(_scalar_graph(inner) for _, inner in node.graphs()):
+                return False
+        elif not (node.op == "assert" and len(node.inputs) == 1) and not is_elementwise(node) and not is_scalar_constant(node.outputs[0]):
+            return False
+    return True
+
+
+def _stacks(node: Node) -> int:
+    return len(node.attrs["body"].outputs) - node.attrs["layout"].carry
+
+
+def is_scalar_loop(node: Node) -> bool:
+    """Whether a loop node can become one kernel: scalar carry and work; xs and stacks of scalars with known length."""
+    if node.op != "while":
+        return False
+    layout = node.attrs["layout"]
+    if (layout.xs or _stacks(node)) and not isinstance(node.attrs["steps"], int):
+        return False
+    _, carry, consts, xs = layout.parts(node.inputs)
+    if not all(_scalar(s.spec) for s in (*carry, *consts)):
+        return False
+    if not all(len(s.shape) == 1 and in_kernel(s.spec) for s in xs):
+        return False
+    if not all(in_kernel(s.spec) for s in node.outputs):
+        return False
+    return all(_scalar_graph(graph) for _, graph in node.graphs())
+
+
+@dataclass(slots=True)
+class LoopKernel:
+    """A loop's kernel text; `args` are, in order: fresh state, count, carry results, carry starts, consts, xs, ys, ...
+
+    checks: the assert nodes whose failure is status CHECK, CHECK + 1, ...
+    """
+
+    text: Text
+    constants: list[np.ndarray[Any, Any]]
+    checks: list[Node]
+    words: list[str]
+
+
+@dataclass(slots=True)
+class _Writer:
+    text: Text = field(default_factory=Text)
+    body: Body = field(default_factory=Body)
+    checks: list[Node] = field(default_factory=list)
+    count: int = 0
+
+    def fresh(self, prefix: str) -> str:
+        """A name that no other line uses."""
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def graph(self, graph: Graph, names: list[str], indent: int, save: list[str]) -> list[str]:
+        """A graph's nodes, line by line; the names of its outputs."""
+        for symbol, name in zip(graph.inputs, names, strict=True):
+            self.body.names[symbol] = name
+        for node in graph.nodes:
+            if node.op == "constant":
+                continue
+            if node.op == "cond":
+                self.cond(node, indent, save)
+            elif node.op == "while":
+                self.loop(node, indent, save)
+            elif node.op == "assert":
+                self.check(node, indent, save)
+            else:
+                values = [self.body.name(s) for s in node.inputs]
+                made = self.body.names[node.outputs[0]] = self.fresh("v")
+                self.text.add(indent, f"{made} = {expression(node, values)}", node)
+        return [self.body.name(s) for s in graph.outputs]
+
+    def check(self, node: Node, indent: int, save: list[str]) -> None:
+        """A failed check saves the state and ends the kernel with a status of its own."""
+        self.text.add(indent, f"if not {self.body.name(node.inputs[0])}:", node)
+        for line in [*save, "failed[0] = done"]:
+            self.text.add(indent + 1, line)
+        self.text.add(indent + 1, f"return {CHECK + len(self.checks)}")
+        self.checks.append(node)
+
+    def cond(self, node: Node, indent: int, save: list[str]) -> None:
+        """A branch."""
+        results = [self.fresh("b") for _ in node.outputs]
+        operands = [self.body.name(s) for s in node.inputs[1:]]
+        for word, key in (("if " + self.body.name(node.inputs[0]), "true"), ("else", "false")):
+            self.text.add(indent, f"{word}:", node)
+            ends = self.graph(node.attrs[key], operands, indent + 1, save)
+            for name, end, symbol in zip(results, ends, node.outputs, strict=True):
+                self.text.add(indent + 1, f"{name} = {code(symbol.dtype)}({end})")
+            if not results:
+                self.text.add(indent + 1, "pass")
+        for symbol, name in zip(node.outputs, results, strict=True):
+            self.body.names[symbol] = name
+
+    def loop(self, node: Node, indent: int, save: list[str]) -> None:
+        """A loop inside: it has no state of its own between entries, so it runs to its end."""
+        layout = node.attrs["layout"]
+        count, carry, consts, _ = layout.parts(node.inputs)
+        names = [self.fresh("k") for _ in carry]
+        for name, symbol in zip(names, carry, strict=True):
+            self.text.add(indent, f"{name} = {code(symbol.dtype)}({self.body.name(symbol)})")
+        held = [self.body.name(s) for s in consts]
+        steps = node.attrs["steps"]
+        limit = self.body.name(count) if count is not None else (str(steps) if isinstance(steps, int) else None)
+        counter = self.fresh("n")
+        self.text.add(indent, f"{counter} = i8(0)")
+        self.text.add(indent, f"while {f'{counter} < {limit}' if limit is not None else 'True'}:", node)
+        self.turn(node, [*names, *held], names, indent + 1, save)
+        self.text.add(indent + 1, f"{counter} += i8(1)")
+        for symbol, name in zip(node.outputs, names, strict=True):
+            self.body.names[symbol] = name
+
+    def turn(self, node: Node, names: list[str], carry: list[str], indent: int, save: list[str]) -> list[str]:
+        """One iteration: the test, the body, and the new carry; the names of the further outputs."""
+        test: Graph | None = node.attrs["test"]
+        layout = node.attrs["layout"]
+        if test is not None:
+            (go,) = self.graph(test, names[: layout.carry + layout.consts], indent, save)
+            self.text.add(indent, f"if not {go}:")
+            self.text.add(indent + 1, "break")
+        ends = self.graph(node.attrs["body"], names, indent, save)
+        new = [self.fresh("t") for _ in carry]
+        moves = [(t, c, end) for t, c, end in zip(new, carry, ends[: len(carry)], strict=True) if end != c]
+        crossing = any(end in carry for _, _, end in moves)
+        for t, c, end in moves:
+            symbol_code = code(self._carry_symbol(node, carry.index(c)).dtype)
+            self.text.add(indent, f"{t if crossing else c} = {symbol_code}({end})")
+        if crossing:
+            for t, c, _ in moves:
+                self.text.add(indent, f"{c} = {t}")
+        return ends[len(carry) :]
+
+    @staticmethod
+    def _carry_symbol(node: Node, k: int) -> Symbol:
+        symbol = node.attrs["body"].outputs[k]
+        assert isinstance(symbol, Symbol)
+        return symbol
+
+
+def write_loop(node: Node) -> LoopKernel:
+    """The kernel of a scalar loop."""
+    layout = node.attrs["layout"]
+    count, carry, consts, xs = layout.parts(node.inputs)
+    body: Graph = node.attrs["body"]
+    steps = node.attrs["steps"]
+    writer = _Writer()
+    words: list[str] = ["state", "done"]
+    head: list[str] = []
+
+    def argument(word: str) -> str:
+        words.append(word)
+        return f"args[{len(words) - 1}]"
+
+    names = [f"k{k}_" for k in range(len(carry))]
+    limit = None
+    if count is not None:
+        limit = "limit"
+        head.append(f"limit = p_i8({argument('count')})[0]")
+    elif isinstance(steps, int):
+        limit = "limit"
+        head.append(f"limit = {argument('steps')}")
+    for k, symbol in enumerate(carry):
+        head.append(f"out{k} = p_{code(symbol.dtype)}({argument(f'result {k}')})")
+    starts = [f"p_{code(s.dtype)}({argument(f'start {k}')})[0]" for k, s in enumerate(carry)]
+    held = []
+    for k, symbol in enumerate(consts):
+        held.append(f"h{k}_")
+        head.append(f"h{k}_ = p_{code(symbol.dtype)}({argument(f'const {k}')})[0]")
+    for k, symbol in enumerate(xs):
+        head.append(f"x{k}_ = p_{code(symbol.dtype)}({argument(f'x {k}')})")
+        head.append(f"sx{k}_ = {argument(f'x stride {k}')}")
+    stacked = body.outputs[layout.carry :]
+    for k, symbol in enumerate(stacked):
+        head.append(f"y{k}_ = p_{code(symbol.dtype)}({argument(f'y {k}')})")
+
+    save = [f"out{k}[0] = {name}" for k, name in enumerate(names)] + ["args[0] = 1", "args[1] = done"]
+    text = writer.text
+    position = "limit - 1 - done" if node.attrs["reverse"] else "done"
+    text.add(1, f"while {'done < limit' if limit else 'True'}:", node)
+    inputs = [*names, *held]
+    for k in range(len(xs)):
+        text.add(2, f"e{k}_ = x{k}_[({position}) * sx{k}_]")
+        inputs.append(f"e{k}_")
+    ys = writer.turn(node, inputs, names, 2, save)
+    for k, name in enumerate(ys):
+        text.add(2, f"y{k}_[{position}] = {name}")
+    text.add(2, "done += 1")
+    text.add(2, "budget -= 1")
+    text.add(2, "if budget == 0:")
+    for line in save:
+        text.add(3, line)
+    text.add(3, "return 1")
+    for line in save:
+        text.add(1, line)
+    text.add(1, "return 0")
+
+    full = Text()
+    full.add(0, "def kernel(args, lo, hi):")
+    for line in head:
+        full.add(1, line)
+    for k in range(len(writer.body.constants)):
+        array = writer.body.constants[k]
+        full.add(1, f"c{k} = p_{code(array.dtype)}({argument(f'constant {k}')})[0]")
+    if writer.checks:
+        full.add(1, f"failed = p_i8({argument('iteration')})")
+    full.add(1, "done = args[1]")
+    full.add(1, f"budget = {BUDGET}")
+    if names:
+        full.add(1, "if args[0] == 0:")
+        for name, start in zip(names, starts, strict=True):
+            full.add(2, f"{name} = {start}")
+        full.add(1, "else:")
+        for k, name in enumerate(names):
+            full.add(2, f"{name} = out{k}[0]")
+    full.lines += text.lines
+    return LoopKernel(full, writer.body.constants, writer.checks, words)
