@@ -155,7 +155,9 @@ class Assembler:
         worth_it = isinstance(hi, Ref) or hi >= 2 * grain
         self._call(entry, args, hi, grain if worth_it else 0, note)
 
-    def _call(self, entry: Entry, args: Sequence[Ref | int], hi: int | Ref, grain: int, note: object) -> None:
+    def _call(
+        self, entry: Entry | Deferred, args: Sequence[Ref | int], hi: int | Ref, grain: int, note: object
+    ) -> None:
         block = self._block(args, hi)
         words = ", ".join(map(str, args))
         where = f"  # {note}" if note is not None else ""

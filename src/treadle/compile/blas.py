@@ -1,4 +1,4 @@
-"""Matrix products by BLAS: where its routines are, the kernels that call them, and how its own threads are kept still.
+"""BLAS: where its routines are, and how its own threads are kept still.
 
 The library is the OpenBLAS that SciPy's (else NumPy's) wheel brings, opened by ctypes without importing SciPy; where
 there is none, SciPy's `cython_blas` table of addresses. Where both fail `available()` is False and products are host
@@ -21,53 +21,10 @@ from typing import Literal
 
 import numpy as np
 
-from . import pool
-from .build import Source
 from .machine import Blas
 
 Dtype = Literal["f4", "f8"]
-ROUTINES: dict[Dtype, str] = {"f4": "sgemm", "f8": "dgemm"}
-ITEMSIZE: dict[Dtype, int] = {"f4": 4, "f8": 8}
-
-# A gemm block of arguments, in BLAS's column order (our row-major product C = A B is its C' = B' A'):
-#   0 routine  1 transpose of B  2 transpose of A  3 m  4 n  5 k  6 B  7 ldb  8 A  9 lda  10 C  11 ldc
-#   12 bytes from a row of op(A) to the next  13-14 alpha  15-16 beta  17 bytes from a row of C to the next
-#   18-20 bytes from one A, B, C of a batch to the next  21 bytes from a column of op(B) to the next  22 an element's
-SMALLEST_CUT = 1 << 19  # multiplications from which a product is shared out
-SHORTEST_SLICE = 32  # rows or columns
-
-ROWS = Source(
-    "gemm",
-    """
-def kernel(args, lo, hi):
-    if hi > lo:
-        place = address_of(args)
-        call_gemm(args[0], place, args[4], hi - lo, args[6], args[8] + lo * args[12], args[10] + lo * args[17])
-    return 0
-""",
-)
-BATCH = Source(
-    "batched gemm",
-    """
-def kernel(args, lo, hi):
-    place = address_of(args)
-    for i in range(lo, hi):
-        a = args[8] + i * args[18]
-        call_gemm(args[0], place, args[4], args[3], args[6] + i * args[19], a, args[10] + i * args[20])
-    return 0
-""",
-)
-COLUMNS = Source(
-    "gemm by columns",
-    """
-def kernel(args, lo, hi):
-    if hi > lo:
-        place = address_of(args)
-        call_gemm(args[0], place, hi - lo, args[3], args[6] + lo * args[21], args[8], args[10] + lo * args[22])
-    return 0
-""",
-)
-KERNELS = (ROWS, COLUMNS, BATCH)
+PREFIXES: dict[Dtype, str] = {"f4": "s", "f8": "d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +33,7 @@ class Library:
 
     name: str
     gemm: dict[Dtype, int]
+    gemv: dict[Dtype, int]
     get_threads: int
     set_threads: int
 
@@ -119,10 +77,11 @@ def _open(path: Path) -> Library | None:
             function = getattr(opened, f"{prefix}{name}{suffix}", None)
             return ctypes.cast(function, ctypes.c_void_p).value or 0 if function is not None else 0
 
-        gemm: dict[Dtype, int] = {kind: address(f"{name}_") for kind, name in ROUTINES.items()}
-        if all(gemm.values()):
+        gemm: dict[Dtype, int] = {kind: address(f"{letter}gemm_") for kind, letter in PREFIXES.items()}
+        gemv: dict[Dtype, int] = {kind: address(f"{letter}gemv_") for kind, letter in PREFIXES.items()}
+        if all(gemm.values()) and all(gemv.values()):
             get, put = address("openblas_get_num_threads"), address("openblas_set_num_threads")
-            return Library(path.name, gemm, get if put else 0, put if get else 0)
+            return Library(path.name, gemm, gemv, get if put else 0, put if get else 0)
     return None
 
 
@@ -137,10 +96,13 @@ def _from_scipy() -> Library | None:
     pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
     pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     capsules = cython_blas.__pyx_capi__
-    gemm: dict[Dtype, int] = {}
-    for kind, name in ROUTINES.items():
-        gemm[kind] = pointer_of(capsules[name], name_of(capsules[name])) or 0
-    return Library("scipy.linalg.cython_blas", gemm, 0, 0) if all(gemm.values()) else None
+
+    def address(name: str) -> int:
+        return pointer_of(capsules[name], name_of(capsules[name])) or 0
+
+    gemm: dict[Dtype, int] = {kind: address(f"{letter}gemm") for kind, letter in PREFIXES.items()}
+    gemv: dict[Dtype, int] = {kind: address(f"{letter}gemv") for kind, letter in PREFIXES.items()}
+    return Library("scipy.linalg.cython_blas", gemm, gemv, 0, 0)
 
 
 @cache
@@ -179,21 +141,3 @@ def scalar_words(dtype: Dtype, value: float) -> tuple[int, int]:
     """A scalar of `dtype` as the two words of a block from whose address BLAS reads it."""
     data = struct.pack("<f" if dtype == "f4" else "<d", value).ljust(16, b"\0")
     return struct.unpack("<qq", data)
-
-
-def cut(m: int, n: int, k: int) -> tuple[Source, int, int]:
-    """How to share out an m x k by k x n product: kernel, extent it runs over, grain (0: not at all)."""
-    # Slices are as many as there are processors, since each packs the whole other factor again; they do not follow
-    # `set_num_threads`, so that it changes no result. Measured: small products and short slices lose by it.
-    extent = max(m, n)
-    slices = min(pool.processors(), extent // SHORTEST_SLICE)
-    grain = -(-extent // slices) if slices > 1 and m * n * k >= SMALLEST_CUT else 0
-    return (COLUMNS, n, grain) if n > m and grain else (ROWS, m, grain)
-
-
-def batch_grain(batch: int, m: int, n: int, k: int) -> int:
-    """Products a share of a batch should have; 0 where the whole is too small to be cut."""
-    work = max(m * n * k, 1)
-    if batch * work < SMALLEST_CUT:
-        return 0
-    return max(1, min(-(-batch // 2), SMALLEST_CUT // work))

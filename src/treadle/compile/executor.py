@@ -93,13 +93,20 @@ def arrays_readable() -> bool:
 
 
 @cache
+def system_kernels() -> dict[build.Source, build.Entry]:
+    """The kernels every program may need, made together, since one unit compiles faster than several."""
+    from .gemm import KERNELS
+
+    return {entry.source: entry for entry in build.load([EXECUTOR, WORKER, *KERNELS])}
+
+
+@cache
 def enter_function() -> Enter:
     """The compiled executor as a function of a pointer to a frame.
 
     It has no argument types on purpose: ctypes then takes `byref` objects as they are, which is three times faster.
     """
-    entry, *_ = build.load([EXECUTOR, WORKER, *blas.KERNELS])  # together, since one unit compiles faster than several
-    function: Enter = ctypes.CFUNCTYPE(ctypes.c_int)(entry.address)
+    function: Enter = ctypes.CFUNCTYPE(ctypes.c_int)(system_kernels()[EXECUTOR].address)
     return function
 
 

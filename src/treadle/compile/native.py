@@ -226,7 +226,7 @@ def pause(typingctx: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def call_gemm(typingctx: Any, function: Any, block: Any, m: Any, n: Any, a: Any, b: Any, c: Any) -> Any:
-    """BLAS's `gemm` by address, in its own column order, on the numbers of a gemm block (see `blas`).
+    """BLAS's `gemm` by address, in its own column order, on the numbers of a gemm block (see `gemm`).
 
     Integers go by address of the int64 that holds them: the low half is what a 32-bit BLAS reads, since the machine is
     little-endian.
@@ -246,6 +246,29 @@ def call_gemm(typingctx: Any, function: Any, block: Any, m: Any, n: Any, a: Any,
         arguments = [slot(1), slot(2), *sizes, slot(5), slot(13), a, slot(7), b, slot(9), slot(15), c, slot(11)]
         kind = ir.FunctionType(VOID, [I64] * 15)
         builder.call(_as_pointer(builder, function, kind), [*arguments, I64(1), I64(1)])
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 7), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_gemv(typingctx: Any, function: Any, block: Any, m: Any, n: Any, a: Any, x: Any, y: Any) -> Any:
+    """BLAS's `gemv` by address, on the numbers of a gemv block (see `gemm`)."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        function, block, m, n, a, x, y = values
+        sizes = []
+        for value in (m, n):
+            place = alloca_once(builder, I64)
+            builder.store(value, place)
+            sizes.append(builder.ptrtoint(place, I64))
+
+        def slot(number: int) -> Any:
+            return builder.add(block, I64(8 * number))
+
+        arguments = [slot(1), *sizes, slot(12), a, slot(5), x, slot(7), slot(14), y, slot(9), I64(1)]
+        kind = ir.FunctionType(VOID, [I64] * 12)
+        builder.call(_as_pointer(builder, function, kind), arguments)
         return context.get_dummy_value()
 
     return types.none(*[types.int64] * 7), generate
@@ -271,4 +294,5 @@ NAMES = {
     "atomic_swap": atomic_swap,
     "pause": pause,
     "call_gemm": call_gemm,
+    "call_gemv": call_gemv,
 }
