@@ -35,6 +35,8 @@ _TAKE_FUNCTIONS = frozenset(
     | {"vmap", "checkpoint", "custom_gradient", "gradient_hook"}
 )
 _own_packages: set[str] = set()
+_as_is: weakref.WeakSet[types.FunctionType] = weakref.WeakSet()  # known to run unconverted
+_twins: weakref.WeakKeyDictionary[types.FunctionType, types.FunctionType] = weakref.WeakKeyDictionary()
 _users: weakref.WeakKeyDictionary[types.FunctionType, bool] = weakref.WeakKeyDictionary()
 
 
@@ -53,6 +55,7 @@ def _mark(function: F, wanted: bool) -> F:
     setattr(target, _MARK, wanted)
     if isinstance(target, types.FunctionType):
         _users.pop(target, None)
+        _as_is.discard(target)
     return function
 
 
@@ -62,6 +65,7 @@ def own(function: types.FunctionType) -> None:
     if package and package not in _NEVER and package not in _own_packages:
         _own_packages.add(package)
         _users.clear()
+        _as_is.clear()
 
 
 def _package(function: types.FunctionType) -> str:
@@ -141,16 +145,38 @@ def call_method(kind: type) -> types.FunctionType | None:
 
 
 def _function(function: types.FunctionType) -> Callable[..., Any]:
+    if function in _as_is:
+        return function
     if function.__code__.co_filename.startswith(_TREADLE):
-        if function.__name__ in _TAKE_FUNCTIONS:
-            return _with_converted_arguments(function)
-        return _with_converted_cells(function) if function.__closure__ else function
+        return _library(function)
     if not is_user(function):
+        _as_is.add(function)
         return function
     seen = observed.get()
     if seen is not None and not any(f is function for f in seen):
         seen.append(function)
-    return function if is_converted(function) else build(function) or function
+    return function if is_converted(function) else _twin(function)
+
+
+def _twin(function: types.FunctionType) -> types.FunctionType:
+    """The converted twin, kept where it cannot keep the function itself alive."""
+    held = _twins.get(function)
+    if held is not None and held.__defaults__ is function.__defaults__:
+        return held
+    made = build(function) or function
+    if made is not function and function.__closure__ is None and not function.__dict__:
+        _twins[function] = made
+    return made
+
+
+def _library(function: types.FunctionType) -> Callable[..., Any]:
+    """A function of treadle: as it is, but for the functions that it is handed, or holds, to trace."""
+    if function.__name__ in _TAKE_FUNCTIONS:
+        return _with_converted_arguments(function)
+    made = _with_converted_cells(function) if function.__closure__ else function
+    if made is function:
+        _as_is.add(function)
+    return made
 
 
 def _with_converted_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
