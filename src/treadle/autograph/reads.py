@@ -53,8 +53,9 @@ def _walk(code: CodeType, free: set[str], first: str | None) -> Iterator[Read]:
             continue
         if root is not None and (attrs or root != "argument"):
             yield Read(root, name, attrs)
-        root = _root(instruction, free, first)
-        name, attrs = str(instruction.argval), ()
+        argument = instruction.argval
+        name = str(argument[-1] if isinstance(argument, tuple) else argument)  # 3.13 loads two names in one step
+        root, attrs = _root(instruction.opname, name, free, first), ()
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             own = set(constant.co_varnames[: _argument_count(constant)]) | set(constant.co_cellvars)
@@ -62,13 +63,12 @@ def _walk(code: CodeType, free: set[str], first: str | None) -> Iterator[Read]:
             yield from _walk(constant, free & set(constant.co_freevars), inner_first)
 
 
-def _root(instruction: dis.Instruction, free: set[str], first: str | None) -> Root | None:
-    op, name = instruction.opname, instruction.argval
+def _root(op: str, name: str, free: set[str], first: str | None) -> Root | None:
     if op in ("LOAD_GLOBAL", "LOAD_NAME"):
         return "global"
     if op in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF") and name in free:
         return None if name == AG else "closure"
-    if op.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLASSDEREF")) and name == first:
+    if name == first and ("LOAD_FAST" in op or op in ("LOAD_DEREF", "LOAD_CLASSDEREF")):
         return "argument"
     return None
 
