@@ -171,6 +171,8 @@ def roll(x: Any, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | N
 
 
 def _pad_widths(widths: Any, ndim: int) -> list[tuple[int, int]]:
+    if not ndim:
+        return []
     try:
         table = np.broadcast_to(np.asarray(widths), (ndim, 2)).tolist()
         found = [(operator.index(a), operator.index(b)) for a, b in table]

@@ -127,9 +127,12 @@ def _from_sequence(value: Sequence[Any], dtype: DType | None) -> Tensor:
     if any(isinstance(leaf, (np.ndarray, np.generic)) for leaf in leaves):
         return as_tensor(_from_array(np.asarray(value)), dtype)
     kinds = {type(leaf) for leaf in leaves}
+    for kind in kinds:
+        if not issubclass(kind, _SCALARS):
+            raise DTypeError(f"a list that holds a {kind.__name__} cannot become a tensor")
     if dtype is None:
         order = (str, complex, float, int, bool)
-        kind = next((k for k in order if any(issubclass(t, k) for t in kinds)), float)
+        kind = next((k for k in order if any(issubclass(t, k) and (t is not bool or k is bool) for t in kinds)), float)
         dtype = weak_dtype(kind)
     try:
         array = np.array(value, dtype=dtype)

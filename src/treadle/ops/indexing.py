@@ -224,12 +224,13 @@ def slice_bounds(item: slice, size: Size) -> tuple[Size, Size, int]:
     step = 1 if step is None else step
     start, stop = _bound(item.start, "start"), _bound(item.stop, "stop")
     if isinstance(size, int) and not isinstance(start, Dim) and not isinstance(stop, Dim):
-        return slice(start, stop, step).indices(size)
+        first, last, step = slice(start, stop, step).indices(size)
+        return (first, last, step) if slice_count(first, last, step) else (0, 0, 1)
     if step > 0:
-        first: Size = 0 if start is None else _from_front(start, size)
-        return first, size if stop is None else _from_front(stop, size), step
-    first = size - 1 if start is None else _from_front(start, size)
-    return first, -1 if stop is None else _from_front(stop, size), step
+        front: Size = 0 if start is None else _from_front(start, size)
+        return front, size if stop is None else _from_front(stop, size), step
+    back = size - 1 if start is None else _from_front(start, size)
+    return back, -1 if stop is None else _from_front(stop, size), step
 
 
 def _int_bounds(item: Size, size: Size, axis: int) -> tuple[Size, Size, int]:
