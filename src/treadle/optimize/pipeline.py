@@ -7,10 +7,17 @@ from collections.abc import Callable
 
 from treadle.core.graph import Graph
 from treadle.errors import GraphError
+from treadle.optimize.algebra import algebra
+from treadle.optimize.branches import branches
+from treadle.optimize.broadcasts import broadcasts
 from treadle.optimize.fold import fold
+from treadle.optimize.forward import forward
+from treadle.optimize.hoist import hoist
 from treadle.optimize.inline import inline
+from treadle.optimize.loops import loops
 from treadle.optimize.merge import merge
 from treadle.optimize.prune import prune
+from treadle.optimize.sums import sums
 from treadle.optimize.sweep import Counts, Run, Step
 
 Pass = Callable[[Graph, Counts], Graph]
@@ -24,8 +31,11 @@ def sweep(*steps: Step) -> Pass:
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline", sweep(inline)),
     ("prune", prune),
-    ("simplify", sweep(fold, merge)),
+    ("simplify", sweep(fold, forward, branches, loops, broadcasts, sums, algebra, merge)),
     ("prune again", prune),
+    ("hoist", sweep(hoist, merge)),
+    ("simplify again", sweep(fold, forward, branches, loops, broadcasts, sums, algebra, merge)),
+    ("prune last", prune),
 )
 
 

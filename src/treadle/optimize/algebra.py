@@ -1,0 +1,143 @@
+"""The rules of algebra, as pairs of functions: what is written first may be computed as what is written second.
+
+A rule holds bit for bit, for NaN, infinities and both zeros too, unless it states a tolerance; what does not hold so
+is not here: `x * 0`, `x - x` and `exp(log(x))` stay as they are for floats.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from treadle.core.op import Op
+from treadle.core.tensor import Symbol, Tensor
+from treadle.ops import elementwise as td
+from treadle.ops.convert import operands
+from treadle.optimize.match import Matcher, Rule
+from treadle.optimize.sweep import Array, Sweep
+
+
+def never_negative_zero(sweep: Sweep, symbol: Symbol, depth: int = 6) -> bool:
+    """Whether no element can be -0.0, as far as the ops just before tell."""
+    if symbol.dtype.kind in "biu":
+        return True
+    node = sweep.made.get(symbol)
+    if node is None or depth == 0:
+        return False
+    value = sweep.uniform(symbol)
+    if value is not None:
+        return not (value == 0 and np.signbit(value))
+    op, inputs = node.op, node.inputs
+
+    def all_of(symbols: tuple[Symbol, ...]) -> bool:
+        return all(never_negative_zero(sweep, s, depth - 1) for s in symbols)
+
+    if op in ("exp", "exp2", "square", "abs", "cosh", "sum"):  # NumPy's sums start at 0.0
+        return True
+    if op == "add":  # rounding to nearest: x - x is 0.0, so a sum is -0.0 only where both are
+        return any(never_negative_zero(sweep, s, depth - 1) for s in inputs)
+    if op == "subtract":
+        return all_of(inputs[:1])
+    if op == "where":
+        return all_of(inputs[1:])
+    return op in ("reshape", "transpose", "broadcast_to", "slice", "concat", "max", "min") and all_of(inputs)
+
+
+def _is_power_of_two(sweep: Sweep, symbol: Symbol) -> bool:
+    value = sweep.uniform(symbol)
+    return value is not None and bool(np.all(_nearest_power(value) == value))
+
+
+def _nearest_power(values: Array) -> Array:
+    """Powers of two whose reciprocals are exact too; powers of two stay as they are."""
+    with np.errstate(all="ignore"):
+        mantissa, exponent = np.frexp(values)
+        exponent = np.clip(np.where(np.isfinite(values) & (values != 0), exponent, 0), -100, 100)
+        return np.asarray(np.ldexp(np.where(mantissa < 0, -0.5, 0.5), exponent), values.dtype)
+
+
+def _without_negative_zero(values: Array) -> Array:
+    return np.where(values == 0, 0, values).astype(values.dtype)
+
+
+def _power(x: Tensor, exponent: float) -> Tensor:
+    """The op itself: `td.pow` sees to exponents of 2 already."""
+    op: Op = td.pow.op  # type: ignore[attr-defined]
+    return op.bind(tuple(operands((x, exponent), "numeric", "pow")), {})[0]
+
+
+RULES = (
+    # sums
+    Rule("x + 0", lambda x: td.add(x, 0), lambda x: x, "iu"),
+    Rule(
+        "x + 0.0, x never -0.0",
+        lambda x: td.add(x, 0.0),
+        lambda x: x,
+        "f",
+        guard=never_negative_zero,
+        drawn=_without_negative_zero,
+    ),
+    Rule("x + -0.0", lambda x: td.add(x, -0.0), lambda x: x, "f"),
+    Rule("x - 0", lambda x: td.subtract(x, 0), lambda x: x),
+    Rule("x - x", lambda x: td.subtract(x, x), lambda x: 0, "iu"),
+    Rule("a + -b", lambda a, b: td.add(a, td.negative(b)), lambda a, b: td.subtract(a, b), "iufc"),
+    Rule("a - -b", lambda a, b: td.subtract(a, td.negative(b)), lambda a, b: td.add(a, b), "iufc"),
+    # signs
+    Rule("-(-x)", lambda x: td.negative(td.negative(x)), lambda x: x, "iufc"),
+    Rule("-(x * k)", lambda x, k: td.negative(td.multiply(x, k)), lambda x, k: td.multiply(x, td.negative(k))),
+    Rule("-a * b", lambda a, b: td.multiply(td.negative(a), b), lambda a, b: td.negative(td.multiply(a, b))),
+    Rule("-a / b", lambda a, b: td.divide(td.negative(a), b), lambda a, b: td.negative(td.divide(a, b)), "f"),
+    Rule("a / -b", lambda a, b: td.divide(a, td.negative(b)), lambda a, b: td.negative(td.divide(a, b)), "f"),
+    Rule("abs(-x)", lambda x: td.abs(td.negative(x)), lambda x: td.abs(x), "if"),
+    Rule("abs(abs(x))", lambda x: td.abs(td.abs(x)), lambda x: td.abs(x)),
+    Rule("square(-x)", lambda x: td.square(td.negative(x)), lambda x: td.square(x)),
+    Rule("square(abs(x))", lambda x: td.square(td.abs(x)), lambda x: td.square(x)),
+    # products, quotients, powers
+    Rule("x * 1", lambda x: td.multiply(x, 1), lambda x: x),
+    Rule("x * 0", lambda x: td.multiply(x, 0), lambda x: 0, "iu"),
+    Rule("x / 1", lambda x: td.divide(x, 1), lambda x: x, "f"),
+    Rule(
+        "x / 2**n",
+        lambda k, x: td.divide(x, k),
+        lambda k, x: td.multiply(x, td.divide(1, k)),
+        "f",
+        guard=_is_power_of_two,
+        drawn=_nearest_power,
+    ),
+    Rule("x * x", lambda x: td.multiply(x, x), lambda x: td.square(x)),
+    Rule("x ** 0", lambda x: _power(x, 0), lambda x: 1),
+    Rule("x ** 1", lambda x: _power(x, 1), lambda x: x),
+    Rule("x ** 2", lambda x: _power(x, 2), lambda x: td.square(x), tolerance=2),
+    Rule("x ** -1", lambda x: _power(x, -1.0), lambda x: td.reciprocal(x), "f", tolerance=2),
+    # choices
+    Rule("maximum(x, x)", lambda x: td.maximum(x, x), lambda x: x),
+    Rule("minimum(x, x)", lambda x: td.minimum(x, x), lambda x: x),
+    Rule("where(not c)", lambda c, a, b: td.where(td.logical_not(c), a, b), lambda c, a, b: td.where(c, b, a), "biufc"),
+    Rule(
+        "where(c, where(c, a, b), d)",
+        lambda c, a, b, d: td.where(c, td.where(c, a, b), d),
+        lambda c, a, b, d: td.where(c, a, d),
+        "biufc",
+    ),
+    Rule(
+        "where(c, a, where(c, b, d))",
+        lambda c, a, b, d: td.where(c, a, td.where(c, b, d)),
+        lambda c, a, b, d: td.where(c, a, d),
+        "biufc",
+    ),
+    # logic
+    Rule("not not c", lambda c: td.logical_not(td.logical_not(c)), lambda c: c),
+    Rule("c and c", lambda c: td.logical_and(c, c), lambda c: c),
+    Rule("c or c", lambda c: td.logical_or(c, c), lambda c: c),
+    Rule("c and true", lambda c: td.logical_and(c, True), lambda c: c),
+    Rule("c and false", lambda c: td.logical_and(c, False), lambda c: False),
+    Rule("c or false", lambda c: td.logical_or(c, False), lambda c: c),
+    Rule("c or true", lambda c: td.logical_or(c, True), lambda c: True),
+    Rule("not a == b", lambda a, b: td.logical_not(td.equal(a, b)), lambda a, b: td.not_equal(a, b), "biufc"),
+    Rule("not a != b", lambda a, b: td.logical_not(td.not_equal(a, b)), lambda a, b: td.equal(a, b), "biufc"),
+    Rule("not a < b", lambda a, b: td.logical_not(td.less(a, b)), lambda a, b: td.greater_equal(a, b), "iu"),
+    Rule("not a <= b", lambda a, b: td.logical_not(td.less_equal(a, b)), lambda a, b: td.greater(a, b), "iu"),
+    Rule("not a > b", lambda a, b: td.logical_not(td.greater(a, b)), lambda a, b: td.less_equal(a, b), "iu"),
+    Rule("not a >= b", lambda a, b: td.logical_not(td.greater_equal(a, b)), lambda a, b: td.less(a, b), "iu"),
+)
+
+algebra = Matcher(RULES)

@@ -1,0 +1,180 @@
+"""Rules as pairs of functions: both are traced once; where the pattern's graph matches, the replacement's is put.
+
+Parameters of the functions say what they match, by their first letter: `c` a bool tensor, `k` a constant (one number
+for all elements), any other a tensor of the dtype at hand. A number in a pattern matches a constant of that value and
+sign. One parameter used twice matches one symbol. Operands of commutative ops match in either order.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from treadle.core.dtypes import DType, bool_
+from treadle.core.graph import Const, Graph, Node
+from treadle.core.op import REGISTRY
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tracer import constant_op, trace
+from treadle.ops.convert import as_tensor
+from treadle.optimize.merge import COMMUTATIVE
+from treadle.optimize.sweep import Array, Sweep
+
+EXAMPLES = {kind: np.dtype(name) for kind, name in zip("biufc", ("?", "i8", "u1", "f4", "c8"), strict=True)}
+Bindings = dict[Symbol, Symbol]
+Guard = Callable[[Sweep, Symbol], bool]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`pattern(...)` may be replaced by `replacement(...)`.
+
+    kinds:     dtype kinds of the tensors for which it holds.
+    tolerance: greatest relative error in units of the dtype's epsilon; 0 is bit for bit, special values included.
+    guard:     what must be known of the value of the first parameter (drawn so in tests by `drawn`).
+    """
+
+    name: str
+    pattern: Callable[..., Any]
+    replacement: Callable[..., Any]
+    kinds: str = "iuf"
+    tolerance: float = 0.0
+    guard: Guard | None = None
+    drawn: Callable[[Array], Array] | None = None
+    _graphs: dict[DType, tuple[Graph, Graph]] = field(default_factory=dict, repr=False)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of what the pattern matches."""
+        return tuple(inspect.signature(self.pattern).parameters)
+
+    def graphs(self, dtype: DType | None = None) -> tuple[Graph, Graph]:
+        """Pattern and replacement, traced for a dtype."""
+        dtype = dtype or EXAMPLES[self.kinds[0]]
+        if dtype not in self._graphs:
+            names = self.parameters
+            specs = [Spec((), bool_ if name[0] == "c" else dtype) for name in names]
+            self._graphs[dtype] = (
+                trace(lambda *xs: [self.pattern(*xs)], specs, "pattern", names, closed=True).graph,
+                trace(lambda *xs: [_tensor(self.replacement(*xs), dtype)], specs, "replacement", names, True).graph,
+            )
+        return self._graphs[dtype]
+
+
+def _tensor(value: Any, dtype: DType) -> Tensor:
+    return value if isinstance(value, Tensor) else as_tensor(value, bool_ if isinstance(value, bool) else dtype)
+
+
+class Matcher:
+    """A list of rules as a step of a sweep."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._by_op: dict[str, list[Rule]] | None = None
+
+    def __call__(self, sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+        """What the first rule that matches puts in place of the node."""
+        if self._by_op is None:
+            self._by_op = {}
+            for rule in self.rules:
+                self._by_op.setdefault(_root(rule.graphs()[0]).op, []).append(rule)
+        for rule in self._by_op.get(node.op, ()):
+            found = apply(sweep, rule, node)
+            if found is not None:
+                sweep.counts[rule.name] += 1
+                return (found,)
+        return None
+
+
+def apply(sweep: Sweep, rule: Rule, node: Node) -> Symbol | None:
+    """The replacement, put into the sweep, where the rule matches the node."""
+    pattern, replacement = rule.graphs()
+    bound = _match_node(sweep, _root(pattern), node, {})
+    if bound is None:
+        return None
+    dtype = None
+    for parameter in pattern.inputs:
+        found = bound[parameter]
+        if parameter.name[0] == "c":
+            if found.dtype != bool_:
+                return None
+        elif dtype is None:
+            dtype = found.dtype
+        elif found.dtype != dtype:
+            return None
+    if dtype is not None and dtype.kind not in rule.kinds:
+        return None
+    if rule.guard is not None and not rule.guard(sweep, bound[pattern.inputs[0]]):
+        return None
+    return _replace(sweep, pattern, replacement, bound, dtype, node)
+
+
+def _replace(
+    sweep: Sweep, pattern: Graph, replacement: Graph, bound: Bindings, dtype: DType | None, node: Node
+) -> Symbol:
+    values = {new: bound[old] for new, old in zip(replacement.inputs, pattern.inputs, strict=True)}
+    example = next((s.dtype for s in pattern.inputs if s.name[0] != "c"), None)
+    for item in replacement.nodes:
+        if item.definition is constant_op:
+            array = item.attrs["value"].array
+            made = array.astype(dtype) if dtype is not None and array.dtype == example else array
+            values[item.outputs[0]] = sweep.constant(made, node)
+        else:
+            inputs = [values[s] for s in item.inputs]
+            values[item.outputs[0]] = sweep.emit(item.definition, inputs, item.attrs, node)
+    result, shape = values[replacement.outputs[0]], node.outputs[0].shape
+    if result.shape != shape:
+        result = sweep.emit(REGISTRY["broadcast_to"], (result,), {"shape": shape}, node)
+    return result
+
+
+def _root(pattern: Graph) -> Node:
+    return pattern.nodes[-1]
+
+
+def _match_node(sweep: Sweep, pattern: Node, node: Node, bound: Bindings) -> Bindings | None:
+    if pattern.op != node.op or len(pattern.inputs) != len(node.inputs):
+        return None
+    found = _match_inputs(sweep, pattern.inputs, node.inputs, bound)
+    if found is None and pattern.op in COMMUTATIVE:
+        found = _match_inputs(sweep, pattern.inputs, node.inputs[::-1], bound)
+    return found
+
+
+def _match_inputs(
+    sweep: Sweep, patterns: Sequence[Symbol], symbols: Sequence[Symbol], bound: Bindings
+) -> Bindings | None:
+    found: Bindings | None = dict(bound)
+    for pattern, symbol in zip(patterns, symbols, strict=True):
+        assert found is not None
+        found = _match(sweep, pattern, symbol, found)
+        if found is None:
+            return None
+    return found
+
+
+def _match(sweep: Sweep, pattern: Symbol, symbol: Symbol, bound: Bindings) -> Bindings | None:
+    node = pattern.node
+    if node is None:
+        before = bound.get(pattern)
+        if before is not None:
+            return bound if before is symbol else None
+        if pattern.name[0] == "k" and sweep.uniform(symbol) is None:
+            return None
+        bound[pattern] = symbol
+        return bound
+    if node.definition is constant_op:
+        return bound if _equals(sweep.uniform(symbol), node.attrs["value"]) else None
+    producer = sweep.made.get(symbol)
+    return None if producer is None else _match_node(sweep, node, producer, bound)
+
+
+def _equals(value: Array | None, wanted: Const) -> bool:
+    """Whether a value is the pattern's number, the sign of a zero included."""
+    if value is None or not value == wanted.array:
+        return False
+    return value.dtype.kind != "f" or bool(np.signbit(value) == np.signbit(wanted.array))
