@@ -108,6 +108,8 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     layout = node.attrs["layout"]
     if not _all_plain(lowerer, body) or not all(plain(s.spec) for s in node.outputs[: layout.carry]):
         return False
+    if test is not None and node.attrs["reverse"] and len(body.outputs) > layout.carry:
+        return False  # rows would have to be shifted at the end; no loop that treadle builds is like this
     asm = lowerer.asm
     count, carry, consts, xs = layout.parts([lowerer.value(s, env) for s in node.inputs])
     if not all(plain(s.spec) for s in layout.parts(node.inputs)[1] + layout.parts(node.inputs)[2]):
@@ -120,7 +122,7 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
             state[k] = lowerer.memory(Spec(place.shape, place.dtype))
         lowerer.copy(start, state[k])
     stacks = loop.stacks(targets)
-    loop.begin()
+    loop.begin(stacks)
     lowerer.loops.append(loop.index)
     inner: Env = dict(zip(body.inputs, [*state, *consts, *loop.items()], strict=True))
     if test is not None:
@@ -176,6 +178,8 @@ class _Loop:
         self.reverse: bool = node.attrs["reverse"]
         self.steps = node.attrs["steps"] if isinstance(node.attrs["steps"], int) else None
         self.known = self.steps is not None
+        # Only a test makes the number of steps unknown at the start: then stacks grow.
+        self.growing = node.attrs["test"] is not None
         self.index = self.asm.counter()
         self.position = self.asm.counter()
         self.top, self.end = self.asm.label(), self.asm.label()
@@ -203,7 +207,7 @@ class _Loop:
                 found.append(hosts.new_stack(self.lowerer, symbol))
         return found
 
-    def begin(self) -> None:
+    def begin(self, stacks: list[View]) -> None:
         """Counters to the start, and the top of the loop."""
         asm = self.asm
         asm.set(self.index, 0)
@@ -221,6 +225,9 @@ class _Loop:
                 asm.add(self.position, -1)
         else:
             asm.set(self.position, 0)
+        if isinstance(self.limit, Ref) and self.node.attrs["test"] is None:
+            for stack in stacks:
+                hosts.reserve(self.lowerer, stack, self.limit)
         asm.place(self.top)
         if self.limit is not None:
             go = asm.label()
@@ -245,13 +252,14 @@ class _Loop:
         for stack, symbol in zip(stacks, body.outputs[carried:], strict=True):
             spec = Spec(symbol.shape, symbol.dtype)
             cell = self.asm.cell()
-            if stack.buffer.kind == "stack":
+            if stack.buffer.kind == "stack" and self.growing:
                 base = hosts.room(self.lowerer, stack, self.index)
                 self.asm.address(cell, base, self.index, spec.nbytes)
             else:
-                self.asm.address(cell, stack.ref, self.position, spec.nbytes)
+                base = stack.buffer.stack.base if stack.buffer.kind == "stack" else stack.ref
+                self.asm.address(cell, base, self.position, spec.nbytes)
             found.append(whole(Buffer("cell", cell, spec.nbytes), spec))
-        if not self.known:
+        if self.growing:
             hosts.note_length(self.lowerer, stacks, self.index)
         return found
 

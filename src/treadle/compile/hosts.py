@@ -179,6 +179,21 @@ def room(lowerer: Lowerer, view: View, index: Ref) -> Ref:
     return stack.base
 
 
+def reserve(lowerer: Lowerer, view: View, limit: Ref) -> None:
+    """Room for as many rows as the loop will make, found when it begins."""
+    stack: Stack = view.buffer.stack
+    buffer, shape, dtype = view.buffer, view.shape[1:], view.dtype
+
+    def allocate(run: Run) -> None:
+        rows = run.scratch[buffer] = np.empty((max(run.cell(limit), 0), *shape), dtype)
+        run.set_cell(stack.base, rows.ctypes.data)
+        assert stack.length is not None
+        run.set_cell(stack.length, len(rows))
+
+    lowerer.hosts.append(allocate)
+    lowerer.asm.host(len(lowerer.hosts) - 1)
+
+
 def note_length(lowerer: Lowerer, stacks: list[View], index: Ref) -> None:
     """Keep each stack's length: one more than the step that is made now."""
     for view in stacks:
