@@ -21,7 +21,9 @@ I64 = ir.IntType(64)
 def _loop(module: ir.Module, name: str, source: scalar.Source) -> None:
     """`void name(i64 n, result*, argument*...)`."""
     kinds = [source.returns, *(kind for _, kind in source.arguments)]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] + [llvm_type(k).as_pointer() for k in kinds]), name)
+    function = ir.Function(
+        module, ir.FunctionType(ir.VoidType(), [I64] + [llvm_type(k).as_pointer() for k in kinds]), name
+    )
     for pointer in function.args[1:]:
         pointer.add_attribute("noalias")
     enter, body, leave = (function.append_basic_block(label) for label in ("enter", "body", "leave"))

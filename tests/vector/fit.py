@@ -1,7 +1,8 @@
 """How the polynomial coefficients in treadle.vector were found: a Remez exchange in mpmath, run by hand as a script.
 
-Each target is the part of a function that is left after its leading terms have been taken out exactly; the weight turns
-the polynomial's error into a relative error of the whole function. Printed beside each fit is log2 of that error.
+Each target is the part of a function that is left after its leading terms have been taken out exactly; the weight
+turns the polynomial's error into a relative error of the whole function. Printed beside each fit is log2 of that
+error.
 """
 
 from __future__ import annotations
@@ -38,9 +39,7 @@ def remez(f: Function, a: float, b: float, degree: int, weight: Function, points
             right[row] = values[i]
         solution = mp.lu_solve(matrix, right)
         coefficients = [solution[i] for i in range(degree + 1)]
-        errors = [
-            w * (mp.polyval(coefficients[::-1], x) - v) for x, v, w in zip(grid, values, weights, strict=True)
-        ]
+        errors = [w * (mp.polyval(coefficients[::-1], x) - v) for x, v, w in zip(grid, values, weights, strict=True)]
         worst = max(abs(e) for e in errors)
         chosen = _extrema(errors, count)
         if worst < abs(solution[degree + 1]) * mp.mpf("1.01"):

@@ -1,4 +1,4 @@
-"""Integer rules and float floor division against NumPy, over every pair of int8 and over hard pairs of the rest."""
+"""Integer rules and float floor division against NumPy: every pair of 8-bit numbers, hard pairs of the rest."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The names a jitted kernel may use, as Numba intrinsics: casts, pointers, primitives and the vector functions.
 
-Each name becomes one intrinsic when first asked for. A primitive writes its instruction; a vector function is written by
-`treadle.compile.scalar` straight from its source, so Numba types only the call. Nothing here leaves a symbol to be
-resolved except libm's fmod.
+Each name becomes one intrinsic when first asked for. A primitive writes its instruction; a vector function is
+written by `treadle.compile.scalar` straight from its source, so Numba types only the call. Nothing here leaves a
+symbol to be resolved except libm's fmod.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numba.core import types
 from numba.core.datamodel import register_default
 from numba.core.datamodel.models import PointerModel
 from numba.core.imputils import lower_builtin
+from numba.core.types import CPointer, unliteral  # type: ignore[attr-defined]
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic
 
@@ -34,7 +35,7 @@ _NUMBA: dict[str, Any] = {
 _KIND = {numba_type: kind for kind, numba_type in _NUMBA.items()}
 
 
-class BoolPointer(types.Type):  # type: ignore[misc]
+class BoolPointer(types.Type):
     """The type of `p_b1(address)`: bytes in memory, booleans in registers (Numba's CPointer would mix the two up)."""
 
     def __init__(self) -> None:
@@ -91,7 +92,7 @@ lower_builtin(operator.setitem, BoolPointer, types.intp, types.boolean)(_set_boo
 
 def _pointer(name: str) -> Any:
     """`p_f4(address)`: an integer as a typed pointer."""
-    to = _BOOL_POINTER if name == "p_b1" else types.CPointer(_NUMBA[name[2:]])
+    to = _BOOL_POINTER if name == "p_b1" else CPointer(_NUMBA[name[2:]])
 
     def typer(typingctx: Any, address: Any) -> Any:
         def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
@@ -106,7 +107,7 @@ def _cast(name: str) -> Any:
     """`f4(x)` and its kin, for a number of any kind."""
 
     def typer(typingctx: Any, x: Any) -> Any:
-        source = types.unliteral(x)
+        source = unliteral(x)
         if source not in _KIND:
             return None
 
@@ -122,7 +123,7 @@ def _select() -> Any:
     """`select(c, a, b)`: one instruction; the branches are brought to one type as Numba would for `a if c else b`."""
 
     def typer(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
-        result = typingctx.unify_types(types.unliteral(a), types.unliteral(b))
+        result = typingctx.unify_types(unliteral(a), unliteral(b))
         if result is None:
             return None
 
@@ -197,10 +198,10 @@ def available() -> frozenset[str]:
 
 
 def kernel_namespace(names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Globals for the text of a jitted kernel: each known name among `names` (all of them if not given) -> its intrinsic.
+    """Globals for the text of a jitted kernel: each known name among `names` (all if not given) -> its intrinsic.
 
-    Making all costs some milliseconds once; a kernel's `__code__.co_names` asks only for what it uses. Unknown names are left
-    out, since co_names also holds builtins such as `range`.
+    Making all takes about 0.1 s, once; a kernel's `__code__.co_names` asks only for what it uses. Unknown names are
+    left out, since co_names also holds builtins such as `range`.
     """
     known = available()
     return {name: _intrinsic(name) for name in (known if names is None else known.intersection(names))}

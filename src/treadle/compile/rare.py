@@ -1,8 +1,8 @@
 """Calls of libm for the few arguments a vector function does not cover, without losing the vectorisation of its loop.
 
-`rare(name, limit)` is a function of x and the fast answer y: y where |x| <= limit, else libm's answer. A branch would keep the loop
-scalar, so LLVM is told of vector variants of the function (the "vector-function-abi-variant" attribute): one comparison of
-all lanes, and only if some lane is out of range are the lanes done one by one.
+`rare(name, limit)` is a function of x and the fast answer y: y where |x| <= limit, else libm's answer. A branch
+would keep the loop scalar, so LLVM is told of vector variants of the function (the "vector-function-abi-variant"
+attribute): one comparison of all lanes, and only if some lane is out of range are the lanes done one by one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Turns the plain source of a vector function into LLVM instructions, with no typing pass: the annotations are the types.
+"""Turns the plain source of a vector function into LLVM instructions; the annotations are the types.
 
-The functions of `treadle.vector` are straight lines: assignments, arithmetic, one comparison at a time, calls, a return.
-Walking their syntax tree costs about a millisecond, where compiling them as Numba functions costs tens. A literal takes the kind
-of the value beside it, as in NumPy; two values must be of one kind. Each function becomes one `alwaysinline` internal
-function of the module, once per module.
+The functions of `treadle.vector` are straight lines: assignments, arithmetic, one comparison at a time, calls, a
+return. Walking their syntax tree costs about a millisecond, where compiling them as Numba functions costs tens. A
+literal takes the kind of the value beside it, as in NumPy; two values must be of one kind. Each function becomes
+one `alwaysinline` internal function of the module, once per module.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Source:
 
 @functools.cache
 def parse(function: Callable[..., Any], kind: str = "") -> Source:
-    """The parsed source of `function`; `kind` stands for the annotation T in functions that serve every integer kind."""
+    """The parsed source of `function`; `kind` stands for the annotation T of functions that serve many kinds."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    assert isinstance(tree, ast.FunctionDef) and tree.returns is not None
+    assert isinstance(tree, ast.FunctionDef)
     kinds = _KINDS | {"T": kind}
 
     def kind_of(node: ast.expr | None) -> str:

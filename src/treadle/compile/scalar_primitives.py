@@ -1,4 +1,4 @@
-"""The primitives of the vector language as LLVM instructions: one table from name to argument kinds, result and emitter.
+"""The primitives of the vector language as LLVM instructions: a table from name to kinds and emitter.
 
 A kind is a NumPy type code of its size: b1, i1..i8, u1..u8, f4, f8. The Python twins, with the meaning of each
 name, are in `treadle.vector.primitives`.
@@ -181,7 +181,11 @@ def _wrapping_pow(kind: str) -> Primitive:
             one, zero = ir.Constant(a.type, 1), ir.Constant(a.type, 0)
             base, left, product = (inner.phi(a.type) for _ in range(3))
             odd = inner.icmp_unsigned("!=", inner.and_(left, one), zero)
-            following = (inner.mul(base, base), inner.lshr(left, one), inner.select(odd, inner.mul(product, base), product))
+            following = (
+                inner.mul(base, base),
+                inner.lshr(left, one),
+                inner.select(odd, inner.mul(product, base), product),
+            )
             for phi, first, later in zip((base, left, product), (*function.args, one), following, strict=True):
                 phi.add_incoming(first, enter)
                 phi.add_incoming(later, loop)

@@ -1,4 +1,4 @@
-"""Vector math for generated kernels: branch-free functions in plain Python, their error bounds, and twins to run them unjitted.
+"""Vector math for generated kernels: branch-free functions in plain Python, and their error bounds.
 
 Kernels name a function by operation and dtype, `tanh_f4` or `mod_i8`. Compiled, the names come from
 `treadle.compile.intrinsics`, made from the sources here; interpreted, from `interpreted_namespace`.
@@ -30,7 +30,7 @@ __all__ = ["BOUNDS", "FUNCTIONS", "interpreted_namespace", "source_version"]
 
 
 def _collect() -> dict[str, Callable[..., Any]]:
-    """Name in kernels -> function: those with a bound, the exact float rules, and the integer rules under each kind."""
+    """Name in kernels -> function: those with a bound, the exact float rules, the integer rules by kind."""
     families = (exponential, logarithm, trigonometric, inverse_trigonometric, error_function, power)
     defined = {name: value for module in families for name, value in vars(module).items()}
     found: dict[str, Callable[..., Any]] = {name: defined[name] for name in BOUNDS}
@@ -56,13 +56,13 @@ def _source_hash() -> str:
 
 
 def __getattr__(name: str) -> Any:
-    """`source_version`: a hash of the sources in this folder, computed when first asked for; part of kernel cache keys."""
+    """`source_version`: a hash of the sources in this folder, made when first asked for; part of cache keys."""
     if name == "source_version":
         return _source_hash()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def interpreted_namespace() -> dict[str, Any]:
-    """Globals for the text of a kernel run as plain Python: every name of a jitted kernel, on NumPy scalars, without warnings."""
+    """Globals to run a kernel's text as plain Python: every name of a jitted kernel, on NumPy scalars, silently."""
     quiet = np.errstate(all="ignore")
     return {name: quiet(function) for name, function in (PRIMITIVES | FUNCTIONS).items()}

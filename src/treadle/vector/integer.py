@@ -1,7 +1,7 @@
 """Integer rules with NumPy's meaning, and floor division of floats: floordiv, mod, fmod, pow, sign.
 
-Nothing here traps: a division by zero gives 0 and the minimum divided by -1 wraps. Each function serves every integer kind of
-its signedness; `SIGNED` and `UNSIGNED` say which name it has in kernels, as in `mod_i4`.
+Nothing here traps: a division by zero gives 0 and the minimum divided by -1 wraps. Each function serves every
+integer kind of its signedness; `SIGNED` and `UNSIGNED` say which name it has in kernels, as in `mod_i4`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def mod_f8(a: F8, b: F8) -> F8:
 
 
 def floordiv_f4(a: F4, b: F4) -> F4:
-    """np.floor_divide: (a - fmod(a, b)) / b, one less where the remainder changes sign, snapped to the nearest whole."""
+    """np.floor_divide: (a - fmod(a, b)) / b, less 1 where the remainder changes sign, snapped to a whole."""
     r = fmod_f4(a, b)
     d = (a - r) / b
     d = select((r != 0.0) & ((b < 0.0) != (r < 0.0)), d - 1.0, d)
@@ -104,7 +104,7 @@ def floordiv_f4(a: F4, b: F4) -> F4:
 
 
 def floordiv_f8(a: F8, b: F8) -> F8:
-    """np.floor_divide: (a - fmod(a, b)) / b, one less where the remainder changes sign, snapped to the nearest whole."""
+    """np.floor_divide: (a - fmod(a, b)) / b, less 1 where the remainder changes sign, snapped to a whole."""
     r = fmod_f8(a, b)
     d = (a - r) / b
     d = select((r != 0.0) & ((b < 0.0) != (r < 0.0)), d - 1.0, d)

@@ -129,7 +129,7 @@ def log_double_f8(x: F8) -> tuple[F8, F8]:
 
 
 def pow_f8(x: F8, y: F8) -> F8:
-    """x**y = exp(y log(x)) with the logarithm and the product in double-float64, 2 ULP, with C's rules for special cases."""
+    """x**y = exp(y log(x)), logarithm and product in double-float64, 2 ULP; special cases as in C."""
     a = abs_f8(x)
     g, g2 = log_double_f8(a)
     g = select(a > 0.0, select(a < INF, g, a), -INF)
@@ -138,7 +138,7 @@ def pow_f8(x: F8, y: F8) -> F8:
     t2 = select(abs_f8(t) < 800.0, t2, 0.0)
     t = select(t > 710.0, 710.0, t)
     t = select(t < -746.0, -746.0, t)
-    p, s, u, v = exp_parts_f8(t)
+    p, s, u, _ = exp_parts_f8(t)
     return power_sign_f8(x, y, (1.0 + (p + (1.0 + p) * t2)) * s * u)
 
 
@@ -199,7 +199,7 @@ def hypot_f4(x: F4, y: F4) -> F4:
 
 
 def hypot_f8(x: F8, y: F8) -> F8:
-    """sqrt(x*x + y*y), 1 ULP, scaled by a power of 2 so that the squares neither overflow nor vanish."""
+    """sqrt(x*x + y*y), 2 ULP, scaled by a power of 2 so that the squares neither overflow nor vanish."""
     a = abs_f8(x)
     b = abs_f8(y)
     m = select(a > b, a, b)

