@@ -164,6 +164,9 @@ def _binary(op: Op, want: str) -> Callable[..., Any]:
             except ValueError:
                 broadcast_shapes(np.shape(a), np.shape(b), op=op.name)  # reports a misfit in our words
                 raise
+            except OverflowError:
+                operands((x1, x2), want, op.name)  # reports a number that does not fit in our words
+                raise
             tensor = _new(Tensor)
             tensor.array = result if type(result) is _ndarray else np.asarray(result)
             return tensor

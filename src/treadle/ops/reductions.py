@@ -295,7 +295,7 @@ def logsumexp(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor
 
     >>> import treadle as td
     >>> td.logsumexp(td.asarray([1000., 1000.]))
-    Tensor(1000.6931, shape=(), dtype=float32)
+    Tensor(1000.6932, shape=(), dtype=float32)
     """
     (x,) = operands((x,), "real float", "logsumexp")
     axes = normalize_axes(axis, len(x.shape), "logsumexp")
