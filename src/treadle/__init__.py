@@ -43,6 +43,7 @@ from treadle.ops.creation import (
     zeros,
     zeros_like,
 )
+from treadle.ops.cumulative import cumprod, cumsum, cumulative_prod, cumulative_sum
 from treadle.ops.dtype_queries import can_cast, finfo, iinfo, is_traced, isdtype, result_type
 from treadle.ops.dynamic import dynamic_slice, dynamic_update_slice
 from treadle.ops.effects import print, py_function
@@ -132,10 +133,6 @@ from treadle.ops.reductions import (
     argmax,
     argmin,
     count_nonzero,
-    cumprod,
-    cumsum,
-    cumulative_prod,
-    cumulative_sum,
     logsumexp,
     max,
     mean,

@@ -17,6 +17,7 @@ from treadle.core.variable import Variable, read_variable
 from treadle.errors import ShapeError, TraceError
 from treadle.ops import elementwise as ew
 from treadle.ops import linalg, numpy_protocol, reductions, shaping
+from treadle.ops.cumulative import cumsum
 from treadle.ops.display import tensor_format, tensor_html, tensor_repr, tensor_str
 from treadle.ops.indexing import getitem
 from treadle.ops.updates import At
@@ -253,8 +254,9 @@ _OPERATORS: dict[str, Any] = {
     **{f"__r{name}__": _reflected(function) for name, function in _BINARY.items()},
     **{
         name: getattr(reductions, name)
-        for name in ("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin", "std", "var", "cumsum")
+        for name in ("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin", "std", "var")
     },
+    "cumsum": cumsum,
     "clip": ew.clip,
     "round": ew.round,
     "conj": ew.conj,

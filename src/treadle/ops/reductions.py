@@ -1,4 +1,4 @@
-"""Reductions over axes, and running sums.
+"""Reductions over axes.
 
 Axes are an int, several, or None for all; `keepdims` keeps them as axes of size 1.
 """
@@ -115,12 +115,12 @@ def _products_of_others(rows: Tensor) -> Tensor:
 
     count = rows.shape[-1]
     if isinstance(count, int):
-        return _products_before(rows) * _products_before(rows, reverse=True)
+        return products_before(rows) * products_before(rows, reverse=True)
     # A size that is not known: each row of a square holds the elements, its own replaced by 1.
     return prod(where(eye(count, dtype=bool_), 1, expand_dims(rows, axis=-2)), axis=-1)
 
 
-def _products_before(rows: Tensor, reverse: bool = False) -> Tensor:
+def products_before(rows: Tensor, reverse: bool = False) -> Tensor:
     """For each element of the last axis, the product of those before it (after it): log2(n) shifted products."""
     from treadle.ops.creation import ones
     from treadle.ops.shaping import concat
@@ -157,7 +157,7 @@ def _bind(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     return op.bind((x,), {"axes": axes, "keepdims": bool(keepdims)})[0]
 
 
-def _accumulator(name: str, x: Any, dtype: Any) -> Tensor:
+def accumulator(name: str, x: Any, dtype: Any) -> Tensor:
     """The tensor in the dtype in which it is summed: small integers and bools in 64 bits."""
     if type(x) is Tensor and dtype is None and x.array.dtype.kind in "fc":
         return x
@@ -178,12 +178,12 @@ def sum(x: Any, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = Fal
     >>> td.sum(td.asarray([[1., 2.], [3., 4.]]), axis=0)
     Tensor([4., 6.], shape=(2,), dtype=float32)
     """
-    return _bind(sum_op, _accumulator("sum", x, dtype), axis, keepdims)
+    return _bind(sum_op, accumulator("sum", x, dtype), axis, keepdims)
 
 
 def prod(x: Any, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Product over axes; dtypes as in `sum`. The gradient is right where elements are zero."""
-    return _bind(prod_op, _accumulator("prod", x, dtype), axis, keepdims)
+    return _bind(prod_op, accumulator("prod", x, dtype), axis, keepdims)
 
 
 def max(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
@@ -312,111 +312,3 @@ def logsumexp(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor
 def count_nonzero(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """How many elements over the axes are not zero, as int64."""
     return _bind(sum_op, cast(operands((x,), "truth", "count_nonzero")[0], int64), axis, keepdims)
-
-
-def _cumsum_body(x: Array, *, axis: int, reverse: bool) -> Array:
-    if reverse:
-        return np.flip(np.cumsum(np.flip(x, axis), axis, dtype=x.dtype), axis)
-    return np.cumsum(x, axis, dtype=x.dtype)
-
-
-def _cumsum_vjp(g: Tensor, y: Tensor, x: Tensor, *, axis: int, reverse: bool) -> Tensor:
-    return cumsum_op.bind((g,), {"axis": axis, "reverse": not reverse})[0]
-
-
-def _same(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
-    return (Spec(specs[0].shape, specs[0].dtype),)
-
-
-cumsum_op = register(Op("cumsum", _cumsum_body, _same, family="host", vjp=_cumsum_vjp))
-
-
-def _along(name: str, x: Any, axis: int | None, dtype: Any) -> tuple[Tensor, int]:
-    """The tensor to accumulate and its axis; without an axis, all elements in row-major order."""
-    from treadle.ops.shaping import flatten
-
-    x = _accumulator(name, x, dtype)
-    if axis is None:
-        return (x, 0) if len(x.shape) == 1 else (flatten(x), 0)
-    return x, normalize_axis(axis, len(x.shape), name)
-
-
-def cumsum(x: Any, /, axis: int | None = None, *, dtype: Any = None, reverse: bool = False) -> Tensor:
-    """Running sums along an axis (None: of all elements in row-major order), from the end with `reverse`.
-
-    >>> import treadle as td
-    >>> td.cumsum(td.asarray([1, 2, 3]))
-    Tensor([1, 3, 6], shape=(3,), dtype=int64)
-    """
-    x, axis = _along("cumsum", x, axis, dtype)
-    return cumsum_op.bind((x,), {"axis": axis, "reverse": bool(reverse)})[0]
-
-
-def _standard_axis(name: str, x: Any, axis: int | None) -> int:
-    x = as_tensor(x)
-    if axis is None:
-        if len(x.shape) != 1:
-            raise ShapeError(f"{name}: needs an axis for {len(x.shape)} axes")
-        return 0
-    return normalize_axis(axis, len(x.shape), name)
-
-
-def _initial(x: Tensor, axis: int, value: int) -> Tensor:
-    """The tensor with one entry of `value` before the others along an axis."""
-    from treadle.ops.creation import full
-    from treadle.ops.shaping import concat
-
-    return concat([full((*x.shape[:axis], 1, *x.shape[axis + 1 :]), value, dtype=x.dtype), x], axis=axis)
-
-
-def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
-    """Running sums along an axis, which may be left out for one axis; `include_initial` puts a 0 before them."""
-    axis = _standard_axis("cumulative_sum", x, axis)
-    result = cumsum(x, axis, dtype=dtype)
-    return _initial(result, axis, 0) if include_initial else result
-
-
-def _cumprod_body(x: Array, *, axis: int) -> Array:
-    return np.cumprod(x, axis, dtype=x.dtype)
-
-
-def _cumprod_vjp(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
-    """Right at zeros: (product before i) * r_i, where r_i = g_i + x_{i+1} r_{i+1}, by doubling steps."""
-    from treadle.ops.shaping import moveaxis
-
-    rows, slope = moveaxis(x, axis, -1), moveaxis(g, axis, -1)
-    count = rows.shape[-1]
-    if not isinstance(count, int):
-        raise ShapeError(f"cumulative_prod: its gradient needs an axis of known size, got {count}")
-    factor, by = _shift_back(rows, 1), 1
-    while by < count:
-        slope = slope + factor * _shift_back(slope, by)
-        factor, by = factor * _shift_back(factor, by), by * 2
-    return moveaxis(_products_before(rows) * slope, -1, axis)
-
-
-def _shift_back(x: Tensor, by: int) -> Tensor:
-    """The last axis moved towards its front, zeros moving in."""
-    from treadle.ops.creation import zeros
-    from treadle.ops.shaping import concat
-    from treadle.ops.slicing import slice_axis
-
-    axis, count = x.ndim - 1, x.shape[-1]
-    by = builtins.min(by, count)
-    return concat([slice_axis(x, axis, by, count), zeros((*x.shape[:-1], by), dtype=x.dtype)], axis=axis)
-
-
-cumprod_op = register(Op("cumprod", _cumprod_body, _same, family="host", vjp=_cumprod_vjp))
-
-
-def cumprod(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Tensor:
-    """Running products along an axis (None: of all elements in row-major order)."""
-    x, axis = _along("cumprod", x, axis, dtype)
-    return cumprod_op.bind((x,), {"axis": axis})[0]
-
-
-def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
-    """Running products along an axis, which may be left out for one axis; `include_initial` puts a 1 before them."""
-    axis = _standard_axis("cumulative_prod", x, axis)
-    result = cumprod(x, axis, dtype=dtype)
-    return _initial(result, axis, 1) if include_initial else result
