@@ -143,7 +143,7 @@ def test_boolean_masks():
         (
             lambda x: x[:, td.asarray([0, 4])],
             IndexOutOfRange,
-            r"index 4 \(at \[1\] of the indices\) .* axis 1 of size 4",
+            r"index 4 \(at \[1\] of the indices\) .* axis 1 ",
         ),
         (lambda x: x[1:, td.asarray(9)], IndexOutOfRange, "index 9 is out of range for axis 1 of size 4"),
         (lambda x: x.at[7].set(1), IndexOutOfRange, "index 7 is out of range for axis 0 of size 3"),

@@ -31,14 +31,21 @@ def _misfit(a: Shape, b: Shape, inner_a: Any, inner_b: Any) -> ShapeError:
     return ShapeError(f"matmul: shapes {tuple(a)} and {tuple(b)} do not fit: {inner_a} and {inner_b}")
 
 
+def _batch(a: Shape, b: Shape) -> Shape:
+    """The common leading axes of two batches of matrices."""
+    try:
+        return broadcast_shapes(a[:-2], b[:-2], op="matmul")
+    except ShapeError:
+        raise ShapeError(f"matmul: the leading axes of shapes {tuple(a)} and {tuple(b)} do not broadcast") from None
+
+
 def _matmul_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     a, b = specs[0].shape, specs[1].shape
     rows, inner_a = (a[-1], a[-2]) if attrs["transpose_a"] else (a[-2], a[-1])
     inner_b, columns = (b[-1], b[-2]) if attrs["transpose_b"] else (b[-2], b[-1])
     if _differ(inner_a, inner_b):
         raise _misfit(a, b, inner_a, inner_b)
-    batch = broadcast_shapes(a[:-2], b[:-2], op="matmul")
-    return (specs[0].with_shape((*batch, rows, columns)),)
+    return (specs[0].with_shape((*_batch(a, b), rows, columns)),)
 
 
 def _matmul_vjp_a(g: Tensor, y: Tensor, a: Tensor, b: Tensor, *, transpose_a: bool, transpose_b: bool) -> Tensor:
@@ -86,6 +93,7 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of a batch of small ones, also in the gradient
         rows = _product(reshape(a, (product(a.shape[:-1]), a.shape[-1])), b)
         return reshape(rows, (*a.shape[:-1], b.shape[-1]))
+    _batch(a.shape, b.shape)
     return _product(a, b)
 
 

@@ -47,6 +47,7 @@ def join(parts: Sequence[Any], separator: str = " ") -> Tensor:
     if not len(parts):
         raise ShapeError("strings.join: needs one part or more")
     tensors = tuple([_strings(part, "join") for part in parts])
+    broadcast_shapes(*[part.shape for part in tensors], op="join")
     return join_op.bind(tensors, {"separator": str(separator)})[0]
 
 
