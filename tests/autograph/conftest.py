@@ -1,4 +1,4 @@
-"""Until real staging is there, a fake keeps the plain-Python tests running."""
+"""Loads the corpus and the fake staging, which several test files share."""
 
 from __future__ import annotations
 
@@ -21,14 +21,6 @@ def _load(name: str, path: Path) -> types.ModuleType:
 _HERE = Path(__file__).parent
 fake_staging = _load("treadle_tests_fake_staging", _HERE / "fake_staging.py")
 corpus_module = _load("treadle_tests_corpus", _HERE / "corpus.py")
-
-try:
-    import treadle.control.staging
-except ImportError:
-    import treadle.control
-
-    treadle.control.staging = fake_staging
-    sys.modules["treadle.control.staging"] = fake_staging
 
 
 @pytest.fixture

@@ -41,6 +41,14 @@ def test_every_source_parses_and_has_lines():
             assert all(first <= m < first + len(lines) for m in marks)
 
 
+def test_defaults_are_shown():
+    def f(x, y=2, *, z="three"):
+        return x or y or z
+
+    assert convert_function(f).source.startswith("def f(x, y=2, *, z='three'):")
+    assert convert_function(f).function(0, 0) == "three"
+
+
 def test_plain_tests_stay_plain():
     def f(x, y=None):
         if y is None:
@@ -49,3 +57,4 @@ def test_plain_tests_stay_plain():
 
     text = convert_function(f).source
     assert "ag__" not in text
+    assert convert_function(f).function is f

@@ -73,6 +73,7 @@ def test_kinds_left_alone():
         return locals()
 
     assert "locals()" in missing_source(frame_reader)
+    assert missing_source(lambda x: vars(x) or eval("x", {"x": x})) is None
 
 
 def test_changed_file(tmp_path, monkeypatch):
@@ -122,3 +123,12 @@ def test_identity_of_code():
     one, two = make(1), make(2)
     assert (twin(one)(0), twin(two)(0)) == (1, 2)
     assert convert_function(one)._conversion is convert_function(two)._conversion
+
+
+def test_warnings_of_the_text_are_not_repeated(tmp_path, monkeypatch):
+    file = tmp_path / "warning_module.py"
+    file.write_text("def f(x):\n    return x is 1 or '\\d'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns((SyntaxWarning, DeprecationWarning)):
+        import warning_module
+    assert twin(warning_module.f)(2) == "\\d"

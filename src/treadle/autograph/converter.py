@@ -9,6 +9,7 @@ import __future__
 
 import ast
 import re
+import warnings
 import weakref
 from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType
@@ -23,7 +24,8 @@ from treadle.autograph.scopes import children, names, parameters, walk
 from treadle.autograph.source import FunctionNode, NoSource, find
 
 _FACTORY = n.AG + "factory"
-_FRAME_READERS = {"locals", "eval", "exec", "vars"}  # what these see would not be the user's names
+# What these see would not be the user's names, unless they are called with so many arguments.
+_FRAME_READERS = {"locals": 1, "vars": 1, "dir": 1, "eval": 2, "exec": 2}
 CELL = CellType()
 """The cell through which all converted code reaches the operators; the package fills it when it is imported."""
 
@@ -56,7 +58,9 @@ def conversion(code: CodeType) -> Conversion:
     if held is not None and held[0]() is code:
         return held[1]
     try:
-        made = _convert(code)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python has warned of the user's text when it compiled it first
+            made = _convert(code)
     except NoSource as error:
         made = Conversion(reason=str(error))
     pop = _done.pop  # held here: when the interpreter ends, the module's names go first
@@ -70,10 +74,15 @@ def is_converted(function: FunctionType) -> bool:
 
 
 def build(function: FunctionType) -> FunctionType | None:
-    """The converted twin of a plain function over the same globals, defaults and cells; None without source."""
+    """The converted twin of a plain function over the same globals, defaults and cells; None without source.
+
+    A function in which nothing is to be rewritten is its own twin.
+    """
     made = conversion(function.__code__)
     if made.code is None:
         return None
+    if n.AG not in made.code.co_freevars:
+        return function
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
     cells[n.AG] = CELL
     closure = tuple(cells[name] for name in made.code.co_freevars)
@@ -89,26 +98,41 @@ def build(function: FunctionType) -> FunctionType | None:
 
 def _convert(code: CodeType) -> Conversion:
     node = find(code)
-    used = {m.id for m in walk(node) if isinstance(m, ast.Name)}
-    if found := sorted(used & _FRAME_READERS):
-        raise NoSource(f"it uses {found[0]}(), which would see the names of rewritten code")
-    if any(name.startswith(n.AG) for name in used):
-        raise NoSource(f"it uses names that begin with {n.AG}, which are reserved")
-    has_class = "__class__" in code.co_freevars
+    _refuse(node)
+    args = node.args
+    defaults, kw_defaults = args.defaults, args.kw_defaults
+    # Defaults, annotations and decorators were evaluated when the function was made; the new one takes them over.
+    args.defaults, args.kw_defaults = [], [None for _ in kw_defaults]
+    for arg in walk(args):
+        if isinstance(arg, ast.arg):
+            arg.annotation = None
+    unit = _Unit("__class__" in code.co_freevars)
     try:
         if isinstance(node, ast.Lambda):
-            node.args.defaults, node.args.kw_defaults = [], [None for _ in node.args.kw_defaults]
-            _Unit(has_class).expression(node)
+            unit.expression(node)
         else:
             node.decorator_list, node.returns = [], None
-            node.args.defaults, node.args.kw_defaults = [], [None for _ in node.args.kw_defaults]
-            for arg in walk(node.args):
-                if isinstance(arg, ast.arg):
-                    arg.annotation = None
-            _Unit(has_class).function(node, frozenset())
-        return Conversion(_compile(node, code), node)
+            if hasattr(node, "type_params"):
+                node.type_params = []
+            unit.function(node, frozenset())
+        compiled = _compile(node, code)
     except RecursionError:
         raise NoSource("its expressions nest too deeply to be rewritten") from None
+    except SyntaxError as error:
+        raise NoSource(f"the rewritten code does not compile ({error})") from None
+    args.defaults, args.kw_defaults = defaults, kw_defaults  # for the reader
+    return Conversion(compiled, node)
+
+
+def _refuse(node: FunctionNode) -> None:
+    """Raises NoSource for a function that must see its own frame, or that uses our names."""
+    for part in walk(node):
+        if isinstance(part, ast.Name) and part.id.startswith(n.AG):
+            raise NoSource(f"it uses names that begin with {n.AG}, which are reserved")
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
+            least = _FRAME_READERS.get(part.func.id)
+            if least is not None and len(part.args) < least:
+                raise NoSource(f"it uses {part.func.id}(), which would see the names of rewritten code")
 
 
 class _Unit:
@@ -256,7 +280,10 @@ _FUTURE = __future__.annotations.compiler_flag | __future__.generator_stop.compi
 
 
 def _code_inside(code: CodeType, name: str | None) -> CodeType:
-    return next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
+    found = next((c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name), None)
+    if found is None:
+        raise NoSource(f"the code of {name} is not where it is expected")
+    return found
 
 
 def _mangling_class(qualname: str) -> str | None:
