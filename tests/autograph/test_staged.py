@@ -220,6 +220,33 @@ def test_captured_names_in_branches():
     assert [run(f, v) for v in (1, 4)] == [f(1), f(4)]
 
 
+def all_nodes(graph):
+    for node in graph.nodes:
+        yield node
+        for held in node.attrs.values():
+            if isinstance(held, type(graph)):
+                yield from all_nodes(held)
+
+
+def test_nodes_know_the_users_lines():
+    def f(x):
+        while x < 5:
+            x = x + 1
+            if x > 3:
+                x = x * 2
+        return x
+
+    first = f.__code__.co_firstlineno
+    traced, _ = graph_of(f, Spec((), int64))
+    lines = {}
+    for node in all_nodes(traced.graph):
+        assert node.location.file == __file__
+        assert node.location.function == "f"
+        lines.setdefault(node.op, node.location.line - first)
+    assert lines["less"] == lines["while"] == 1
+    assert (lines["add"], lines["cond"], lines["multiply"]) == (2, 3, 4)
+
+
 # Errors ------------------------------------------------------------------------------------------------------
 def line_in(error, function, offset):
     return f"line {function.__code__.co_firstlineno + offset}" in str(error.value)
