@@ -11,7 +11,8 @@ from typing import Any
 
 from llvmlite import ir
 
-WIDTHS = (2, 4, 8, 16)
+WIDTHS = {"f4": (4, 8, 16), "f8": (2, 4, 8)}  # lanes LLVM may choose: 128 to 512 bits
+_INDEX = ir.IntType(64)
 
 
 def rare(module: ir.Module, name: str, of: Any, limit: float) -> ir.Function:
@@ -26,8 +27,9 @@ def rare(module: ir.Module, name: str, of: Any, limit: float) -> ir.Function:
     _pure(outside)
     scalar = ir.Function(module, ir.FunctionType(of, [of, of]), title)
     _scalar_body(scalar, outside, limit)
-    variants = [_variant(module, scalar, outside, limit, width) for width in WIDTHS]
-    mappings = ",".join(f"_ZGV_LLVM_N{w}vv_{title}({v.name})" for w, v in zip(WIDTHS, variants, strict=True))
+    widths = WIDTHS[suffix]
+    variants = [_variant(module, scalar, limit, width) for width in widths]
+    mappings = ",".join(f"_ZGV_LLVM_N{w}vv_{title}({v.name})" for w, v in zip(widths, variants, strict=True))
     # llvmlite knows no string attributes; its set of names is printed as it is.
     set.add(scalar.attributes, f'"vector-function-abi-variant"="{mappings}"')
     return scalar
@@ -64,21 +66,34 @@ def _scalar_body(function: ir.Function, outside: ir.Function, limit: float) -> N
     ir.IRBuilder(leave).ret(y)
 
 
-def _variant(module: ir.Module, scalar: ir.Function, outside: ir.Function, limit: float, width: int) -> ir.Function:
-    vector = ir.VectorType(scalar.args[0].type, width)
+def _variant(module: ir.Module, scalar: ir.Function, limit: float, width: int) -> ir.Function:
+    """The function over `width` lanes; the slow way is a loop through memory, which keeps the code short."""
+    one = scalar.args[0].type
+    vector = ir.VectorType(one, width)
     function = ir.Function(module, ir.FunctionType(vector, [vector, vector]), f"{scalar.name}_x{width}")
     _local(function)
-    enter, slow, leave = (function.append_basic_block(label) for label in ("enter", "slow", "leave"))
+    enter, slow, lane, done, leave = (
+        function.append_basic_block(n) for n in ("enter", "slow", "lane", "done", "leave")
+    )
     x, y = function.args
     builder = ir.IRBuilder(enter)
+    places = [builder.alloca(vector) for _ in range(2)]
     lanes = builder.bitcast(_beyond(builder, x, limit), ir.IntType(width))
     builder.cbranch(builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0)), slow, leave)
     builder = ir.IRBuilder(slow)
-    result = y
-    for lane in range(width):
-        at = ir.Constant(ir.IntType(32), lane)
-        one = builder.call(scalar, [builder.extract_element(x, at), builder.extract_element(y, at)])
-        result = builder.insert_element(result, one, at)
-    builder.ret(result)
+    for place, value in zip(places, (x, y), strict=True):
+        builder.store(value, place)
+    firsts = [builder.bitcast(place, one.as_pointer()) for place in places]
+    builder.branch(lane)
+    builder = ir.IRBuilder(lane)
+    index = builder.phi(_INDEX)
+    arguments = [builder.gep(first, [index]) for first in firsts]
+    builder.store(builder.call(scalar, [builder.load(a) for a in arguments]), arguments[1])
+    following = builder.add(index, ir.Constant(_INDEX, 1))
+    index.add_incoming(ir.Constant(_INDEX, 0), slow)
+    index.add_incoming(following, lane)
+    builder.cbranch(builder.icmp_unsigned("<", following, ir.Constant(_INDEX, width)), lane, done)
+    builder = ir.IRBuilder(done)
+    builder.ret(builder.load(places[1]))
     ir.IRBuilder(leave).ret(y)
     return function
