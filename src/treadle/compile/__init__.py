@@ -26,3 +26,10 @@ def kernels_of(graph: Any) -> tuple[Any, ...]:
 
 if not RUNNER:
     RUNNER.append(_run)
+
+
+def runner(graph: Any) -> Any:
+    """A function of argument arrays that runs a graph and its variables as one transaction; see `transaction`."""
+    from treadle.compile.transaction import runner as make
+
+    return make(graph)

@@ -14,14 +14,16 @@ from treadle.core.tensor import Symbol
 def plan(graph: Graph) -> dict[int, int]:
     """Output position -> input position, for variables that are updated in place."""
     pairs: dict[int, int] = {}
-    seen: set[Symbol] = set()
+    # Symbols compare element by element, as tensors do: only sets and dicts may be asked for them.
+    counts: dict[Symbol, int] = {}
+    for symbol in graph.outputs:
+        counts[symbol] = counts.get(symbol, 0) + 1
     for slot in graph.state:
         if slot.output is None:
             continue
         new, old = graph.outputs[slot.output], graph.inputs[slot.input]
-        if graph.outputs.count(new) == 1 and old not in graph.outputs and new not in seen and new is not old:
+        if counts[new] == 1 and old not in counts:
             pairs[slot.output] = slot.input
-        seen.add(new)
     if not pairs:
         return {}
     items = fuse(graph, frozenset(graph.outputs[k] for k in pairs))
@@ -51,7 +53,7 @@ def _fits(items: list[Item], new: Symbol, old: Symbol, roots: dict[Symbol, Symbo
     group = items[place]
     if not isinstance(group, Group) or group.shape != new.shape:
         return False
-    if any(node.definition.family == "reduction" for node in group.nodes if new in node.outputs):
+    if new.node is None or new.node.definition.family == "reduction":
         return False
     if any(roots.get(s) is old for node in group.nodes for s in node.inputs):
         return False  # a view of the old value may be read out of step with the writes

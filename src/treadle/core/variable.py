@@ -43,7 +43,7 @@ class Variable:
     A tensor read from a variable never changes afterwards. Threads may assign at once: nothing is lost.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_lease", "_lock", "_spec", "name", "serial", "trainable")
+    __slots__ = ("__weakref__", "_buffer", "_lease", "_lock", "_memory", "_spec", "name", "serial", "trainable")
     __array_priority__ = 1000.0
 
     def __init__(self, value: Any, dtype: Any = None, name: str | None = None, trainable: bool = True) -> None:
@@ -53,6 +53,7 @@ class Variable:
         self._lock = threading.RLock()
         self._lease: weakref.ref[np.ndarray[Any, Any]] | None = None
         self._buffer: np.ndarray[Any, Any] | None = None
+        self._memory: np.ndarray[Any, Any] | None = None  # the same memory, as a plain array
         wanted = as_dtype(dtype) if dtype is not None else None
         if isinstance(value, TensorSpec):
             spec = value.to_spec("_")
@@ -70,10 +71,8 @@ class Variable:
 
     def _adopt(self, array: np.ndarray[Any, Any]) -> None:
         """Make an array that nobody else writes the variable's memory."""
-        if array.dtype.kind == "T":
-            self._buffer = array
-        else:
-            self._buffer = array.view(_Buffer)
+        self._memory = array
+        self._buffer = array if array.dtype.kind == "T" else array.view(_Buffer)
         self._lease = None
 
     def _export(self) -> np.ndarray[Any, Any]:
@@ -89,12 +88,14 @@ class Variable:
             return export
 
     def _writable(self) -> np.ndarray[Any, Any]:
-        """The buffer for an update in place: private again, copied first if anybody looks at it. Needs the lock."""
-        if self._buffer is None:
+        """The memory for an update in place: private again, copied first if anybody looks at it. Needs the lock."""
+        memory = self._memory
+        if memory is None:
             raise UndefinedVariable(f"the variable {self.name!r} is read before it has a value; assign one first")
         if self._lease is not None and self._lease() is not None:
-            self._adopt(np.array(self._buffer.view(np.ndarray)))
-        return self._buffer
+            memory = memory.copy()
+            self._adopt(memory)
+        return memory
 
     def _store(self, tensor: Tensor) -> None:
         """Make a tensor's values the value; the eager assignment."""
@@ -190,7 +191,7 @@ class Variable:
         self.serial = next(_serial)
         self.name, self.trainable, self._spec = state["name"], state["trainable"], state["spec"]
         self._lock = threading.RLock()
-        self._lease = self._buffer = None
+        self._lease = self._buffer = self._memory = None
         if state["array"] is not None:
             self._adopt(state["array"])
 
