@@ -231,6 +231,8 @@ def _is_generator(node: ast.FunctionDef) -> bool:
 def _hoist(body: list[ast.stmt]) -> tuple[list[ast.Global | ast.Nonlocal], list[ast.stmt]]:
     """Takes `global` and `nonlocal` out of the body (and the docstring, which the function keeps by itself)."""
     found: list[ast.Global | ast.Nonlocal] = []
+    if not any(isinstance(part, (ast.Global, ast.Nonlocal)) for stmt in body for part in walk(stmt)):
+        return found, body
 
     class Take(ast.NodeTransformer):
         def visit_Global(self, node: ast.Global) -> ast.AST:
