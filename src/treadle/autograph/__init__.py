@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.autograph import operators
-from treadle.autograph.callees import call_method, convert, converted, do_not_convert, observed, own
+from treadle.autograph.callees import call_method, convert, converted, do_not_convert, is_user, observed, own
 from treadle.autograph.converter import CELL, Conversion, build, conversion, is_converted
 from treadle.autograph.reads import Read, reads
 
@@ -20,6 +20,8 @@ __all__ = [
     "convert_function",
     "converted",
     "do_not_convert",
+    "is_converted",
+    "is_user",
     "missing_source",
     "observed",
     "reads",
