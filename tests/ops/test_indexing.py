@@ -93,12 +93,17 @@ def test_updates_as_numpy(case, mode, scalar):
     agrees(f, t, td.asarray(value))
 
 
-def test_many_rows_are_added_as_few_are():
+@pytest.mark.parametrize("spread", [True, False])
+def test_many_rows_are_added_as_few_are(spread):
     rng = np.random.default_rng(0)
-    x, rows, at = rng.normal(size=(50, 8)), rng.normal(size=(400, 8)), rng.integers(-50, 50, 400)
+    x, rows, at = (
+        rng.normal(size=(50, 8)),
+        rng.normal(size=(400, 8)),
+        rng.integers(-50, 50, 400) if spread else rng.integers(0, 2, 400),
+    )
     want = x.copy()
     np.add.at(want, at, rows)
-    np.testing.assert_allclose(td.asarray(x).at[at].add(rows).numpy(), want, rtol=1e-12)
+    np.testing.assert_array_equal(td.asarray(x).at[at].add(rows).numpy(), want)
     with pytest.raises(IndexOutOfRange, match="index 50 "):
         td.asarray(x).at[np.r_[at, 50]].add(np.zeros((401, 8)))
 
@@ -130,6 +135,7 @@ def test_boolean_masks():
     assert h.at[rows].multiply([10.0, 100.0]).tolist() == [[-10.0, 200.0], [3.0, -4.0]]
     agrees(lambda h, r: h.at[r].multiply(td.asarray([10.0, 100.0])), h, rows)
     assert h.at[h < 0].set([5.0, 6.0]).tolist() == [[5.0, 2.0], [3.0, 6.0]]
+    agrees(lambda h: (h[[True, False]], h.at[[False, True]].set(h[:1]), td.repeat(h, [2, 1], axis=0)), h)
     for f in (lambda h: h[h < 0], lambda h: h.at[h < 0].set(td.asarray([5.0, 6.0]))):
         with pytest.raises(TraceError, match=r"td\.where"):
             traced(f, h)

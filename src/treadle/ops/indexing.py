@@ -141,6 +141,13 @@ def entries(index: Any) -> list[Any]:
     return [as_index(item) for item in (index if isinstance(index, tuple) else (index,))]
 
 
+def known_values(x: Tensor) -> Array | None:
+    """The values of a tensor that has them now: one that is not traced, or a constant of a graph; else None."""
+    if not isinstance(x, Symbol):
+        return x.array
+    return x.node.attrs["value"].array if x.node is not None and x.node.op == "constant" else None
+
+
 def mask_error() -> TraceError:
     """How many elements a traced mask picks is not known while tracing."""
     return TraceError(
@@ -155,10 +162,11 @@ def _expand_masks(items: list[Any], shape: Shape) -> list[Any]:
     axis = 0
     for item in items:
         if isinstance(item, Tensor) and item.dtype.kind == "b":
-            if isinstance(item, Symbol):
+            mask = known_values(item)
+            if mask is None:
                 raise mask_error()
             check_mask(item.shape, shape, axis)
-            found.extend(Tensor(index) for index in np.nonzero(item.array))
+            found.extend(Tensor(index) for index in np.nonzero(mask))
             axis += item.ndim
         else:
             found.append(item)
@@ -319,7 +327,7 @@ def getitem(x: Any, index: Any) -> Tensor:
     """
     tensor = as_tensor(x)
     if current() is None:
-        plain = _eager_index(index)
+        plain = index if type(index) is int or type(index) is slice else _eager_index(index)
         if plain is not None:
             try:
                 return Tensor(np.asarray(tensor.array[plain]))

@@ -12,12 +12,12 @@ from treadle.core.dim import Size
 from treadle.core.dtypes import as_dtype, bool_, default_float, dtype_name, int64
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec, broadcast_shapes, normalize_axis
-from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tensor import Tensor
 from treadle.errors import DTypeError, ShapeError, TraceError
 from treadle.ops.comparison import equal
 from treadle.ops.convert import as_tensor, cast, operands
 from treadle.ops.families import declare
-from treadle.ops.indexing import as_index, gather, out_of_range
+from treadle.ops.indexing import as_index, gather, known_values, out_of_range
 from treadle.ops.shaping import broadcast_to, expand_dims, flatten, reshape
 
 # -- take --------------------------------------------------------------------------------------------------------------
@@ -205,12 +205,12 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
 
 def values(x: Any, op: str, instead: str) -> Array:
     """The array of a tensor for a function whose result's size depends on values; TraceError for a traced one."""
-    tensor = as_tensor(x)
-    if isinstance(tensor, Symbol):
+    array = known_values(as_tensor(x))
+    if array is None:
         raise TraceError(
             f"{op}: the size of its result depends on values, which are not known while tracing; {instead}"
         )
-    return tensor.array
+    return array
 
 
 def nonzero(x: Any, /) -> tuple[Tensor, ...]:

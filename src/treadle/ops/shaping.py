@@ -146,6 +146,8 @@ ravel = flatten
 
 def expand_dims(x: Any, /, *, axis: int | Sequence[int] = 0) -> Tensor:
     """The tensor with axes of size 1 put in, where `axis` counts in the result. Raises ShapeError for a bad axis."""
+    if type(x) is Tensor and type(axis) is int and -x.ndim - 1 <= axis <= x.ndim and current() is None:
+        return Tensor(np.expand_dims(x.array, axis))
     x = as_tensor(x)
     count = 1 if isinstance(axis, (int, np.integer)) else len(axis)
     axes = normalize_axes(axis, x.ndim + count, "expand_dims")
@@ -182,6 +184,8 @@ transpose_op: Op = declare(
 
 def transpose(x: Any, /, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in another order; by default reversed. Raises ShapeError unless `axes` names each axis once."""
+    if axes is None and type(x) is Tensor and current() is None:
+        return Tensor(x.array.T)
     tensor = as_tensor(x)
     if axes is None:
         order = tuple(range(tensor.ndim))[::-1]
@@ -312,6 +316,11 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Tensor:
     """
     if not len(arrays):
         raise ShapeError("concat: needs one tensor or more")
+    if current() is None and all(type(x) is Tensor and x.array.dtype is arrays[0].dtype for x in arrays):
+        try:
+            return Tensor(np.concatenate([x.array for x in arrays], axis))
+        except ValueError:  # AxisError is one
+            pass  # say it in our words below
     tensors = operands(list(arrays), "any", "concat")
     if axis is None:
         return concat([flatten(x) for x in tensors])

@@ -10,13 +10,23 @@ import numpy as np
 from treadle.core.dtypes import dtype_name, promote
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec, broadcast_shapes
-from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tensor import Tensor
 from treadle.errors import DTypeError, IndexOutOfRange, ShapeError
 from treadle.ops.arithmetic import add, maximum, minimum, multiply
 from treadle.ops.comparison import equal, where
 from treadle.ops.convert import as_tensor, cast, common_dtype, is_weak, scalar
 from treadle.ops.families import declare
-from treadle.ops.indexing import Plan, axes_first, check_mask, entries, gather, make_plan, mask_error, out_of_range
+from treadle.ops.indexing import (
+    Plan,
+    axes_first,
+    check_mask,
+    entries,
+    gather,
+    known_values,
+    make_plan,
+    mask_error,
+    out_of_range,
+)
 from treadle.ops.shaping import broadcast_to, reshape
 from treadle.ops.slicing import set_slice_op, slice_tensor, zeros
 
@@ -45,7 +55,7 @@ def _scatter_body(x: Array, updates: Array, *indices: Array, mode: str, axes: tu
 
 
 def _add_rows(target: Array, index: Array, rows: Array) -> None:
-    """`np.add.at` along the first axis: rows of one index are summed first, each target row is then touched once."""
+    """`np.add.at` along the first axis, in the same order: the first row of every index, then the second, ..."""
     size = target.shape[0]
     if ((index < -size) | (index >= size)).any():
         raise IndexError
@@ -53,7 +63,17 @@ def _add_rows(target: Array, index: Array, rows: Array) -> None:
     order = np.argsort(wrapped, kind="stable")
     ordered = wrapped[order]
     first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    target[ordered[first]] += np.add.reduceat(rows[order], first, axis=0)
+    counts = np.diff(np.r_[first, len(ordered)])
+    most = int(counts.max())
+    if most * 8 > len(ordered):  # few places with many rows each
+        np.add.at(target, index, rows)
+        return
+    turn = np.arange(len(ordered)) - np.repeat(first, counts)
+    by_turn = order[np.argsort(turn, kind="stable")]
+    ends = np.cumsum(np.bincount(turn))
+    for start, end in zip([0, *ends.tolist()], ends.tolist(), strict=False):
+        chosen = by_turn[start:end]
+        target[wrapped[chosen]] += rows[chosen]
 
 
 def _scatter_vjp(
@@ -254,7 +274,7 @@ def _masked(mode: str, x: Tensor, items: list[Any], v: Tensor) -> Tensor | None:
         check_mask(mask.shape, x.shape, 0)
         chosen = reshape(mask, (*mask.shape, *[1] * (x.ndim - mask.ndim)))
         return where(chosen, broadcast_to(_combine(mode, x, v), x.shape), x)
-    if any(isinstance(m, Symbol) for m in masks):
+    if any(known_values(m) is None for m in masks):
         raise mask_error()
     return None
 
