@@ -4,6 +4,7 @@
 from typing import Any, NoReturn
 
 from treadle import errors, linalg, nest, random, strings
+from treadle.config import config
 from treadle.core.dim import Dim
 from treadle.core.dtypes import (
     bool_,
@@ -25,6 +26,11 @@ from treadle.core.dtypes import (
 from treadle.core.spec import TensorSpec
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
+from treadle.errors import GradientWarning, RetraceWarning, TracingWarning, TreadleError
+from treadle.function.function import Function, function
+from treadle.function.report import RetraceReport
+from treadle.function.settings import no_retrace, run_eagerly, stats
+from treadle.function.trace import Trace
 from treadle.ops import methods as _methods  # installs the operators of tensors
 from treadle.ops.arranging import diag, diagonal, meshgrid, pad, repeat, roll, shape, split, tile, tril, triu, unstack
 from treadle.ops.creation import (

@@ -1,0 +1,96 @@
+"""Running a trace: gather arguments, captures and variables, run the graph, commit what it wrote all at once."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from treadle.control.call import call, run_graph
+from treadle.core.mode import activate
+from treadle.core.tensor import Tensor
+from treadle.core.tracer import active_tracer
+from treadle.core.variable import Variable, read_variable, write_variable
+from treadle.errors import ShapeError, UndefinedVariable
+
+if TYPE_CHECKING:
+    from treadle.function.trace import Trace
+
+Array = np.ndarray[Any, Any]
+
+
+def run_trace(trace: Trace, arrays: Sequence[Array]) -> list[Array]:
+    """The results of a trace for argument arrays. Variables are locked in one global order and written together.
+
+    A call that fails changes nothing.
+    """
+    feeds = [*arrays, *captured_arrays(trace)] if trace.captures else list(arrays)
+    if not trace.reads:
+        return run_graph(trace.graph, feeds)
+    variables = [alive(ref) for ref in trace.reads]
+    if not trace.writes:
+        feeds += [v._export() for v in variables]
+        return run_graph(trace.graph, feeds)
+    written = [alive(ref) for ref in trace.writes]
+    locked = sorted(written, key=lambda v: v.serial)
+    for v in locked:
+        v._lock.acquire()
+    try:
+        feeds += [v._export() for v in variables]
+        outputs = run_graph(trace.graph, feeds)
+        count = len(outputs) - len(written)
+        fresh = [np.array(array, order="C") for array in outputs[count:]]
+        for v, array in zip(written, fresh, strict=True):
+            v._adopt(array)
+        return outputs[:count]
+    finally:
+        for v in reversed(locked):
+            v._lock.release()
+
+
+def captured_arrays(trace: Trace) -> list[Array]:
+    """The arrays of captured tensors; an outer NumPy array is read as it is now."""
+    found = []
+    for capture, live in zip(trace.captures, trace.live, strict=True):
+        array = capture.array
+        if live and array.shape != trace.capture_shapes[len(found)]:
+            raise ShapeError(f"{trace.name}: an outer NumPy array that it reads was given the shape {array.shape} in place")
+        found.append(array)
+    return found
+
+
+def alive(ref: weakref.ref[Variable]) -> Variable:
+    """The variable of a trace. Raises UndefinedVariable when it is gone."""
+    variable = ref()
+    if variable is None:
+        raise UndefinedVariable("a Variable that the trace uses no longer exists; keep it, or call the function instead")
+    return variable
+
+
+def call_in_mode(trace: Trace, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The results of a trace as one `call` op of the current mode: a tape, an outer trace, forward mode."""
+    tracer = active_tracer()
+    captures = []
+    for capture, live in zip(trace.captures, trace.live, strict=True):
+        if live:
+            capture = tracer.live(capture.array) if tracer is not None else Tensor(capture.array.copy())
+        captures.append(capture)
+    variables = [alive(ref) for ref in trace.reads]
+    inputs = [*tensors, *captures, *(read_variable(v) for v in variables)]
+    outputs = list(call(trace.graph, inputs, label=trace.name))
+    count = len(outputs) - len(trace.writes)
+    for ref, value in zip(trace.writes, outputs[count:], strict=True):
+        write_variable(alive(ref), value)
+    return outputs[:count]
+
+
+def protect(results: list[Array], unsafe: Sequence[Array]) -> list[Array]:
+    """Results with no memory in common with arrays that the caller may still write."""
+    return [r.copy() if any(np.may_share_memory(r, u) for u in unsafe) else r for r in results]
+
+
+def eager() -> activate:
+    """No mode: what runs inside is neither taped nor traced."""
+    return activate(None)

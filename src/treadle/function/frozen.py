@@ -1,0 +1,168 @@
+"""What tracing freezes or loses without saying so: random numbers and clocks read, writes to outer values, leaks."""
+
+from __future__ import annotations
+
+import dis
+import warnings
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from treadle.autograph import reads
+from treadle.core.tensor import Scope, Symbol
+from treadle.errors import LeakedTensor, TracingWarning
+from treadle.function import keys
+from treadle.function.places import Places, stored_globals
+
+_RANDOM = "use td.random, which draws anew at each call, or pass the value as an argument"
+_CLOCK = "read the clock outside the function and pass it as an argument"
+_CLOCKS = {"time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time"}
+_NOWS = {"now", "utcnow", "today"}
+_warned: set[tuple[str, int, str]] = set()
+
+
+def warn_frozen(functions: Iterable[FunctionType]) -> None:
+    """Warn, once for each place, of random numbers and clocks that traced functions read."""
+    for function in functions:
+        for read in reads(function):
+            if read.root == "global":
+                value = function.__globals__.get(read.name)
+            elif read.root == "closure":
+                value = _cell(function, read.name)
+            else:
+                continue
+            names = [read.name]
+            fix = _fix(value, None, read.name)
+            for attr in read.attrs:
+                if fix or not isinstance(value, (ModuleType, type)):
+                    break
+                names.append(attr)
+                fix = _fix(getattr(value, attr, None), value, attr)
+                value = getattr(value, attr, None)
+            if fix:
+                names += [a for a in read.attrs[len(names) - 1 :]]
+                _warn(function, read.name, ".".join(names), fix)
+
+
+def _cell(function: FunctionType, name: str) -> Any:
+    try:
+        return (function.__closure__ or ())[function.__code__.co_freevars.index(name)].cell_contents
+    except ValueError:
+        return None
+
+
+def _fix(value: Any, owner: Any, name: str) -> str | None:
+    """What to do instead of reading this value, if it changes from call to call."""
+    if isinstance(value, (np.random.Generator, np.random.RandomState)):
+        return _RANDOM
+    if isinstance(value, ModuleType):
+        return None
+    home = getattr(value, "__self__", None)
+    if isinstance(home, (np.random.Generator, np.random.RandomState)):
+        return _RANDOM
+    module = getattr(type(home), "__module__", "")
+    if module == "random" or (isinstance(owner, ModuleType) and owner.__name__ == "random" and callable(value)):
+        return _RANDOM if not isinstance(value, type) else None
+    if isinstance(owner, ModuleType) and owner.__name__ == "numpy.random" and name == "default_rng":
+        return _RANDOM
+    if getattr(value, "__module__", None) == "time" and name in _CLOCKS:
+        return _CLOCK
+    if isinstance(owner, type) and owner.__module__ == "datetime" and name in _NOWS:
+        return _CLOCK
+    return None
+
+
+def _warn(function: FunctionType, root: str, name: str, fix: str) -> None:
+    code = function.__code__
+    line = _line(code, root) or code.co_firstlineno
+    place = (code.co_filename, line, name)
+    if place in _warned:
+        return
+    _warned.add(place)
+    warnings.warn_explicit(
+        f"{name} was read during tracing: its value is frozen into the trace, the same at each call; {fix}",
+        TracingWarning,
+        code.co_filename,
+        line,
+    )
+
+
+def _line(code: CodeType, name: str) -> int | None:
+    """The first line of the code that loads a global or closure name."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname.startswith("LOAD_") and instruction.argval == name and instruction.positions:
+            return instruction.positions.lineno
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found = _line(constant, name)
+            if found:
+                return found
+    return None
+
+
+def warn_written(label: str, old: str, new: str, function: FunctionType) -> None:
+    """Warn, once for each place, that a traced function changes an outer Python value, which happens only while tracing."""
+    code = function.__code__
+    place = (code.co_filename, code.co_firstlineno, label)
+    if place in _warned:
+        return
+    _warned.add(place)
+    root = label.split(" ")[-1].split(".")[0]
+    warnings.warn_explicit(
+        f"{label} was changed during tracing, from {old} to {new}: this happens once for each trace, not at each call; "
+        "return the value, or keep it in a td.Variable",
+        TracingWarning,
+        code.co_filename,
+        _line(code, root) or code.co_firstlineno,
+    )
+
+
+def find_leak(places: Places, scope: Scope) -> tuple[str, Symbol] | None:
+    """A symbol of a finished trace that an outer variable, attribute or container still holds, and where."""
+    for label, value in _holders(places):
+        symbol = _symbol_in(value, scope)
+        if symbol is not None:
+            return label, symbol
+    return None
+
+
+def _holders(places: Places) -> Iterator[tuple[str, Any]]:
+    for place in places.found.values():
+        yield place.label, place.value()
+    for function in places.functions:
+        for name, value in stored_globals(function):
+            yield f"global {name}", value
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                yield f"closure {name}", cell.cell_contents
+            except ValueError:
+                continue
+    for known in places.known:
+        for name, value in list(getattr(known.target, "__dict__", {}).items()):
+            yield f"{known.label}.{name}", value
+
+
+def _symbol_in(value: Any, scope: Scope, depth: int = 2) -> Symbol | None:
+    """A symbol of this scope in a value: itself, or inside a container."""
+    if isinstance(value, Symbol):
+        return value if scope.encloses(value.scope) else None
+    kind = keys.kind_of(value)
+    if depth and kind in (keys.TUPLE, keys.LIST, keys.DICT, keys.MAPPING, keys.SEQUENCE, keys.SET, keys.NAMED):
+        items = list(value.values()) if isinstance(value, dict) else list(value)
+        for item in items:
+            found = _symbol_in(item, scope, depth - 1)
+            if found is not None:
+                return found
+    return None
+
+
+def leak_error(label: str, symbol: Symbol, name: str) -> LeakedTensor:
+    """The error for a traced tensor that an outer value holds when the trace ends."""
+    made = f"made at\n  {symbol.location}\n " if symbol.location else "an argument of the function"
+    return LeakedTensor(
+        f"{name} puts the traced tensor {symbol.name!r}, {made} into {label}; it has no value outside the trace. "
+        "Return it from the function, or keep it in a td.Variable",
+        symbol.location,
+    )

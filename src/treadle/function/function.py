@@ -1,0 +1,456 @@
+"""`td.function`: a Python function that is traced once for each signature it meets, and then runs as a graph."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import sys
+import types
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+import numpy as np
+
+from treadle import autograph
+from treadle.autograph.callees import call_method
+from treadle.config import config
+from treadle.core.dtypes import _Defaults
+from treadle.core.mode import current
+from treadle.core.tensor import Tensor
+from treadle.errors import SignatureMismatch, TreadleError, trim
+from treadle.function import keys
+from treadle.function.donate import donate
+from treadle.function.report import RetraceReport, count
+from treadle.function.settings import extra_settings, switches
+from treadle.function.signature import Binder, InputSignature
+from treadle.function.store import Store, plain_sizes
+from treadle.function.trace import Trace
+from treadle.function.tracing import Target, note_inner
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+Q = ParamSpec("Q")
+
+_extra = extra_settings.get
+_ndarray = np.ndarray
+# Values of these types go into the fast path's key as they are, with their type (1, True and 1.0 differ).
+_PLAIN = frozenset({int, str, bool, type(None)})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `td.function`."""
+
+    input_signature: Any = None
+    autograph: bool = True
+    reduce_retracing: bool = False
+    static_argnames: tuple[str, ...] = ()
+    donate_argnames: tuple[str, ...] = ()
+    name: str | None = None
+
+
+class Function(Generic[P, R]):
+    """What `td.function` gives: call it as the function it was made from.
+
+    Each new signature (dtypes and shapes of tensors, values of Python arguments, identity of objects) is traced once.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, python_function: Callable[P, R], options: Options) -> None:
+        self._options = options
+        self.python_function = python_function
+        plain, bound = _plain_and_bound(python_function)
+        functools.update_wrapper(self, _named(python_function, plain))
+        self._name = options.name or _display_name(python_function, plain)
+        skip = bound is not None and not isinstance(python_function, types.MethodType)
+        signed = plain if skip and plain is not None else python_function
+        self._binder = Binder(signed, self._name, skip, options.static_argnames)
+        for name in options.donate_argnames:
+            if name not in self._binder.names:
+                raise SignatureMismatch(f"donate_argnames: {self._name} has no argument {name!r}")
+        wanted = options.input_signature
+        self._specs = None if wanted is None else InputSignature(wanted, self._binder)
+        self._store = Store()
+        self._target = Target(self._name, python_function, plain, bound, self._binder, options.autograph)
+        self._instances: dict[int, tuple[Any, Store]] = {}
+        self._method_binder: Binder | None = None
+
+    # -- calling -------------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run: by a trace that fits, or by a new one."""
+        try:
+            fast = self._store.fast
+            if fast and not kwargs and current() is None:
+                key: list[Any] = []
+                arrays: list[np.ndarray[Any, Any]] = []
+                unsafe: list[np.ndarray[Any, Any]] | tuple[()] = ()
+                for a in args:
+                    kind = type(a)
+                    if kind is Tensor:
+                        array = a.array  # type: ignore[attr-defined]
+                        arrays.append(array)
+                        key.append(array.dtype)
+                        key.append(array.shape)
+                    elif kind is _ndarray:
+                        arrays.append(a)  # type: ignore[arg-type]
+                        unsafe = [*unsafe, a]  # type: ignore[list-item]
+                        key.append(a.dtype)  # type: ignore[attr-defined]
+                        key.append(a.shape)  # type: ignore[attr-defined]
+                    else:
+                        key.append(kind)
+                        key.append(a)
+                        if kind not in _PLAIN:
+                            break
+                else:
+                    found = fast.get(tuple(key))
+                    if found is not None and _extra() is None and not switches.eager:
+                        if found.settings[0] is _Defaults.floating and found.settings[1] is None:
+                            for trace in found.traces:
+                                guards = trace.guards
+                                if guards is None or guards.hold():
+                                    return trace.run(arrays, unsafe)  # type: ignore[no-any-return]
+            return self._call(args, kwargs)  # type: ignore[no-any-return]
+        except TreadleError as error:
+            if config.full_tracebacks:
+                raise
+            raise error.with_traceback(trim(error.__traceback__)) from error.__cause__
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The full way: bind, key, find or make the trace, run it in the current mode."""
+        if switches.eager:
+            return self.python_function(*args, **kwargs)
+        values, traced_values, walk = self._bind(args, kwargs)
+        parts = tuple(walk.parts)
+        mode = current()
+        if mode is not None and not plain_sizes(parts):
+            return self._inline(traced_values)
+        trace = self._store.get(self._target, traced_values, parts, self._options.reduce_retracing)
+        if mode is not None:
+            note_inner(trace)
+        elif not self._options.donate_argnames and not kwargs:
+            self._remember(args, parts)
+        leaves = walk.tensors if self._specs is None else self._binder.walk(values).tensors
+        result = trace.run_tensors(leaves)
+        if self._options.donate_argnames:
+            donate(self._name, [values[self._binder.names.index(name)] for name in self._options.donate_argnames])
+        return result
+
+    def _bind(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...], keys.Walk]:
+        """Bound values, the values to trace with (specs where an input_signature gives them), and their key."""
+        values = self._binder.bind(args, kwargs)
+        if self._specs is None:
+            return values, values, self._binder.walk(values)
+        values = self._specs.fit(values)
+        traced = self._specs.specs_for(values)
+        return values, traced, self._binder.walk(traced, paths=True)
+
+    def _remember(self, args: tuple[Any, ...], parts: tuple[keys.Part, ...]) -> None:
+        """Open the fast path for calls like this one, where its raw key says everything."""
+        if len(args) < len(self._binder.names) and not self._binder.fixed_defaults:
+            return
+        raw: list[Any] = []
+        for a in args:
+            kind = type(a)
+            if kind is Tensor or kind is _ndarray:
+                if keys.as_dtype(a.dtype) != a.dtype:
+                    return
+                raw += (a.dtype, a.shape)
+            elif kind in _PLAIN and self._specs is None:
+                raw += (kind, a)
+            else:
+                return
+        self._store.remember(tuple(raw), parts)
+
+    def _inline(self, values: tuple[Any, ...]) -> Any:
+        """Run the converted function in the outer trace: sizes like n + 1 have no name that a call could read."""
+        function = autograph.convert_function(self._target.callable).function if self._target.autograph else None
+        return self._binder.call(function or self._target.callable, values)
+
+    # -- methods -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Function[P, R]: ...
+
+    @overload
+    def __get__(
+        self: Function[Concatenate[S, Q], R], instance: S, owner: Any = None
+    ) -> Function[Q, R]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """The method of an instance, with traces of its own."""
+        if instance is None or self._target.bound is not None:
+            return self
+        entry = self._instances.get(id(instance))
+        if entry is None or entry[0]() is not instance:
+            entry = self._new_instance(instance)
+        method = object.__new__(BoundFunction)
+        method._function = self
+        method._instance = instance
+        method._store = entry[1]
+        method._full = None
+        return method
+
+    def _new_instance(self, instance: Any) -> tuple[Any, Store]:
+        key = id(instance)
+        instances = self._instances
+        try:
+            ref: Any = weakref.ref(instance, lambda _: instances.pop(key, None))
+        except TypeError:  # cannot be held weakly
+
+            def ref() -> Any:
+                return instance
+
+        entry = instances[key] = (ref, Store())
+        return entry
+
+    # -- looking at it -------------------------------------------------------------------------------------------------
+
+    def trace(self, *args: Any, **kwargs: Any) -> Trace:
+        """Trace without running: for values, or for `td.TensorSpec`s in their places."""
+        if self._specs is not None and not args and not kwargs:
+            values = self._specs.complete()
+            if values is None:
+                raise SignatureMismatch(f"{self._name}: its input_signature does not cover every argument; give the rest")
+            parts = tuple(self._binder.walk(values, paths=True).parts)
+            return self._store.get(self._target, values, parts, False)
+        if self._specs is not None:
+            _, values, walk = self._bind(args, kwargs)
+        else:
+            values = self._binder.bind(args, kwargs)
+            walk = self._binder.walk(values, paths=True)
+        return self._store.get(self._target, values, tuple(walk.parts), False)
+
+    def compile(self, *args: Any, **kwargs: Any) -> Trace:
+        """Trace, and make the native kernels now."""
+        trace = self.trace(*args, **kwargs)
+        _ = trace.kernels
+        return trace
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """The traces there are, oldest first."""
+        return tuple(self._store.traces)
+
+    @property
+    def trace_count(self) -> int:
+        """How often it has been traced."""
+        return self._store.made
+
+    def explain(self) -> RetraceReport:
+        """Why each trace was made, and what to change where they are too many."""
+        return RetraceReport(self._title(), self._store.traces)
+
+    @property
+    def converted_source(self) -> str:
+        """The source that autograph made of the function; empty where it runs as it is."""
+        if not self._target.autograph:
+            return ""
+        return autograph.convert_function(self._target.callable).source
+
+    def _title(self) -> str:
+        code = getattr(self._target.plain, "__code__", None)
+        where = "" if code is None else f" [{os.path.basename(code.co_filename)}:{_def_line(code)}]"
+        return f"{self._name}({', '.join(_listed(self._binder))}){where}"
+
+    def __repr__(self) -> str:
+        return f"<function {self._title()}: {count(self._store.made)}>"
+
+    # -- copies --------------------------------------------------------------------------------------------------------
+
+    def __reduce__(self) -> Any:
+        found: Any = sys.modules.get(self.__module__)
+        for step in self.__qualname__.split("."):
+            found = getattr(found, step, None)
+        if found is self:
+            return self.__qualname__
+        return Function, (self.python_function, self._options)
+
+    def __copy__(self) -> Function[P, R]:
+        return Function(self.python_function, self._options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Function[P, R]:
+        return Function(copy.deepcopy(self.python_function, memo), self._options)
+
+
+class BoundFunction(Function[P, R]):
+    """A method of one instance: the class's function with the instance's own traces. Made anew at each access."""
+
+    _function: Function[..., Any]
+    _instance: Any
+    _full: Function[P, R] | None
+
+    def __init__(self) -> None:
+        raise TypeError("a bound function comes from an attribute of an instance")
+
+    def __getattr__(self, name: str) -> Any:
+        """What a call by the fast path does not need is made when it is asked for."""
+        if name == "_target":
+            f = self._function._target
+            bound = types.MethodType(f.callable, self._instance)
+            self._target = Target(f.name, bound, f.plain, self._instance, self._binder, f.autograph)
+            return self._target
+        if name == "_binder":
+            f_ = self._function
+            if f_._method_binder is None:
+                static = tuple(n for n in f_._options.static_argnames if n != f_._binder.names[0])
+                f_._method_binder = Binder(f_.python_function, f_._name, True, static)
+            self._binder = f_._method_binder
+            return self._binder
+        if name == "_specs":
+            wanted = self._options.input_signature
+            self._specs = None if wanted is None else InputSignature(wanted, self._binder)
+            return self._specs
+        if name == "python_function":
+            return types.MethodType(self._function.python_function, self._instance)
+        if name == "__self__":
+            return self._instance
+        if name == "__func__":
+            return self._function
+        return getattr(self._function, name)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, BoundFunction)
+            and other._function is self._function
+            and other._instance is self._instance
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self._function), id(self._instance)))
+
+    def __reduce__(self) -> Any:
+        return getattr, (self._instance, self._function.__name__)
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self._function.__get__(copy.deepcopy(self._instance, memo))
+
+
+def _plain_and_bound(f: Any) -> tuple[types.FunctionType | None, Any]:
+    """The plain function under a callable, and the object it is bound to."""
+    if isinstance(f, types.FunctionType):
+        return f, None
+    if isinstance(f, types.MethodType):
+        return _plain_and_bound(f.__func__)[0], f.__self__
+    if isinstance(f, functools.partial):
+        return _plain_and_bound(f.func)[0], None
+    if isinstance(f, (type, types.BuiltinFunctionType)):
+        return None, None
+    found = call_method(type(f))
+    return found, f if found is not None else None
+
+
+def _named(f: Any, plain: types.FunctionType | None) -> Any:
+    return f if hasattr(f, "__name__") or plain is None else plain
+
+
+def _display_name(f: Any, plain: types.FunctionType | None) -> str:
+    name = getattr(f, "__name__", None)
+    if name is None and plain is not None and not isinstance(f, functools.partial):
+        return type(f).__name__
+    name = name or getattr(plain, "__name__", type(f).__name__)
+    return "lambda" if name == "<lambda>" else str(name)
+
+
+def _listed(binder: Binder) -> list[str]:
+    stars = {binder.kinds[0].VAR_POSITIONAL: "*", binder.kinds[0].VAR_KEYWORD: "**"} if binder.kinds else {}
+    return [stars.get(kind, "") + name for name, kind in zip(binder.names, binder.kinds, strict=True)]
+
+
+def _def_line(code: types.CodeType) -> int:
+    """The line of `def`, below any decorators."""
+    lines = [line for _, _, line in code.co_lines() if line is not None]
+    first = code.co_firstlineno
+    import linecache
+
+    for line in range(first, max([first, *lines]) + 1):
+        if linecache.getline(code.co_filename, line).lstrip().startswith(("def ", "async def ")):
+            return line
+    return first
+
+
+@overload
+def function(f: Callable[P, R]) -> Function[P, R]: ...
+
+
+@overload
+def function(
+    f: Callable[P, R],
+    *,
+    input_signature: Any = ...,
+    autograph: bool = ...,
+    reduce_retracing: bool = ...,
+    static_argnames: str | Sequence[str] = ...,
+    donate_argnames: str | Sequence[str] = ...,
+    name: str | None = ...,
+) -> Function[P, R]: ...
+
+
+@overload
+def function(
+    *,
+    input_signature: Any = ...,
+    autograph: bool = ...,
+    reduce_retracing: bool = ...,
+    static_argnames: str | Sequence[str] = ...,
+    donate_argnames: str | Sequence[str] = ...,
+    name: str | None = ...,
+) -> Callable[[Callable[P, R]], Function[P, R]]: ...
+
+
+def function(
+    f: Any = None,
+    *,
+    input_signature: Any = None,
+    autograph: bool = True,
+    reduce_retracing: bool = False,
+    static_argnames: str | Sequence[str] = (),
+    donate_argnames: str | Sequence[str] = (),
+    name: str | None = None,
+) -> Any:
+    """Trace a function at the first call with each new signature, and run the graph from then on.
+
+    input_signature:  nest of `td.TensorSpec`, one for each argument: one trace for all calls, others are errors.
+    autograph:        let `if`, `while`, `for`, ... work on tensors.
+    reduce_retracing: when a shape varies, trace once more with its sizes open.
+    static_argnames:  arguments that count by hash and equality, also where they are objects.
+    donate_argnames:  tensors that the caller gives up; using one afterwards is an error.
+    name:             what graphs and reports call it.
+
+    >>> import treadle as td
+    >>> @td.function
+    ... def double(x):
+    ...     return x + x
+    >>> double(td.asarray([1., 2.]))
+    Tensor([2., 4.], shape=(2,), dtype=float32)
+    >>> double.trace_count
+    1
+    """
+    static = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+    donated = (donate_argnames,) if isinstance(donate_argnames, str) else tuple(donate_argnames)
+    options = Options(input_signature, autograph, reduce_retracing, static, donated, name)
+
+    def decorate(g: Any) -> Any:
+        if isinstance(g, (classmethod, staticmethod)):
+            return type(g)(Function(g.__func__, options))
+        if isinstance(g, Function):
+            g = g.python_function
+        if not callable(g):
+            raise TypeError(f"td.function takes a function, got {type(g).__name__}")
+        return Function(g, options)
+
+    return decorate if f is None else decorate(f)

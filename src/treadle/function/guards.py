@@ -1,0 +1,82 @@
+"""Guards: what a trace read from outside and must find unchanged; checked at each call, so no trace is ever stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.function import keys
+from treadle.function.places import MISSING, Place
+
+# Values that cannot change while they are the same object: identity settles the check.
+_FIXED = frozenset({keys.VALUE, keys.FLOAT, keys.COMPLEX, keys.TENSOR, keys.ARRAY})
+_NEVER = object()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guard:
+    """One outer value as a trace saw it."""
+
+    place: Place
+    expected: Any  # the value itself where identity is enough
+    key: Any
+    text: str
+
+    @property
+    def label(self) -> str:
+        """What reports call the value."""
+        return self.place.label
+
+
+def guard(place: Place) -> Guard:
+    """A guard that expects the value that is there now."""
+    value = place.value()
+    fixed = value is MISSING or keys.kind_of(value) in _FIXED
+    return Guard(place, value if fixed else _NEVER, key_of(value), text_of(value))
+
+
+def key_of(value: Any) -> Any:
+    """The key of an outer value; MISSING for one that is not there."""
+    return MISSING if value is MISSING else keys.value_key(value)
+
+
+def text_of(value: Any) -> str:
+    """An outer value as reports show it."""
+    return "not set" if value is MISSING else keys.describe(value)
+
+
+class Guards:
+    """All guards of a trace, flat for speed."""
+
+    __slots__ = ("all", "_checks")
+
+    def __init__(self, guards: Iterable[Guard]) -> None:
+        self.all = tuple(guards)
+        self._checks: tuple[tuple[Callable[[], Any], Any, Any], ...] = tuple(
+            (g.place.get, g.expected, g.key) for g in self.all
+        )
+
+    def hold(self) -> bool:
+        """Whether everything is as the trace saw it."""
+        for get, expected, key in self._checks:
+            try:
+                value = get()
+            except (AttributeError, ValueError, ReferenceError):
+                value = MISSING
+            if value is not expected and key_of(value) != key:
+                return False
+        return True
+
+    def changed(self) -> list[tuple[str, str, str]]:
+        """What differs now: label, old, new."""
+        found = []
+        for g in self.all:
+            value = g.place.value()
+            if value is not g.expected and key_of(value) != g.key:
+                found.append((g.label, g.text, text_of(value)))
+        return found
+
+    def without(self, labels: set[str]) -> Guards:
+        """The guards that are not about these places."""
+        return Guards(g for g in self.all if g.label not in labels)

@@ -1,0 +1,309 @@
+"""What a value counts as in a cache key: tensors by dtype and shape, numbers by bits, objects by identity held weakly.
+
+A key is a flat tuple of parts, one for each leaf or container of a nest, so that two keys can be compared leaf by leaf
+when a retrace is explained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import struct
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from treadle.core.dim import Dim
+from treadle.core.dtypes import as_dtype, dtype_name
+from treadle.core.spec import Spec, TensorSpec
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.variable import Variable
+from treadle.nest import _sorted_keys
+
+Part = tuple[Any, ...]
+
+# Kinds of values, by type; each begins the part that stands for a value.
+TENSOR, ARRAY, SPEC, VARIABLE, VALUE, FLOAT, COMPLEX = "tensor", "array", "spec", "variable", "value", "float", "complex"
+TUPLE, LIST, DICT, NAMED, DATACLASS, SET = "tuple", "list", "dict", "namedtuple", "dataclass", "set"
+MAPPING, SEQUENCE, METHOD, PARTIAL, VERSIONED, OBJECT = "mapping", "sequence", "method", "partial", "module", "object"
+STATIC = "static"
+TENSORS = frozenset({TENSOR, ARRAY, SPEC})
+NESTS = frozenset({TUPLE, LIST, DICT, NAMED, DATACLASS})
+
+_EXACT: dict[type, str] = {
+    **dict.fromkeys((bool, int, str, bytes, type(None), type(...), range), VALUE),
+    **{float: FLOAT, complex: COMPLEX, tuple: TUPLE, list: LIST, dict: DICT, set: SET, frozenset: SET},
+    **{Tensor: TENSOR, Symbol: TENSOR, np.ndarray: ARRAY, TensorSpec: SPEC, Variable: VARIABLE, Dim: VALUE},
+    **{types.MethodType: METHOD, functools.partial: PARTIAL, types.FunctionType: OBJECT, type: OBJECT},
+}
+_found: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
+_pack = struct.Struct("<d").pack
+
+
+class Ref(weakref.ref[Any]):
+    """An object's identity, held weakly: a new object at a freed address is another one."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, target: Any) -> None:
+        super().__init__(target)
+        self._hash = id(target)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        target = self()
+        return isinstance(other, Ref) and target is not None and target is other()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+class Held:
+    """The identity of an object that cannot be held weakly."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __hash__(self) -> int:
+        return id(self.target)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Held) and other.target is self.target
+
+
+def identity(x: Any) -> Ref | Held:
+    """An object's identity as a hashable value that keeps it alive only if there is no other way."""
+    try:
+        return Ref(x)
+    except TypeError:
+        return Held(x)
+
+
+def kind_of(x: Any) -> str:
+    """Which of the kinds above a value is."""
+    kind = type(x)
+    found = _EXACT.get(kind) or _found.get(kind)
+    if found is None:
+        found = _found[kind] = _classify(x)
+    return found
+
+
+def _classify(x: Any) -> str:
+    for base, kind in ((Tensor, TENSOR), (Variable, VARIABLE), (np.ndarray, ARRAY), (np.generic, ARRAY)):
+        if isinstance(x, base):
+            return kind
+    if isinstance(x, type):
+        return OBJECT
+    if isinstance(x, enum.Enum):
+        return OBJECT
+    if hasattr(type(x), "__treadle_version__"):
+        return VERSIONED
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return NAMED
+    if dataclasses.is_dataclass(x):
+        return DATACLASS
+    for base, kind in ((float, FLOAT), (complex, COMPLEX), (int, VALUE), (str, VALUE), (bytes, VALUE)):
+        if isinstance(x, base):
+            return kind
+    for base, kind in ((dict, MAPPING), (list, SEQUENCE), (tuple, SEQUENCE), (set, SET), (frozenset, SET)):
+        if isinstance(x, base):
+            return kind
+    if hasattr(type(x), "__dlpack__") or hasattr(type(x), "__array__"):
+        return ARRAY
+    return OBJECT
+
+
+def children(x: Any, kind: str) -> Iterator[tuple[str, Any]]:
+    """The steps of the path and the values inside a nest node or another container."""
+    if kind in (DICT, MAPPING):
+        for key in _sorted_keys(x):
+            yield f'["{key}"]' if isinstance(key, str) else f"[{key!r}]", x[key]
+    elif kind == DATACLASS:
+        for field in dataclasses.fields(x):
+            if field.init:
+                yield f".{field.name}", getattr(x, field.name)
+    elif kind == PARTIAL:
+        yield from ((".func", x.func), (".args", x.args), (".keywords", x.keywords))
+    else:
+        for position, item in enumerate(x):
+            yield f"[{position}]", item
+
+
+def _container(x: Any, kind: str) -> Part:
+    if kind in (DICT, MAPPING):
+        return kind, type(x), tuple(_sorted_keys(x))
+    if kind in (DATACLASS, PARTIAL):
+        return kind, type(x)
+    return kind, type(x), len(x)
+
+
+class Walk:
+    """Collects the parts of a key and the tensor leaves of the values it is given.
+
+    paths:        collect the path of each part too (for reports; costs time).
+    by_identity:  tensors and arrays count by identity: for values that a trace captures rather than takes.
+    """
+
+    __slots__ = ("by_identity", "parts", "paths", "tensors")
+
+    def __init__(self, paths: bool = False, by_identity: bool = False) -> None:
+        self.parts: list[Part] = []
+        self.tensors: list[Any] = []
+        self.paths: list[str] | None = [] if paths else None
+        self.by_identity = by_identity
+
+    def add(self, x: Any, path: str = "") -> None:
+        """Take in one value and what is inside it."""
+        kind = kind_of(x)
+        if kind in TENSORS and not self.by_identity:
+            self.tensors.append(x)
+            self._part(tensor_part(x, path), path)
+        elif kind in NESTS:
+            self._part(_container(x, kind), path)
+            for step, child in children(x, kind):
+                self.add(child, path + step if self.paths is not None else path)
+        elif kind in (MAPPING, SEQUENCE, PARTIAL):
+            self._part((*_container(x, kind), contents(x, kind)), path)
+        else:
+            self._part(leaf_part(x, kind), path)
+
+    def _part(self, part: Part, path: str) -> None:
+        self.parts.append(part)
+        if self.paths is not None:
+            self.paths.append(path)
+
+
+def tensor_part(x: Any, path: str) -> Part:
+    """The part of a tensor, an array or a spec; `path` names sizes that a spec leaves open."""
+    spec = spec_of(x, path)
+    return TENSOR, spec.dtype, spec.shape, spec.weak
+
+
+def spec_of(x: Any, path: str = "") -> Spec:
+    """The spec of a tensor leaf."""
+    if isinstance(x, Tensor):
+        return x.spec
+    if isinstance(x, TensorSpec):
+        return x.to_spec(identifier(path))
+    if isinstance(x, (np.ndarray, np.generic)):
+        return Spec(x.shape, as_dtype(x.dtype))
+    array = np.asarray(x)
+    return Spec(array.shape, as_dtype(array.dtype))
+
+
+def leaf_part(x: Any, kind: str) -> Part:
+    """The part of a leaf that is no tensor argument."""
+    if kind == VALUE:
+        return type(x), x
+    if kind == FLOAT:
+        return type(x), _pack(x)
+    if kind == COMPLEX:
+        return type(x), _pack(x.real), _pack(x.imag)
+    if kind == VERSIONED:
+        return VERSIONED, identity(x), x.__treadle_version__
+    if kind == METHOD:
+        return METHOD, identity(x.__func__), identity(x.__self__)
+    if kind == SET:
+        return SET, type(x), frozenset(_one(item) for item in x)
+    if kind == ARRAY and isinstance(x, np.generic):
+        return ARRAY, x.dtype, x.tobytes()
+    if isinstance(x, slice):
+        return slice, _one(x.start), _one(x.stop), _one(x.step)
+    found = identity(x)
+    if isinstance(found, Held) and type(x).__hash__ not in (None, object.__hash__):
+        return type(x), x  # a value like Decimal or datetime: it cannot be held weakly, and says itself what it equals
+    return OBJECT, found
+
+
+def _one(x: Any) -> Part:
+    walk = Walk(by_identity=True)
+    walk.add(x)
+    return tuple(walk.parts)
+
+
+def contents(x: Any, kind: str) -> Part:
+    """The contents of a container that is no nest, tensors by identity."""
+    walk = Walk(by_identity=True)
+    for _, child in children(x, kind):
+        walk.add(child)
+    return tuple(walk.parts)
+
+
+def value_key(x: Any) -> Part:
+    """The key of a value that a trace reads from outside: contents of containers, tensors by identity."""
+    return _one(x)
+
+
+def replace_tensors(x: Any, replacement: Callable[[Any], Any]) -> Any:
+    """The same nest with each tensor leaf replaced, in the order of `Walk`; dicts come in sorted key order."""
+    kind = kind_of(x)
+    if kind in TENSORS:
+        return replacement(x)
+    if kind not in NESTS:
+        return x
+    if kind == DICT:
+        return {key: replace_tensors(x[key], replacement) for key in _sorted_keys(x)}
+    new = [replace_tensors(child, replacement) for _, child in children(x, kind)]
+    if kind == DATACLASS:
+        names = [field.name for field in dataclasses.fields(x) if field.init]
+        return type(x)(**dict(zip(names, new, strict=True)))
+    return type(x)(*new) if kind == NAMED else type(x)(new)
+
+
+def is_alive(parts: Part) -> bool:
+    """Whether every object that a key names still lives."""
+    return all(not (isinstance(p, Ref) and p() is None) for part in parts if type(part) is tuple for p in part)
+
+
+def identifier(path: str) -> str:
+    """A path as a name for graphs: `batch["image"]` is `batch_image`."""
+    return "".join(c if c.isalnum() else "_" for c in path).strip("_").replace("__", "_") or "x"
+
+
+def describe(x: Any) -> str:
+    """A value as reports show it."""
+    kind = kind_of(x)
+    if kind in TENSORS:
+        return describe_spec(spec_of(x))
+    if kind == VARIABLE:
+        return f"the Variable {x.name!r}"
+    if kind in (VERSIONED, OBJECT) and not isinstance(x, enum.Enum):
+        name = getattr(x, "__qualname__", None)
+        return f"{type(x).__name__} {name}" if isinstance(name, str) else f"a {type(x).__name__} object"
+    if kind == METHOD:
+        return f"the method {x.__func__.__qualname__}"
+    if kind in NESTS | {MAPPING, SEQUENCE, SET}:
+        return _short(repr_nest(x), 60)
+    return _short(repr(x), 60)
+
+
+def repr_nest(x: Any) -> str:
+    """A container as text, its tensors as specs."""
+    kind = kind_of(x)
+    if kind in TENSORS | {VARIABLE, OBJECT, VERSIONED}:
+        return describe(x)
+    if kind in (DICT, MAPPING):
+        return "{" + ", ".join(f"{key!r}: {repr_nest(value)}" for key, value in x.items()) + "}"
+    if kind in (TUPLE, LIST, SEQUENCE):
+        inside = ", ".join(repr_nest(item) for item in x)
+        return f"[{inside}]" if isinstance(x, list) else f"({inside})"
+    return f"{type(x).__name__}(...)" if kind in NESTS else repr(x)
+
+
+def describe_spec(spec: Spec) -> str:
+    """`float32[2, 3]`."""
+    return f"{dtype_name(spec.dtype)}[{', '.join(map(str, spec.shape))}]"
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."

@@ -1,0 +1,267 @@
+"""Binding a call's arguments, and the cache key of what was bound: the signature of a trace."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from treadle.core.dtypes import dtype_name
+from treadle.core.spec import TensorSpec
+from treadle.core.tensor import Tensor
+from treadle.core.variable import Variable
+from treadle.errors import SignatureMismatch
+from treadle.function import keys
+from treadle.ops.convert import as_tensor
+
+_KINDS = inspect._ParameterKind
+_NUMBERS = {"f": (int, float), "c": (int, float, complex), "i": (int,), "u": (int,), "b": (bool,), "T": (str,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One part of a signature, as reports show it."""
+
+    path: str
+    part: keys.Part
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a trace was made for: shown as `(x: float32[2, 3], n: 3)`."""
+
+    arguments: tuple[tuple[str, str], ...]
+    leaves: tuple[Leaf, ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(f'{name}: {text}' for name, text in self.arguments)})"
+
+    __repr__ = __str__
+
+
+class Binder:
+    """Binds the arguments of a function: `bind` gives one value for each parameter, defaults filled in."""
+
+    def __init__(self, function: Callable[..., Any], name: str, skip_first: bool, static: tuple[str, ...]) -> None:
+        self.name = name
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # some builtins do not tell
+            signature = inspect.signature(lambda *args, **kwargs: None)
+        parameters = list(signature.parameters.values())
+        if skip_first:
+            parameters = parameters[1:] if parameters and parameters[0].kind != _KINDS.VAR_POSITIONAL else parameters
+        self.signature = signature.replace(parameters=parameters)
+        self.names = tuple(p.name for p in parameters)
+        self.kinds = tuple(p.kind for p in parameters)
+        unknown = [n for n in static if n not in self.names]
+        if unknown:
+            raise SignatureMismatch(f"static_argnames: {name} has no argument {unknown[0]!r}; it has {self._listed()}")
+        self.static = frozenset(static)
+        self.plain = all(k == _KINDS.POSITIONAL_OR_KEYWORD for k in self.kinds)
+        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        # Numbers and strings among defaults cannot change, so a call that leaves them out always means the same.
+        fixed = (keys.VALUE, keys.FLOAT, keys.COMPLEX)
+        self.fixed_defaults = all(keys.kind_of(value) in fixed for value in self.defaults.values())
+
+    def _listed(self) -> str:
+        return ", ".join(self.names) or "none"
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """One value for each parameter. Raises SignatureMismatch with Python's own reason."""
+        if self.plain and not kwargs and len(args) == len(self.names):
+            return args
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise SignatureMismatch(f"{self.name}(): {error}") from None
+        bound.apply_defaults()
+        return tuple(bound.arguments.values())
+
+    def call(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
+        """Call a function of this signature with one value for each parameter."""
+        if self.plain:
+            return function(*values)
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for name, kind, value in zip(self.names, self.kinds, values, strict=True):
+            if kind == _KINDS.VAR_POSITIONAL:
+                args += value
+            elif kind == _KINDS.VAR_KEYWORD:
+                kwargs.update(value)
+            elif kind == _KINDS.KEYWORD_ONLY:
+                kwargs[name] = value
+            else:
+                args.append(value)
+        return function(*args, **kwargs)
+
+    def walk(self, values: Sequence[Any], paths: bool = False) -> keys.Walk:
+        """The key's parts and the tensor leaves of bound values."""
+        walk = keys.Walk(paths)
+        for name, value in zip(self.names, values, strict=True):
+            if name in self.static:
+                walk._part((keys.STATIC, _hashable(value, name, self.name)), name)
+            else:
+                walk.add(value, name)
+        return walk
+
+    def signature_of(self, values: Sequence[Any]) -> Signature:
+        """The signature of bound values, with paths and text."""
+        walk = self.walk(values, paths=True)
+        assert walk.paths is not None
+        found = dict(_leaves(values, self.names, self.static))
+        leaves = [
+            Leaf(path, part, _text(part, found.get(path)))
+            for path, part in zip(walk.paths, walk.parts, strict=True)
+        ]
+        shown = [
+            (name, repr(value) if name in self.static else keys.repr_nest(value))
+            for name, value in zip(self.names, values, strict=True)
+        ]
+        return Signature(tuple(shown), tuple(leaves))
+
+
+def _text(part: keys.Part, value: Any) -> str:
+    if part[0] == keys.TENSOR:
+        return f"{dtype_name(part[1])}[{', '.join(map(str, part[2]))}]"
+    if part[0] == keys.STATIC:
+        return repr(part[1])
+    return keys.describe(value)
+
+
+def _leaves(values: Sequence[Any], names: Sequence[str], static: frozenset[str]) -> list[tuple[str, Any]]:
+    """Every value of a nest with its path, containers too."""
+    found: list[tuple[str, Any]] = []
+
+    def add(x: Any, path: str) -> None:
+        found.append((path, x))
+        kind = keys.kind_of(x)
+        if kind in keys.NESTS:
+            for step, child in keys.children(x, kind):
+                add(child, path + step)
+
+    for name, value in zip(names, values, strict=True):
+        if name in static:
+            found.append((name, value))
+        else:
+            add(value, name)
+    return found
+
+
+def _hashable(value: Any, name: str, function: str) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        raise SignatureMismatch(
+            f"{function}: the static argument {name!r} must be hashable, got {type(value).__name__}; "
+            "give a tuple or a frozen dataclass, or take it out of static_argnames"
+        ) from None
+    return value
+
+
+class InputSignature:
+    """The specs that the arguments must have: a sequence in the order of the parameters, or a dict by name."""
+
+    def __init__(self, specs: Any, binder: Binder) -> None:
+        self.binder = binder
+        if isinstance(specs, TensorSpec):
+            specs = [specs]
+        if isinstance(specs, dict):
+            unknown = [n for n in specs if n not in binder.names]
+            self.specs = dict(specs)
+        else:
+            unknown = [f"number {len(binder.names) + 1}"] if len(specs) > len(binder.names) else []
+            self.specs = dict(zip(binder.names, specs, strict=False))
+        if unknown:
+            raise SignatureMismatch(
+                f"input_signature of {binder.name}: there is no argument {unknown[0]}; it has {', '.join(binder.names)}"
+            )
+
+    def fit(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Bound values made to fit: numbers and lists become tensors. Raises SignatureMismatch naming the argument."""
+        return tuple(
+            self._fit(value, self.specs[name], name) if name in self.specs else value
+            for name, value in zip(self.binder.names, values, strict=True)
+        )
+
+    def specs_for(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Bound values with the specs in the places that they cover: what is traced."""
+        return tuple(self.specs.get(name, value) for name, value in zip(self.binder.names, values, strict=True))
+
+    def complete(self) -> tuple[Any, ...] | None:
+        """Values to trace without a call: specs, and defaults for the rest; None when some argument has neither."""
+        values = []
+        for name in self.binder.names:
+            if name in self.specs:
+                values.append(self.specs[name])
+            elif name in self.binder.defaults:
+                values.append(self.binder.defaults[name])
+            else:
+                return None
+        return tuple(values)
+
+    def _fit(self, value: Any, spec: Any, path: str) -> Any:
+        if isinstance(spec, TensorSpec):
+            return self._leaf(value, spec, path)
+        kind = keys.kind_of(spec)
+        if kind not in keys.NESTS:
+            return value
+        if kind != keys.kind_of(value) or keys._container(value, kind) != keys._container(spec, kind):
+            raise self._mismatch(path, keys.repr_nest(value), keys.repr_nest(spec))
+        pairs = zip(keys.children(value, kind), keys.children(spec, kind), strict=True)
+        new = iter([self._fit(v, s, path + step) for (step, v), (_, s) in pairs])
+        return _rebuild(value, kind, new)
+
+    def _leaf(self, value: Any, spec: TensorSpec, path: str) -> Any:
+        if isinstance(value, Variable):
+            value = value.value
+        if isinstance(value, (*_NUMBERS[spec.dtype.kind], list)) and not isinstance(value, np.generic):
+            if spec.dtype.kind in "fciu" and type(value) is bool:
+                raise self._mismatch(path, repr(value), _wanted(spec))
+            try:
+                value = as_tensor(np.asarray(value, spec.dtype))
+            except (ValueError, TypeError, OverflowError):
+                raise self._mismatch(path, repr(value), _wanted(spec)) from None
+        if keys.kind_of(value) not in keys.TENSORS or isinstance(value, TensorSpec):
+            got = keys.describe(value)
+            raise self._mismatch(path, got, _wanted(spec))
+        got_spec = keys.spec_of(value, path)
+        if not spec.accepts(got_spec.shape, got_spec.dtype):
+            raise self._mismatch(path, keys.describe_spec(got_spec), _wanted(spec))
+        return value
+
+    def _mismatch(self, path: str, got: str, wanted: str) -> SignatureMismatch:
+        return SignatureMismatch(
+            f"{self.binder.name}: the argument {path} is {got}, its input_signature wants {wanted}; "
+            "convert it (td.astype, td.reshape), or widen the signature"
+        )
+
+
+def _wanted(spec: TensorSpec) -> str:
+    return f"{dtype_name(spec.dtype)}[{', '.join('None' if s is None else str(s) for s in spec.shape)}]"
+
+
+def _rebuild(like: Any, kind: str, new: Any) -> Any:
+    if kind == keys.DICT:
+        return dict(zip(keys._sorted_keys(like), new, strict=True))
+    if kind == keys.DATACLASS:
+        names = [step[1:] for step, _ in keys.children(like, kind)]
+        return type(like)(**dict(zip(names, new, strict=True)))
+    return type(like)(*new) if kind == keys.NAMED else type(like)(new)
+
+
+def array_of(x: Any) -> tuple[np.ndarray[Any, Any], bool]:
+    """The array of a tensor leaf, of a treadle dtype, and whether somebody else may write its memory."""
+    if isinstance(x, Tensor):
+        return x.array, False
+    if type(x) is np.ndarray:
+        dtype = keys.as_dtype(x.dtype)
+        return (x, True) if x.dtype == dtype else (x.astype(dtype), False)
+    if isinstance(x, np.generic):
+        return np.asarray(x, keys.as_dtype(x.dtype)), False
+    array = np.asarray(x)
+    return np.array(array, keys.as_dtype(array.dtype), subok=False), False

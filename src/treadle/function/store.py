@@ -1,0 +1,200 @@
+"""The traces of one function (or of one instance's method): looked up by key, made under one lock, never stale."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from treadle.config import config
+from treadle.core.dim import Dim, is_static
+from treadle.core.mode import current
+from treadle.core.tracer import active_tracer
+from treadle.errors import RetraceWarning, TraceError, TreadleError
+from treadle.function import keys
+from treadle.function.relax import relaxed
+from treadle.function.report import RetraceReport, why
+from treadle.function.settings import TRACE_LOCK, forbidden, settings_key, switches
+from treadle.function.signature import Leaf, Signature
+from treadle.function.trace import Trace, matches
+from treadle.function.tracing import Target, make_trace
+
+_FAST_LIMIT = 1024  # raw keys remembered for the fast path; beyond, it starts anew
+
+
+@dataclass(frozen=True, slots=True)
+class Fast:
+    """What the fast path needs of the traces that serve one raw key."""
+
+    traces: tuple[Trace, ...]
+    settings: tuple[Any, ...]
+
+
+class Store:
+    """Traces, by key; `fast` maps the raw dtypes and shapes of a call's arguments to the traces that may serve it."""
+
+    __slots__ = ("_active", "_volatile", "_warned", "fast", "made", "relax_failed", "table", "traces")
+
+    def __init__(self) -> None:
+        self.table: dict[tuple[Any, ...], list[Trace]] = {}
+        self.traces: list[Trace] = []
+        self.fast: dict[tuple[Any, ...], Fast] = {}
+        self.made = 0
+        self.relax_failed = False
+        self._active: set[tuple[Any, ...]] = set()
+        self._volatile: set[str] = set()
+        self._warned = False
+
+    def find(self, parts: tuple[keys.Part, ...]) -> Trace | None:
+        """A trace for these arguments whose guards hold."""
+        settings = settings_key()
+        candidates = self.table.get((parts, settings), ())
+        for trace in candidates:
+            if _usable(trace):
+                return trace
+        for trace in self.traces:
+            if trace.symbolic and trace.key[1] == settings and matches(trace, parts) and _usable(trace):
+                self.table.setdefault((parts, settings), []).append(trace)
+                return trace
+        return None
+
+    def remember(self, raw: tuple[Any, ...], parts: tuple[keys.Part, ...]) -> None:
+        """Let the fast path find the traces of these parts by the raw key of a call."""
+        settings = settings_key()
+        traces = [t for t in self.table.get((parts, settings), ()) if t.home is None]
+        if traces:
+            if len(self.fast) >= _FAST_LIMIT:
+                self.fast = {}
+            self.fast[raw] = Fast(tuple(traces), settings)
+
+    def get(self, target: Target, values: tuple[Any, ...], parts: tuple[keys.Part, ...], relax: bool) -> Trace:
+        """The trace for bound values, made now if there is none."""
+        found = self.find(parts)
+        if found is not None:
+            return found
+        with TRACE_LOCK:
+            found = self.find(parts)  # another thread may have made it in the meantime
+            if found is not None:
+                return found
+            signature = target.binder.signature_of(values)
+            key = (parts, settings_key())
+            reason = why(signature, key, self.traces)
+            if forbidden.get():
+                raise TraceError(f"{target.name} would be traced inside td.no_retrace(): {reason}")
+            if key in self._active:
+                raise TraceError(
+                    f"{target.name} calls itself with the signature that is being traced, {signature}; recursion on tensors "
+                    "never ends while tracing: use a `while` loop, or let a Python number decide when it ends"
+                )
+            if relax and not self.relax_failed:
+                made = self._relaxed(target, values, signature, key, str(reason))
+                if made is not None:
+                    return made
+            return self._make(target, values, signature, key, str(reason))
+
+    def _relaxed(
+        self, target: Target, values: tuple[Any, ...], signature: Signature, key: tuple[Any, ...], reason: str
+    ) -> Trace | None:
+        paths = [leaf.path for leaf in signature.leaves]
+        earlier = [t.key[0] for t in self.traces if t.key[1] == key[1]]
+        parts = relaxed(key[0], paths, earlier)
+        if parts is None:
+            return None
+        wide = with_parts(signature, parts)
+        try:
+            return self._make(target, values, wide, (parts, key[1]), f"{reason}\n  the sizes that varied are open now")
+        except TreadleError:
+            self.relax_failed = True  # its code wants known sizes: exact traces go on
+            return None
+
+    def _make(
+        self, target: Target, values: tuple[Any, ...], signature: Signature, key: tuple[Any, ...], reason: str
+    ) -> Trace:
+        self._active.add(key)
+        try:
+            trace, record = make_trace(target, values, signature, key, self.traces)
+        finally:
+            self._active.discard(key)
+        trace.reason = reason
+        self._sweep()
+        if record.volatile:
+            self._volatile |= record.volatile
+            for other in self.traces:
+                if other.guards is not None:
+                    other.guards = other.guards.without(self._volatile)
+        if trace.guards is not None and self._volatile:
+            trace.guards = trace.guards.without(self._volatile)
+        if trace.guards is not None and not trace.guards.all:
+            trace.guards = None
+        # A trace whose guards no longer hold may hold again later; the newest is tried first.
+        self.table.setdefault(key, []).insert(0, trace)
+        self.traces.append(trace)
+        self.fast = {}
+        self.made += 1
+        switches.traces += 1
+        for give in record.warnings:
+            give()
+        self._warn(target)
+        return trace
+
+    def _sweep(self) -> None:
+        """Forget traces for objects that no longer exist: nothing can ask for them again."""
+        dead = {id(t) for t in self.traces if not keys.is_alive(t.key[0])}
+        if dead:
+            self.traces = [t for t in self.traces if id(t) not in dead]
+            kept = {k: [t for t in ts if id(t) not in dead] for k, ts in self.table.items()}
+            self.table = {k: ts for k, ts in kept.items() if ts}
+
+    def _warn(self, target: Target) -> None:
+        if self._warned or not config.retrace_warning or self.made < config.retrace_warning:
+            return
+        self._warned = True
+        report = RetraceReport(target.name, self.traces)
+        warnings.warn(f"{target.name} was traced {self.made} times.\n{report}", RetraceWarning, stacklevel=_depth())
+
+
+def _usable(trace: Trace) -> bool:
+    if trace.home is not None:
+        tracer = active_tracer()
+        if tracer is None or not trace.home.encloses(tracer.scope):
+            return False
+    guards = trace.guards
+    return guards is None or guards.hold()
+
+
+def with_parts(signature: Signature, parts: Sequence[keys.Part]) -> Signature:
+    """The signature with other sizes."""
+    leaves = []
+    for leaf, part in zip(signature.leaves, parts, strict=True):
+        text = leaf.text
+        if part[0] == keys.TENSOR and not is_static(part[2]):
+            text = keys.describe_spec(keys.Spec(part[2], part[1]))
+        leaves.append(Leaf(leaf.path, part, text))
+    shown = {leaf.path: leaf.text for leaf in leaves}
+    return replace(
+        signature,
+        arguments=tuple((name, shown.get(name, text)) for name, text in signature.arguments),
+        leaves=tuple(leaves),
+    )
+
+
+def plain_sizes(parts: Sequence[keys.Part]) -> bool:
+    """Whether every open size of the tensors is a name of its own, which a call can read off its arguments."""
+    sizes = [size for part in parts if part[0] == keys.TENSOR for size in part[2] if isinstance(size, Dim)]
+    return all(len(d.terms) == 1 and next(iter(d.terms.items())) == ((next(iter(d.names())),), 1) for d in sizes)
+
+
+def _depth() -> int:
+    """The stack level of the user's line, for warnings."""
+    import sys
+
+    from treadle.errors import is_own_code
+
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and is_own_code(frame.f_code):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+__all__ = ["Fast", "Store", "current", "plain_sizes", "with_parts"]

@@ -1,0 +1,196 @@
+"""`Trace`: a graph and what belongs to it: signature, captures, variables, guards, and how results are put together."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle import nest
+from treadle.core.dim import Dim
+from treadle.core.graph import Graph
+from treadle.core.mode import current
+from treadle.core.tensor import Scope, Symbol, Tensor
+from treadle.core.tracer import Traced, Tracer, dim_value
+from treadle.core.variable import Variable, read_variable
+from treadle.errors import SignatureMismatch
+from treadle.function import keys
+from treadle.function.execution import call_in_mode, protect, run_trace
+from treadle.function.frozen import leak_error
+from treadle.function.guards import Guards
+from treadle.function.signature import Signature, array_of
+from treadle.ops.convert import _writable, as_tensor
+
+_TENSOR, _INT, _VALUE, _COPY = "tensor", "int", "value", "copy"
+
+
+class Result:
+    """What a traced function returned: a nest with tensors left open."""
+
+    __slots__ = ("kinds", "leaves", "single", "structure")
+
+    def __init__(self, result: Any, name: str, scope: Scope) -> None:
+        leaves, self.structure = nest.flatten_with_structure(result)
+        self.kinds: list[str] = []
+        self.leaves: list[Any] = []
+        for leaf in leaves:
+            kind, kept = _leaf(leaf, name, scope)
+            self.kinds.append(kind)
+            self.leaves.append(kept)
+        self.single = self.structure is nest.LEAF and self.kinds == [_TENSOR]
+
+    def take_outputs(self) -> list[Tensor]:
+        """The tensors among the leaves; they are forgotten here."""
+        outputs = []
+        for position, kind in enumerate(self.kinds):
+            if kind in (_TENSOR, _INT):
+                outputs.append(self.leaves[position])
+                self.leaves[position] = None
+        return outputs
+
+    def rebuild(self, tensors: Sequence[Tensor]) -> Any:
+        """The nest with these tensors."""
+        found = iter(tensors)
+        leaves = [_filled(kind, leaf, found) for kind, leaf in zip(self.kinds, self.leaves, strict=True)]
+        return leaves[0] if self.structure is nest.LEAF else nest.unflatten(self.structure, leaves)
+
+
+def _leaf(leaf: Any, name: str, scope: Scope) -> tuple[str, Any]:
+    if isinstance(leaf, Tensor):
+        return _TENSOR, leaf
+    if isinstance(leaf, Variable):
+        return _TENSOR, read_variable(leaf)
+    if isinstance(leaf, Dim):
+        return _INT, dim_value(leaf)
+    if isinstance(leaf, np.ndarray):
+        return _COPY, leaf
+    inside = list(getattr(leaf, "__dict__", {}).values()) if not isinstance(leaf, type) else []
+    if isinstance(leaf, (set, frozenset, dict, list, tuple)):
+        inside += list(leaf.values()) if isinstance(leaf, dict) else list(leaf)
+    for value in inside:
+        if isinstance(value, Symbol) and scope.encloses(value.scope):
+            raise leak_error(f"the {type(leaf).__name__} that it returns", value, name)
+    return _VALUE, leaf
+
+
+def _filled(kind: str, leaf: Any, found: Any) -> Any:
+    if kind == _TENSOR:
+        return next(found)
+    if kind == _INT:
+        tensor = next(found)
+        return tensor if isinstance(tensor, Symbol) else int(tensor.array)
+    return leaf.copy() if kind == _COPY else leaf
+
+
+class Trace:
+    """One trace of a function: `.signature`, `.graph`, `.kernels`, `.reason`; callable with matching tensors."""
+
+    def __init__(
+        self,
+        name: str,
+        signature: Signature,
+        key: tuple[Any, ...],
+        traced: Traced,
+        tracer: Tracer,
+        result: Result,
+        home: Scope | None,
+    ) -> None:
+        self.name = name
+        self.signature = signature
+        self.graph: Graph = traced.graph
+        self.key = key
+        self.reason = "first trace"
+        self.result = result
+        self.single = result.single
+        self.guards: Guards | None = None
+        self.home = home  # the outer trace whose tensors this one captures, if it does
+        live = {id(tensor) for _, tensor in tracer.arrays.values()}
+        self.captures = traced.captures
+        self.live = tuple(id(x) in live for x in traced.captures)
+        self.capture_shapes = tuple(x.shape for x in traced.captures)
+        self.unsafe_captures = tuple(
+            x.array for x, is_live in zip(self.captures, self.live, strict=True) if is_live and _writable(x.array)
+        )
+        self.reads = tuple(weakref.ref(v) for v in traced.reads)
+        self.writes = tuple(weakref.ref(v) for v in traced.writes)
+        self.specs = tuple(s.spec for s in tracer.inputs)
+        self.symbolic = any(not spec.static for spec in self.specs)
+
+    @property
+    def kernels(self) -> tuple[Any, ...]:
+        """The native kernels of the graph, each with `.name`, `.source` and `.provenance`; made now if they must be."""
+        from treadle.compile import kernels_of  # the compiler is above tracing, and only asked for here
+
+        return tuple(kernels_of(self.graph))
+
+    def run(self, arrays: Sequence[np.ndarray[Any, Any]], unsafe: Sequence[np.ndarray[Any, Any]] = ()) -> Any:
+        """The function's result for argument arrays; `unsafe` ones are the caller's own."""
+        results = run_trace(self, arrays)
+        if unsafe or self.unsafe_captures:
+            results = protect(results, [*unsafe, *self.unsafe_captures])
+        if self.single:
+            return Tensor(results[0])
+        return self.result.rebuild([Tensor(r) for r in results])
+
+    def run_tensors(self, leaves: Sequence[Any]) -> Any:
+        """The function's result for tensor leaves (tensors, arrays), in the current mode."""
+        if current() is not None:
+            return self.result.rebuild(call_in_mode(self, [as_tensor(x) for x in leaves]))
+        arrays, unsafe = [], []
+        for leaf in leaves:
+            array, shared = array_of(leaf)
+            arrays.append(array)
+            if shared:
+                unsafe.append(array)
+        return self.run(arrays, unsafe)
+
+    def __call__(self, *tensors: Any) -> Any:
+        """Run with the tensors of the signature, in its order. Raises SignatureMismatch when they do not fit."""
+        leaves = [x for x in nest.flatten(list(tensors)) if keys.kind_of(x) in keys.TENSORS]
+        sizes: dict[str, Any] = {}
+        specs = [keys.spec_of(x) for x in leaves]
+        wanted = self.specs
+        fits = len(specs) == len(wanted) and all(
+            got.dtype == want.dtype and match_shape(want.shape, got.shape, sizes)
+            for want, got in zip(wanted, specs, strict=True)
+        )
+        if not fits:
+            given = ", ".join(map(keys.describe_spec, specs)) or "no tensors"
+            raise SignatureMismatch(
+                f"this trace of {self.name} takes the tensors of {self.signature}, got {given}; call the function itself "
+                "to have other arguments traced"
+            )
+        return self.run_tensors(leaves)
+
+    def __repr__(self) -> str:
+        return f"<trace {self.name}{self.signature}>"
+
+
+def match_shape(want: tuple[Any, ...], got: tuple[Any, ...], sizes: dict[str, Any]) -> bool:
+    """Whether a shape fits one with open sizes; `sizes` collects what each name stands for."""
+    if len(want) != len(got):
+        return False
+    for a, b in zip(want, got, strict=True):
+        if isinstance(a, Dim):
+            if sizes.setdefault(repr(a), b) != b:
+                return False
+        elif a != b:
+            return False
+    return True
+
+
+def matches(trace: Trace, parts: tuple[keys.Part, ...]) -> bool:
+    """Whether a trace with open sizes serves the arguments with this key."""
+    mine = trace.key[0]
+    if len(mine) != len(parts):
+        return False
+    sizes: dict[str, Any] = {}
+    for a, b in zip(mine, parts, strict=True):
+        if a[0] == b[0] == keys.TENSOR:
+            if a[1] != b[1] or a[3] != b[3] or not match_shape(a[2], b[2], sizes):
+                return False
+        elif a != b:
+            return False
+    return True
