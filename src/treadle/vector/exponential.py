@@ -17,10 +17,14 @@ from treadle.vector.primitives import (
     bits_f8,
     copysign_f4,
     copysign_f8,
+    f4,
+    f8,
     float_i4,
     float_i8,
     fma_f4,
     fma_f8,
+    i4,
+    i8,
     select,
 )
 
@@ -50,11 +54,16 @@ def exp_parts_f4(x: F4) -> tuple[F4, F4, F4, F4]:
 
 
 def exp_f4(x: F4) -> F4:
-    """exp(x), 1 ULP."""
+    """exp(x), 1 ULP; 2**n is 2**(n - 1) times 2, or where that is subnormal 2**(n + 64) times 2**-64."""
     x = select(x > 89.0, 89.0, x)
     x = select(x < -104.0, -104.0, x)
-    p, s, u, _ = exp_parts_f4(x)
-    return (1.0 + p) * s * u
+    t = x * 1.4426950408889634 + 12582912.0
+    k = t - 12582912.0
+    r = (x - k * 0.693145751953125) - k * 1.42860682031e-6
+    small = x < -80.0
+    exponent = select(small, i4(191), 126) << 23
+    s = float_i4((bits_f4(t) << 23) + exponent)
+    return (1.0 + expm1_poly_f4(r)) * s * select(small, f4(5.421010862427522e-20), 2.0)
 
 
 def exp2_f4(x: F4) -> F4:
@@ -157,11 +166,16 @@ def exp_parts_f8(x: F8) -> tuple[F8, F8, F8, F8]:
 
 
 def exp_f8(x: F8) -> F8:
-    """exp(x), 1 ULP."""
+    """exp(x), 1 ULP; 2**n is 2**(n - 1) times 2, or where that is subnormal 2**(n + 512) times 2**-512."""
     x = select(x > 710.0, 710.0, x)
     x = select(x < -746.0, -746.0, x)
-    p, s, u, _ = exp_parts_f8(x)
-    return (1.0 + p) * s * u
+    t = x * 1.4426950408889634 + 6755399441055744.0
+    k = t - 6755399441055744.0
+    r = (x - k * 0.6931471805601177) - k * -1.7239444525614834773e-13
+    small = x < -700.0
+    exponent = select(small, i8(1535), 1022) << 52
+    s = float_i8((bits_f8(t) << 52) + exponent)
+    return (1.0 + expm1_poly_f8(r)) * s * select(small, f8(7.458340731200207e-155), 2.0)
 
 
 def exp2_f8(x: F8) -> F8:
