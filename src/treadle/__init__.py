@@ -32,7 +32,21 @@ from treadle.function.report import RetraceReport
 from treadle.function.settings import no_retrace, run_eagerly, stats
 from treadle.function.trace import Trace
 from treadle.ops import methods as _methods  # installs the operators of tensors
-from treadle.ops.arranging import diag, diagonal, meshgrid, pad, repeat, roll, shape, split, tile, tril, triu, unstack
+from treadle.ops.arranging import (
+    diag,
+    diagonal,
+    diff,
+    meshgrid,
+    pad,
+    repeat,
+    roll,
+    shape,
+    split,
+    tile,
+    tril,
+    triu,
+    unstack,
+)
 from treadle.ops.creation import (
     arange,
     asarray,

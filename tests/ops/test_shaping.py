@@ -143,6 +143,13 @@ def test_grids_and_broadcasts():
     assert td.shape(td.asarray(numbers((3, 1)))) == (3, 1)
 
 
+def test_diff():
+    x = numbers((3, 4)) ** 2
+    for n, axis in ((1, -1), (2, 0), (3, 0), (0, 1)):
+        check(lambda t: td.diff(t, n=n, axis=axis), lambda a: np.diff(a, n, axis), x)
+    check(lambda t: td.diff(t, prepend=t[:, :1], append=t), lambda a: np.diff(a, prepend=a[:, :1], append=a), x)
+
+
 def test_views_share_memory():
     x = td.asarray(numbers((2, 3)))
     for view in (td.reshape(x, (3, 2)), x.T, x[::-1, 1:], td.broadcast_to(x, (4, 2, 3)), td.expand_dims(x)):

@@ -13,6 +13,7 @@ from treadle.core.dtypes import int64
 from treadle.core.spec import normalize_axis
 from treadle.core.tensor import Tensor
 from treadle.errors import ShapeError
+from treadle.ops.arithmetic import subtract
 from treadle.ops.comparison import equal, greater_equal, less_equal, where
 from treadle.ops.convert import as_tensor, scalar
 from treadle.ops.indexing import gather
@@ -140,6 +141,18 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
         spread = reshape(line, tuple([line.shape[0] if j == place else 1 for j in range(len(lines))]))
         grids.append(broadcast_to(spread, tuple(sizes)))
     return grids
+
+
+def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+    """Each element minus the one before it along an axis, `n` times; `prepend` and `append` are joined on first."""
+    parts = [part for part in (prepend, x, append) if part is not None]
+    tensor = concat(parts, axis=axis) if len(parts) > 1 else as_tensor(x)
+    place = normalize_axis(axis, tensor.ndim, "diff")
+    for _ in range(n):
+        size = tensor.shape[place]
+        last = slice_axis(tensor, place, 0, size - 1 if isinstance(size, Dim) else max(size - 1, 0))
+        tensor = subtract(slice_axis(tensor, place, min(1, size) if isinstance(size, int) else 1, size), last)
+    return tensor
 
 
 # -- around the edges --------------------------------------------------------------------------------------------------
@@ -292,6 +305,7 @@ def diag(x: Any, /, *, k: int = 0) -> Tensor:
 __all__ = [
     "diag",
     "diagonal",
+    "diff",
     "meshgrid",
     "pad",
     "repeat",
