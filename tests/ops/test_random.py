@@ -9,7 +9,7 @@ from common import traced
 import treadle as td
 from treadle.autodiff.functional import grad
 from treadle.errors import DTypeError, ShapeError
-from treadle.ops.sampling import _philox_words, philox
+from treadle.ops.sampling import philox, philox_block, philox_blocks
 
 DRAWS = {
     "uniform": lambda g: g.uniform((3, 5)),
@@ -25,10 +25,6 @@ DRAWS = {
 }
 
 
-def words(*values):
-    return [np.array([v], np.uint64) for v in values]
-
-
 def test_known_answers():
     """The vectors of the Random123 distribution for philox4x32-10."""
     cases = [
@@ -41,8 +37,18 @@ def test_known_answers():
         ),
     ]
     for key, counter, want in cases:
-        assert tuple(_philox_words(key, *words(*counter))[0].tolist()) == want
+        assert philox_block(key, *counter) == want
+        assert philox_blocks(key, np.array([counter] * 3, np.uint64).T)[1].tolist() == list(want)
     assert philox(0, np.array([0, 1], np.uint64))[0].tolist() == list(cases[0][2])
+
+
+def test_few_and_many_blocks_are_one_stream():
+    few = np.concatenate([td.random.Generator(9).uniform((n,)).numpy()[-1:] for n in (1, 20, 48)])
+    many = td.random.Generator(9).uniform((20_000,)).numpy()
+    np.testing.assert_array_equal(few, many[[0, 19, 47]])
+    pieces = td.random.Generator(9)
+    joined = np.concatenate([pieces.uniform((n,)).numpy() for n in (40, 4000, 12_000, 8)])
+    np.testing.assert_array_equal(joined, many[:16_048])
 
 
 @pytest.mark.parametrize("name", DRAWS)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.mode import current
 from treadle.core.spec import broadcast_shapes
 from treadle.core.tensor import Tensor
 from treadle.ops.convert import as_tensor, operands
-from treadle.ops.families import elementwise
+from treadle.ops.families import SCALARS, elementwise
 
 
 @elementwise(body=np.equal, scalar="{0} == {1}", want="any", out="bool")
@@ -152,6 +153,26 @@ def _where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
 _where_op = _where.op  # type: ignore[attr-defined]
 
 
+def _where_at_once(condition: np.ndarray[Any, Any], x1: Any, x2: Any) -> Tensor | None:
+    """`where` without promotion: tensors of one dtype, or one and a Python number that takes its dtype."""
+    if condition.dtype.kind != "b":
+        return None
+    if type(x1) is Tensor:
+        a, b = x1.array, x2.array if type(x2) is Tensor else x2
+        fits = a.dtype is b.dtype if type(x2) is Tensor else type(x2) in SCALARS and a.dtype.kind in SCALARS[type(x2)]
+    elif type(x2) is Tensor and type(x1) in SCALARS:
+        a, b = x1, x2.array
+        fits = b.dtype.kind in SCALARS[type(x1)]
+    else:
+        return None
+    if not fits or (a if type(x1) is Tensor else b).dtype.kind == "T":
+        return None
+    try:
+        return Tensor(np.where(condition, a, b))
+    except (ValueError, OverflowError):
+        return None  # a misfit: the longer way reports it
+
+
 def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
     """Elements of `x1` where the condition holds, else of `x2`; all three are broadcast, `x1` and `x2` promoted.
 
@@ -161,6 +182,10 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
     >>> td.where(td.asarray([True, False]), td.asarray([1, 2]), -1)
     Tensor([ 1, -1], shape=(2,), dtype=int64)
     """
+    if type(condition) is Tensor and current() is None:
+        found = _where_at_once(condition.array, x1, x2)
+        if found is not None:
+            return found
     (chosen,) = operands((condition,), "truth", "where")
     first, second = operands((x1, x2), "any", "where")
     broadcast_shapes(chosen.shape, first.shape, second.shape, op="where")

@@ -197,6 +197,22 @@ TAKES = {
     "truth": "biufc",
 }
 
+# Those of them that it leaves as they are.
+AS_THEY_ARE = {
+    "any": frozenset("biufc"),
+    "sum": frozenset("iufc"),
+    "ordered": frozenset("biuf"),
+    "numeric": frozenset("iufc"),
+    "real": frozenset("biuf"),
+    "whole": frozenset("iuf"),
+    "float": frozenset("fc"),
+    "real float": frozenset("f"),
+    "integer": frozenset("biu"),
+    "shift": frozenset("iu"),
+    "bool": frozenset("b"),
+    "truth": frozenset("b"),
+}
+
 
 def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
     """Operands as tensors of one dtype, fit for an op.
@@ -207,6 +223,10 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
     bool becomes int64); "bool"; "truth" (numbers become `x != 0`).
     Raises DTypeError naming the op and the dtype.
     """
+    if len(values) == 1:  # nothing to promote
+        (only,) = values
+        if type(only) is Tensor and only.array.dtype.kind in AS_THEY_ARE[want]:
+            return [only]
     prepared = [v if isinstance(v, (Tensor, Variable)) or is_weak(v) else as_tensor(v) for v in values]
     if want == "truth":
         return [as_tensor(v, bool_) for v in prepared]

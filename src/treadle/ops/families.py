@@ -13,7 +13,7 @@ from treadle.core.mode import current
 from treadle.core.op import REGISTRY, Attrs, Op, register
 from treadle.core.spec import Spec, broadcast_shapes
 from treadle.core.tensor import Tensor
-from treadle.ops.convert import operands
+from treadle.ops.convert import AS_THEY_ARE, operands
 
 F = TypeVar("F", bound=Callable[..., Any])
 Rule = Callable[..., Any]
@@ -103,29 +103,14 @@ def elementwise(
     return declare
 
 
-# What the eager path computes at once, with neither promotion nor a check.
-_KINDS = {
-    "any": frozenset("biufc"),
-    "sum": frozenset("iufc"),
-    "ordered": frozenset("biuf"),
-    "numeric": frozenset("iufc"),
-    "real": frozenset("biuf"),
-    "whole": frozenset("iuf"),
-    "float": frozenset("fc"),
-    "real float": frozenset("f"),
-    "integer": frozenset("biu"),
-    "shift": frozenset("iu"),
-    "bool": frozenset("b"),
-    "truth": frozenset("b"),
-}
 # A Python scalar leaves these kinds of tensors their dtype.
-_SCALARS = {int: frozenset("iufc"), float: frozenset("fc"), complex: frozenset("c")}
+SCALARS = {int: frozenset("iufc"), float: frozenset("fc"), complex: frozenset("c")}
 _new = object.__new__
 _ndarray = np.ndarray
 
 
 def _unary(op: Op, want: str) -> Callable[..., Any]:
-    body, kinds = op.body, _KINDS[want]
+    body, kinds = op.body, AS_THEY_ARE[want]
 
     def function(x: Any, /) -> Tensor:
         if type(x) is Tensor and current() is None and x.array.dtype.kind in kinds:
@@ -140,8 +125,8 @@ def _unary(op: Op, want: str) -> Callable[..., Any]:
 
 
 def _binary(op: Op, want: str) -> Callable[..., Any]:
-    body, kinds = op.body, _KINDS[want]
-    scalars = {kind: kinds & taken for kind, taken in _SCALARS.items()} if isinstance(body, np.ufunc) else {}
+    body, kinds = op.body, AS_THEY_ARE[want]
+    scalars = {kind: kinds & taken for kind, taken in SCALARS.items()} if isinstance(body, np.ufunc) else {}
 
     def function(x1: Any, x2: Any, /) -> Tensor:
         a: Any

@@ -20,10 +20,12 @@ from treadle.core.tensor import Tensor
 
 Array = np.ndarray[Any, Any]
 _ROUNDS = 10
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = 0x9E3779B9, 0xBB67AE85
-_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+_M0, _M1, _W0, _W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
+_MULTIPLIERS = np.array([[_M0], [_M1]], np.uint64)
+_MASK = 0xFFFFFFFF
+_LOW, _32 = np.uint64(_MASK), np.uint64(32)
 _CHUNK = 4096  # blocks at a time: the working set stays in the cache
+_FEW = 12  # blocks up to which Python's integers are faster than arrays
 
 
 def philox(key: int, counters: Array) -> Array:
@@ -32,30 +34,58 @@ def philox(key: int, counters: Array) -> Array:
     >>> [hex(word) for word in philox(0, np.zeros(1, np.uint64))[0].tolist()]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    low, high = counters & _LOW, counters >> _32
-    return _philox_words(key, low, high, np.zeros_like(low), np.zeros_like(low))
+    zero = np.zeros_like(counters)
+    return philox_blocks(key, np.stack([counters & _LOW, counters >> _32, zero, zero]))
 
 
-def _philox_words(key: int, c0: Array, c1: Array, c2: Array, c3: Array) -> Array:
-    """Ten rounds on counters given as four arrays of 32-bit words in uint64."""
-    k0, k1 = key & 0xFFFFFFFF, key >> 32
+def philox_block(key: int, c0: int, c1: int, c2: int = 0, c3: int = 0) -> tuple[int, int, int, int]:
+    """One block; the four words of its counter from the lowest on."""
+    k0, k1 = key & _MASK, key >> 32
     for _ in range(_ROUNDS):
         p0, p1 = c0 * _M0, c2 * _M1
-        c0, c1, c2, c3 = (p1 >> _32) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _32) ^ c3 ^ np.uint64(k1), p0 & _LOW
-        k0, k1 = (k0 + _W0) & 0xFFFFFFFF, (k1 + _W1) & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & _MASK, (p0 >> 32) ^ c3 ^ k1, p0 & _MASK
+        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+    return c0, c1, c2, c3
+
+
+def philox_blocks(key: int, counters: Array) -> Array:
+    """Blocks for counters of four words each, (4, n) of uint64: what `philox_block` does, two words to an operation."""
+    even, odd = counters[0::2].copy(), counters[1::2]  # words 0 and 2, words 1 and 3
+    product, low, high = np.empty_like(even), np.empty_like(even), np.empty_like(even)
+    k0, k1 = key & _MASK, key >> 32
+    for _ in range(_ROUNDS):
+        np.multiply(even, _MULTIPLIERS, out=product)
+        np.right_shift(product, _32, out=high)
+        np.bitwise_xor(high[::-1], odd, out=even)  # the last use of the old low halves
+        np.bitwise_and(product, _LOW, out=low)
+        even ^= np.array([[k0], [k1]], np.uint64)
+        odd = low[::-1]
+        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+    blocks = np.empty((counters.shape[1], 4), np.uint32)
+    blocks[:, 0::2] = even.T
+    blocks[:, 1::2] = odd.T
+    return blocks
+
+
+def _bits(key: int, counter: int, blocks: int) -> Array:
+    """The blocks from a counter on."""
+    if blocks <= _FEW:
+        counts = [(counter + k) & 0xFFFFFFFFFFFFFFFF for k in range(blocks)]
+        words = [philox_block(key, count & _MASK, count >> 32) for count in counts]
+        return np.array(words, np.uint32).reshape(blocks, 4)
+    bits = np.empty((blocks, 4), np.uint32)
+    for start in range(0, blocks, _CHUNK):
+        stop = min(start + _CHUNK, blocks)
+        with np.errstate(over="ignore"):
+            bits[start:stop] = philox(key, np.arange(start, stop, dtype=np.uint64) + np.uint64(counter))
+    return bits
 
 
 def _words(state: Array, count: int, width: DType) -> tuple[Array, Array]:
     """`count` random words of uint32 or uint64, and the state after them."""
     key, counter = int(state[0]), int(state[1])
     blocks = -(-count * width.itemsize // 16)
-    bits = np.empty((blocks, 4), np.uint32)
-    for start in range(0, blocks, _CHUNK):
-        stop = min(start + _CHUNK, blocks)
-        with np.errstate(over="ignore"):
-            counters = np.arange(start, stop, dtype=np.uint64) + np.uint64(counter)
-        bits[start:stop] = philox(key, counters)
+    bits = _bits(key, counter, blocks)
     after = np.array([key, (counter + blocks) & 0xFFFFFFFFFFFFFFFF], np.uint64)
     if width == uint32:
         return bits.reshape(-1)[:count], after
