@@ -10,8 +10,8 @@ TEXTS = {
     # args: x, y, c; y[i] = x[i] + c
     "inc": """
 def kernel(args, lo, hi):
-    x = words(args[0])
-    y = words(args[1])
+    x = p_i8(args[0])
+    y = p_i8(args[1])
     for i in range(lo, hi):
         y[i] = x[i] + args[2]
     return 0
@@ -19,7 +19,7 @@ def kernel(args, lo, hi):
     # args: y; counts how often each element was visited
     "visit": """
 def kernel(args, lo, hi):
-    y = words(args[0])
+    y = p_i8(args[0])
     for i in range(lo, hi):
         y[i] += 1
     return 0
@@ -27,12 +27,12 @@ def kernel(args, lo, hi):
     # args: address of a status; reports it
     "check": """
 def kernel(args, lo, hi):
-    return load(args[0])
+    return p_i8(args[0])[0]
 """,
     # args: y, steps done, steps to do; y[0] += 1 each step, at most 1000 a call
     "steps": """
 def kernel(args, lo, hi):
-    y = words(args[0])
+    y = p_i8(args[0])
     for i in range(1000):
         if args[1] == args[2]:
             return 0
@@ -43,13 +43,13 @@ def kernel(args, lo, hi):
     # args: y; y[0] = y[0] < c, as a byte
     "less": """
 def kernel(args, lo, hi):
-    store(args[1], 1 if load(args[0]) < args[2] else 0)
+    p_i8(args[1])[0] = 1 if p_i8(args[0])[0] < args[2] else 0
     return 0
 """,
     # args: y, grain, s; y[share] = its first index; reports s in the last share
     "shares": """
 def kernel(args, lo, hi):
-    y = words(args[0])
+    y = p_i8(args[0])
     y[lo // args[1]] = hi - lo
     return args[2] if lo > 0 else 0
 """,

@@ -18,7 +18,7 @@ from treadle.compile.build import Source
 def adding(number):
     return f"""
 def kernel(args, lo, hi):
-    x = words(args[0])
+    x = p_i8(args[0])
     for i in range(lo, hi):
         x[i] += {number}
     return {number}
@@ -71,15 +71,15 @@ def test_only_what_is_missing_is_compiled(fresh):
 
 
 def test_a_key_depends_on_the_text_and_its_surroundings_but_not_on_the_name(monkeypatch):
-    keys = [build.kernel_key(adding(1))]
+    keys = [build.kernel_key(Source("a", adding(1)))]
 
     def changed():
         build._surroundings.cache_clear()
-        keys.append(build.kernel_key(adding(1)))
+        keys.append(build.kernel_key(Source("a", adding(1))))
 
     try:
         assert Source("a", adding(1)).text == Source("b", adding(1)).text
-        keys.append(build.kernel_key(adding(2)))
+        keys.append(build.kernel_key(Source("a", adding(2))))
         with monkeypatch.context() as patch:
             patch.setattr(loader, "host_processor", lambda: "another processor")
             changed()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from treadle.compile import executor
-from treadle.compile.arenas import ArenaPool, arenas
+from treadle.compile.arenas import ArenaPool, arenas, rounded
 from treadle.compile.assembler import Assembler
 from treadle.compile.machine import Slot
 
@@ -298,19 +298,29 @@ def test_a_run_that_raises_gives_its_arena_back():
     code = asm.finish()
     with pytest.raises(ZeroDivisionError):
         code.run((), (), [lambda run: 1 / 0])
-    kept = arenas.idle_bytes
+    kept = arenas.idle_bytes()
     assert kept >= 1 << 20
     code.run((), (), [lambda run: None])
-    assert arenas.idle_bytes == kept
+    assert arenas.idle_bytes() == kept
 
 
 def test_the_arena_pool_is_bounded():
     pool = ArenaPool(limit=3 << 20)
-    leased = [pool.lease(1 << 20) for _ in range(5)]
+    shelf, other = pool.shelf(1 << 20), pool.shelf(1 << 21)
+    leased = [pool.lease(1 << 20, shelf) for _ in range(5)]
     for arena in leased:
-        pool.release(arena)
-    assert pool.idle_bytes == 3 << 20
-    assert pool.lease(1 << 20) in leased
+        pool.release(arena, shelf)
+    assert pool.idle_bytes() == pool.total == 3 << 20
+    assert pool.lease(1 << 20, shelf) in leased
+    large = pool.lease(1 << 21, other)  # makes room by freeing what lies idle
+    assert pool.idle_bytes() == 0 and pool.total == 3 << 20
+    pool.release(large, other)
+    assert pool.idle_bytes() == 1 << 21
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, 70_000, 10**6, 10**9 + 1])
+def test_arena_sizes_are_rounded_up_a_little(size):
+    assert size <= rounded(size) <= max(size * 9 / 8, size + 4096)
 
 
 def test_arrays_that_are_not_plain_are_brought_into_shape(kernels):

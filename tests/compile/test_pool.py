@@ -86,7 +86,7 @@ def test_the_number_of_threads_can_change_between_runs(kernels):
             code.run((), (out,))
             assert (out == turn).all()
             if pool.platform is not None:
-                assert len(pool._state.threads) == count - 1
+                assert len(pool.state.threads) == count - 1
         with pytest.raises(ValueError, match="at least 1"):
             pool.set_num_threads(0)
     finally:
@@ -101,7 +101,7 @@ def test_without_pthreads_everything_runs_serially(kernels, monkeypatch):
     try:
         out = np.zeros(1000, np.int64)
         counting(kernels, 1000, 10).run((), (out,))
-        assert (out == 1).all() and pool._state.threads == ()
+        assert (out == 1).all() and pool.state.threads == ()
     finally:
         pool.set_num_threads(before)
 
@@ -114,7 +114,7 @@ from treadle.compile.assembler import Assembler
 pool.set_num_threads(3)
 (visit,) = build.load([build.Source("visit", '''
 def kernel(args, lo, hi):
-    y = words(args[0])
+    y = p_i8(args[0])
     for i in range(lo, hi):
         y[i] += 1
     return 0
@@ -153,9 +153,9 @@ def test_a_forked_child_makes_its_own_pool():
         """
         run()
         def child():
-            assert pool._state.threads == ()
+            assert pool.state.threads == ()
             run(); run()
-            assert len(pool._state.threads) == 2
+            assert len(pool.state.threads) == 2
         for _ in range(3):
             fork(child)
             run()

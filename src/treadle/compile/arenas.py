@@ -6,7 +6,9 @@ the same warm pages.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,35 +40,51 @@ def rounded(size: int) -> int:
 
 
 class ArenaPool:
-    """Idle arenas by size; what would exceed the bound is freed. Safe to use from any thread."""
+    """Idle arenas on a shelf for each size. Safe to use from any thread; no lock on the usual way."""
 
     def __init__(self, limit: int = IDLE_LIMIT) -> None:
         self.limit = limit
-        self.idle_bytes = 0
-        self._idle: dict[int, list[Arena]] = {}
+        self.total = 0  # bytes of all arenas, leased and idle
+        self._shelves: dict[int, deque[Arena]] = {}
         self._lock = threading.RLock()  # re-entrant, since a signal handler may run a program
 
-    def lease(self, size: int) -> Arena:
-        """An arena of `size` bytes, a number that `rounded` has returned."""
+    def shelf(self, size: int) -> deque[Arena]:
+        """Where idle arenas of a size lie; who is to lease often keeps it."""
         with self._lock:
-            idle = self._idle.get(size)
-            if idle:
-                self.idle_bytes -= size
-                return idle.pop()
+            return self._shelves.setdefault(size, deque())
+
+    def lease(self, size: int, shelf: deque[Arena]) -> Arena:
+        """An arena of `size` bytes, a number that `rounded` has returned, from its shelf."""
+        try:
+            return shelf.pop()
+        except IndexError:
+            pass
+        with self._lock:
+            if self.total + size > self.limit:
+                self.clear()
+            self.total += size
         return make_arena(size)
 
-    def release(self, arena: Arena) -> None:
-        """Give an arena back."""
-        with self._lock:
-            if self.idle_bytes + arena.size <= self.limit:
-                self._idle.setdefault(arena.size, []).append(arena)
-                self.idle_bytes += arena.size
+    def release(self, arena: Arena, shelf: deque[Arena]) -> None:
+        """Give an arena back; it is freed where there are too many."""
+        if self.total > self.limit:
+            with self._lock:
+                self.total -= arena.size
+        else:
+            shelf.append(arena)
+
+    def idle_bytes(self) -> int:
+        """Bytes of arenas that are not leased."""
+        return sum(size * len(shelf) for size, shelf in list(self._shelves.items()))
 
     def clear(self) -> None:
         """Free all idle arenas."""
         with self._lock:
-            self._idle.clear()
-            self.idle_bytes = 0
+            for size, shelf in self._shelves.items():
+                while shelf:
+                    with contextlib.suppress(IndexError):  # another thread may have been faster
+                        shelf.pop()
+                        self.total -= size
 
     def renew_lock(self) -> None:
         """In a forked child another thread's hold on the lock would last for ever."""

@@ -6,6 +6,7 @@ Neither Numba nor llvmlite is imported before it is needed: llvmlite to load an 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -19,15 +20,19 @@ from . import loader, symbols
 from .cache import DEFAULT_LIMIT, DiskCache, Unit, default_folder
 
 # The modules here that decide what machine code a text becomes; their own text is part of every key.
-GENERATORS = ("pipeline", "native", "intrinsics", "scalar", "scalar_primitives")
+GENERATORS = ("pipeline", "int64", "native", "intrinsics", "scalar", "scalar_primitives")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A kernel in plain Python: `text` defines `kernel(args, lo, hi)`; `name` is for people, no part of the key."""
+    """A kernel in plain Python: `text` defines `kernel(args, lo, hi)`; `name` is for people, no part of the key.
+
+    Kernels of graphs are compiled by Numba, our own loops (where `native` is set) by `int64`.
+    """
 
     name: str
     text: str
+    native: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +79,23 @@ if hasattr(os, "register_at_fork"):
 
 def load(sources: Sequence[Source]) -> tuple[Entry, ...]:
     """The kernels of `sources`, in order; those that are nowhere yet are compiled together into one object."""
-    keys = [kernel_key(source.text) for source in sources]
+    keys = [kernel_key(source) for source in sources]
     with _lock:
         missing = {key: source for key, source in zip(keys, sources, strict=True) if key not in _memory.addresses}
         counters.memory_hits += len(set(keys)) - len(missing)
         if missing:
             disk = DiskCache(default_folder(), _limit())
             _load_from_disk(disk, missing)
-            if missing:
-                _compile(disk, missing)
+            for native in (True, False):
+                unit = {key: source for key, source in missing.items() if source.native == native}
+                if unit:
+                    _compile(disk, unit, native)
         return tuple(Entry(_memory.addresses[key], source) for key, source in zip(keys, sources, strict=True))
 
 
-def kernel_key(text: str) -> str:
+def kernel_key(source: Source) -> str:
     """A kernel's name in memory and on disk: a digest of its text and of everything else that shapes its code."""
-    return hashlib.sha256(_surroundings() + text.encode()).hexdigest()
+    return hashlib.sha256(_surroundings() + (b"1" if source.native else b"0") + source.text.encode()).hexdigest()
 
 
 @cache
@@ -150,15 +157,17 @@ def _load_from_disk(disk: DiskCache, missing: dict[str, Source]) -> None:
             counters.kernels_loaded += 1
 
 
-def _compile(disk: DiskCache, missing: dict[str, Source]) -> None:
+def _compile(disk: DiskCache, missing: dict[str, Source], native: bool) -> None:
     """Compile all of `missing` into one object, load it, and write it to disk."""
-    from . import pipeline
-
+    compiler = importlib.import_module(f"{__package__}.{'int64' if native else 'pipeline'}")
     unit_symbols = {key: f"treadle_{key[:24]}" for key in missing}
     try:
-        image = pipeline.compile_object([(unit_symbols[key], source.text) for key, source in missing.items()])
+        image = compiler.compile_object([(unit_symbols[key], source.text) for key, source in missing.items()])
         addresses = loader.load(image, list(unit_symbols.values()))
-    except Exception:  # Numba's private parts have changed, or a kernel is faulty: the public way tells which
+    except Exception:
+        if native:
+            raise
+        # Numba's private parts have changed, or a kernel is faulty: the public way tells which
         _compile_one_by_one(missing)
         return
     for key, symbol in unit_symbols.items():

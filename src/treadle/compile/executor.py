@@ -142,7 +142,7 @@ class Layout:
 class Code:
     """An immutable program; `run` executes it."""
 
-    __slots__ = ("__weakref__", "_arena_size", "_enter", "_free", "_special", "layout")
+    __slots__ = ("__weakref__", "_arena_size", "_enter", "_free", "_shelf", "_special", "layout")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -150,6 +150,7 @@ class Code:
         self._free: deque[Frame] = deque(maxlen=IDLE_FRAMES)
         # Whether a run needs more than a frame: a large arena, or the worker pool.
         self._arena_size = rounded(layout.arena_bytes) if layout.arena_bytes > SMALL_ARENA else 0
+        self._shelf = arenas.shelf(self._arena_size)
         self._special = self._arena_size > 0 or layout.parallel
 
     def run(
@@ -211,10 +212,10 @@ class Code:
 
     def _take_leases(self, frame: Frame) -> None:
         """What a large program needs for one run."""
-        if self.layout.parallel:
+        if self.layout.parallel and pool.state.block is None:
             pool.start()
         if self._arena_size:
-            frame.arena = arena = arenas.lease(self._arena_size)
+            frame.arena = arena = arenas.lease(self._arena_size, self._shelf)
             frame.slots[ARENA] = arena.address
 
     def _give_back(self, frame: Frame) -> None:
@@ -222,7 +223,7 @@ class Code:
         arena = frame.arena
         if self._arena_size and arena is not None:
             frame.arena = None
-            arenas.release(arena)
+            arenas.release(arena, self._shelf)
 
     def _abandon(self, frame: Frame) -> None:
         """End a run that raised: native leave-taking if it had begun.

@@ -27,6 +27,7 @@ def kernel(args, lo, hi):
         call_gemm(args[0], place, args[4], hi - lo, args[6], args[8] + lo * args[12], args[10] + lo * args[17])
     return 0
 """,
+    native=True,
 )
 BATCH = Source(
     "batched gemm",
@@ -38,6 +39,7 @@ def kernel(args, lo, hi):
         call_gemm(args[0], place, args[4], args[3], args[6] + i * args[19], a, args[10] + i * args[20])
     return 0
 """,
+    native=True,
 )
 COLUMNS = Source(
     "gemm by columns",
@@ -48,6 +50,7 @@ def kernel(args, lo, hi):
         call_gemm(args[0], place, hi - lo, args[3], args[6] + lo * args[21], args[8], args[10] + lo * args[22])
     return 0
 """,
+    native=True,
 )
 # A gemv block: y = alpha M x + beta y, where M gives `outputs` numbers from k:
 #   0 routine  1 "N" or "T" of M as BLAS sees it  2 outputs  3 k  4 M  5 its leading dimension  6 x  7 its step  8 y
@@ -63,6 +66,7 @@ def kernel(args, lo, hi):
         call_gemv(args[0], address_of(args), m, n, args[4] + lo * args[10], args[6], args[8] + lo * args[11])
     return 0
 """,
+    native=True,
 )
 BATCHED_VECTOR = Source(
     "batched gemv",
@@ -75,6 +79,7 @@ def kernel(args, lo, hi):
         call_gemv(args[0], address_of(args), m, n, args[4] + i * args[16], x, args[8] + i * args[18])
     return 0
 """,
+    native=True,
 )
 KERNELS = (ROWS, COLUMNS, BATCH, VECTOR, BATCHED_VECTOR)
 

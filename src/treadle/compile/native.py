@@ -1,298 +1,175 @@
-"""What the executor and the worker pool need beyond plain Python: memory by address, calls by address, atomics.
+"""What the native loops use beyond integer arithmetic: memory by address, calls by address, atomics.
 
-Imported only when something must be compiled, since it imports Numba. Every name in `NAMES` is an intrinsic: one or a
-few LLVM instructions, inlined where it is used, so that the objects need no symbols of Numba's.
+Each function writes one or a few LLVM instructions; a value is always an int64, an address among them. See `int64`.
 """
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.cgutils import alloca_once
-from numba.extending import intrinsic
 
-I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 VOID = ir.VoidType()
+ZERO = I64(0)
+Writer = Callable[..., Any]
 
 
-def _as_pointer(builder: Any, address: Any, kind: Any) -> Any:
-    """`address`, an i64, as a pointer to `kind`."""
+def _at(builder: Any, address: Any, kind: Any = I64) -> Any:
+    """`address` as a pointer to `kind`."""
     return builder.inttoptr(address, kind.as_pointer())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def words(typingctx: Any, address: Any) -> Any:
-    """The address as a pointer to int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _as_pointer(builder, args[0], I64)
-
-    return types.CPointer(types.int64)(types.int64), generate  # type: ignore[attr-defined]
+def same(builder: Any, value: Any) -> Any:
+    """`words(address)` and `address_of(pointer)`: pointers are addresses here; the names serve readers."""
+    return value
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def address_of(typingctx: Any, pointer: Any) -> Any:
-    """A pointer's address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ptrtoint(args[0], I64)
-
-    return types.int64(pointer), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def load(typingctx: Any, address: Any) -> Any:
+def load(builder: Any, address: Any) -> Any:
     """The int64 at an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_as_pointer(builder, args[0], I64))
-
-    return types.int64(types.int64), generate
+    return builder.load(_at(builder, address))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load_byte(typingctx: Any, address: Any) -> Any:
-    """The unsigned byte at an address, as an int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.zext(builder.load(_as_pointer(builder, args[0], I8)), I64)
-
-    return types.int64(types.int64), generate
+def load_byte(builder: Any, address: Any) -> Any:
+    """The unsigned byte at an address."""
+    return builder.zext(builder.load(_at(builder, address, I8)), I64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load_int(typingctx: Any, address: Any) -> Any:
-    """The int32 at an address, as an int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.sext(builder.load(_as_pointer(builder, args[0], I32)), I64)
-
-    return types.int64(types.int64), generate
+def load_int(builder: Any, address: Any) -> Any:
+    """The int32 at an address."""
+    return builder.sext(builder.load(_at(builder, address, I32)), I64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def store(typingctx: Any, address: Any, value: Any) -> Any:
+def store(builder: Any, address: Any, value: Any) -> Any:
     """Write an int64 at an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[1], _as_pointer(builder, args[0], I64))
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64), generate
+    builder.store(value, _at(builder, address))
+    return ZERO
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def call_kernel(typingctx: Any, function: Any, args: Any, lo: Any, hi: Any) -> Any:
-    """`function(args, lo, hi)` where `function` and `args` are addresses; its status."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        function, args, lo, hi = values
-        kind = ir.FunctionType(I64, [I64.as_pointer(), I64, I64])
-        return builder.call(_as_pointer(builder, function, kind), [_as_pointer(builder, args, I64), lo, hi])
-
-    return types.int64(types.int64, types.int64, types.int64, types.int64), generate
+def call_kernel(builder: Any, function: Any, args: Any, lo: Any, hi: Any) -> Any:
+    """`function(args, lo, hi)`, a kernel by its address; its status."""
+    return builder.call(_at(builder, function, ir.FunctionType(I64, [I64] * 3)), [args, lo, hi])
 
 
-def _caller(count: int, result: Any) -> Any:
-    """A generator of `function(a, b, ...)` with `count` pointer-sized arguments by address."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.FunctionType(result, [I64] * count)
-        value = builder.call(_as_pointer(builder, values[0], kind), list(values[1:]))
-        return builder.sext(value, I64) if result != I64 else value
-
-    return generate
+def call_int(builder: Any, function: Any, *values: Any) -> Any:
+    """`int function(values...)`, with arguments as wide as pointers, by address."""
+    kind = ir.FunctionType(I32, [I64] * len(values))
+    return builder.sext(builder.call(_at(builder, function, kind), list(values)), I64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def call0(typingctx: Any, function: Any) -> Any:
-    """`int function()` by address."""
-    return types.int64(types.int64), _caller(0, I32)
+def on_stack(builder: Any, kind: Any) -> Any:
+    """Address of memory on the stack, reserved once per call of the function whatever loop this stands in."""
+    with builder.goto_entry_block():
+        return builder.ptrtoint(builder.alloca(kind), I64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def call1(typingctx: Any, function: Any, a: Any) -> Any:
-    """`int function(a)` by address."""
-    return types.int64(types.int64, types.int64), _caller(1, I32)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def call2(typingctx: Any, function: Any, a: Any, b: Any) -> Any:
-    """`int function(a, b)` by address."""
-    return types.int64(types.int64, types.int64, types.int64), _caller(2, I32)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def nanoseconds(typingctx: Any, function: Any, clock: Any) -> Any:
+def nanoseconds(builder: Any, function: Any, clock: Any) -> Any:
     """Time by `clock_gettime(clock, ...)`, whose address is `function`."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        moment = alloca_once(builder, ir.ArrayType(I64, 2))
-        kind = ir.FunctionType(I32, [I32, I64])
-        place = builder.ptrtoint(moment, I64)
-        builder.call(_as_pointer(builder, values[0], kind), [builder.trunc(values[1], I32), place])
-        seconds = builder.load(_as_pointer(builder, place, I64))
-        rest = builder.load(_as_pointer(builder, builder.add(place, I64(8)), I64))
-        return builder.add(builder.mul(seconds, I64(1_000_000_000)), rest)
-
-    return types.int64(types.int64, types.int64), generate
+    moment = on_stack(builder, ir.ArrayType(I64, 2))
+    kind = ir.FunctionType(I32, [I32, I64])
+    builder.call(_at(builder, function, kind), [builder.trunc(clock, I32), moment])
+    seconds, rest = load(builder, moment), load(builder, builder.add(moment, I64(8)))
+    return builder.add(builder.mul(seconds, I64(1_000_000_000)), rest)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def move(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
+def move(builder: Any, target: Any, source: Any, count: Any) -> Any:
     """Copy `count` bytes between two addresses; they may overlap."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        byte = I8.as_pointer()
-        function = builder.module.declare_intrinsic("llvm.memmove", [byte, byte, I64])
-        target, source = (_as_pointer(builder, value, I8) for value in values[:2])
-        builder.call(function, [target, source, values[2], ir.Constant(ir.IntType(1), 0)])
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64, types.int64), generate
+    byte = I8.as_pointer()
+    function = builder.module.declare_intrinsic("llvm.memmove", [byte, byte, I64])
+    builder.call(function, [_at(builder, target, I8), _at(builder, source, I8), count, I1(0)])
+    return ZERO
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def fill(typingctx: Any, target: Any, byte: Any, count: Any) -> Any:
+def fill(builder: Any, target: Any, byte: Any, count: Any) -> Any:
     """Write `count` times the low byte of `byte` from an address on."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        function = builder.module.declare_intrinsic("llvm.memset", [I8.as_pointer(), I64])
-        target, value = _as_pointer(builder, values[0], I8), builder.trunc(values[1], I8)
-        builder.call(function, [target, value, values[2], ir.Constant(ir.IntType(1), 0)])
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64, types.int64), generate
+    function = builder.module.declare_intrinsic("llvm.memset", [I8.as_pointer(), I64])
+    builder.call(function, [_at(builder, target, I8), builder.trunc(byte, I8), count, I1(0)])
+    return ZERO
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def atomic_load(typingctx: Any, address: Any) -> Any:
-    """The int64 at an address, sequentially consistent."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load_atomic(_as_pointer(builder, values[0], I64), "seq_cst", 8)
-
-    return types.int64(types.int64), generate
+def atomic_load(builder: Any, address: Any) -> Any:
+    """The int64 at an address, sequentially consistent as all atomics here."""
+    return builder.load_atomic(_at(builder, address), "seq_cst", 8)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def atomic_store(typingctx: Any, address: Any, value: Any) -> Any:
-    """Write an int64 at an address, sequentially consistent."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.store_atomic(values[1], _as_pointer(builder, values[0], I64), "seq_cst", 8)
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64), generate
+def atomic_store(builder: Any, address: Any, value: Any) -> Any:
+    """Write an int64 at an address."""
+    builder.store_atomic(value, _at(builder, address), "seq_cst", 8)
+    return ZERO
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def atomic_add(typingctx: Any, address: Any, value: Any) -> Any:
+def atomic_add(builder: Any, address: Any, value: Any) -> Any:
     """Add to the int64 at an address; the value before."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.atomic_rmw("add", _as_pointer(builder, values[0], I64), values[1], "seq_cst")
-
-    return types.int64(types.int64, types.int64), generate
+    return builder.atomic_rmw("add", _at(builder, address), value, "seq_cst")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def atomic_swap(typingctx: Any, address: Any, value: Any) -> Any:
+def atomic_swap(builder: Any, address: Any, value: Any) -> Any:
     """Exchange the int64 at an address; the value before."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.atomic_rmw("xchg", _as_pointer(builder, values[0], I64), values[1], "seq_cst")
-
-    return types.int64(types.int64, types.int64), generate
+    return builder.atomic_rmw("xchg", _at(builder, address), value, "seq_cst")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def pause(typingctx: Any) -> Any:
+def pause(builder: Any) -> Any:
     """Tell the core that this is a spinning loop; nothing where there is no such instruction by intrinsic."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        if platform.machine().lower() in ("x86_64", "amd64"):
-            builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), ir.FunctionType(VOID, [])), [])
-        elif platform.machine().lower() in ("aarch64", "arm64"):
-            hint = builder.module.declare_intrinsic("llvm.aarch64.hint", (), ir.FunctionType(VOID, [I32]))
-            builder.call(hint, [I32(1)])
-        return context.get_dummy_value()
-
-    return types.none(), generate
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), ir.FunctionType(VOID, [])), [])
+    elif machine in ("aarch64", "arm64"):
+        hint = builder.module.declare_intrinsic("llvm.aarch64.hint", (), ir.FunctionType(VOID, [I32]))
+        builder.call(hint, [I32(1)])
+    return ZERO
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def call_gemm(typingctx: Any, function: Any, block: Any, m: Any, n: Any, a: Any, b: Any, c: Any) -> Any:
-    """BLAS's `gemm` by address, in its own column order, on the numbers of a gemm block (see `gemm`).
+def _smaller(sign: str) -> Writer:
+    return lambda builder, a, b: builder.select(builder.icmp_signed(sign, a, b), a, b)
 
-    Integers go by address of the int64 that holds them: the low half is what a 32-bit BLAS reads, since the machine is
-    little-endian.
+
+def _call_blas(builder: Any, function: Any, block: Any, sizes: list[Any], layout: Callable[..., list[Any]]) -> Any:
+    """Call a BLAS routine whose arguments all go by address: sizes from the stack, the rest from slots of a block.
+
+    The low half of an int64 is what a BLAS with 32-bit integers reads, since the machine is little-endian.
     """
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        function, block, m, n, a, b, c = values
-        sizes = []
-        for value in (m, n):
-            place = alloca_once(builder, I64)
-            builder.store(value, place)
-            sizes.append(builder.ptrtoint(place, I64))
-
-        def slot(number: int) -> Any:
-            return builder.add(block, I64(8 * number))
-
-        arguments = [slot(1), slot(2), *sizes, slot(5), slot(13), a, slot(7), b, slot(9), slot(15), c, slot(11)]
-        kind = ir.FunctionType(VOID, [I64] * 15)
-        builder.call(_as_pointer(builder, function, kind), [*arguments, I64(1), I64(1)])
-        return context.get_dummy_value()
-
-    return types.none(*[types.int64] * 7), generate
+    places = []
+    for size in sizes:
+        places.append(on_stack(builder, I64))
+        store(builder, places[-1], size)
+    arguments = layout(*places, lambda number: builder.add(block, I64(8 * number)))
+    builder.call(_at(builder, function, ir.FunctionType(VOID, [I64] * len(arguments))), arguments)
+    return ZERO
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def call_gemv(typingctx: Any, function: Any, block: Any, m: Any, n: Any, a: Any, x: Any, y: Any) -> Any:
+def call_gemm(builder: Any, function: Any, block: Any, m: Any, n: Any, a: Any, b: Any, c: Any) -> Any:
+    """BLAS's `gemm` by address, in its own column order, on the numbers of a gemm block (see `gemm`)."""
+
+    def layout(m: Any, n: Any, slot: Any) -> list[Any]:
+        numbers = [slot(1), slot(2), m, n, slot(5), slot(13), a, slot(7), b, slot(9), slot(15), c, slot(11)]
+        return [*numbers, I64(1), I64(1)]  # Fortran appends the lengths of its strings
+
+    return _call_blas(builder, function, block, [m, n], layout)
+
+
+def call_gemv(builder: Any, function: Any, block: Any, m: Any, n: Any, a: Any, x: Any, y: Any) -> Any:
     """BLAS's `gemv` by address, on the numbers of a gemv block (see `gemm`)."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        function, block, m, n, a, x, y = values
-        sizes = []
-        for value in (m, n):
-            place = alloca_once(builder, I64)
-            builder.store(value, place)
-            sizes.append(builder.ptrtoint(place, I64))
+    def layout(m: Any, n: Any, slot: Any) -> list[Any]:
+        return [slot(1), m, n, slot(12), a, slot(5), x, slot(7), slot(14), y, slot(9), I64(1)]
 
-        def slot(number: int) -> Any:
-            return builder.add(block, I64(8 * number))
-
-        arguments = [slot(1), *sizes, slot(12), a, slot(5), x, slot(7), slot(14), y, slot(9), I64(1)]
-        kind = ir.FunctionType(VOID, [I64] * 12)
-        builder.call(_as_pointer(builder, function, kind), arguments)
-        return context.get_dummy_value()
-
-    return types.none(*[types.int64] * 7), generate
+    return _call_blas(builder, function, block, [m, n], layout)
 
 
-NAMES = {
-    "words": words,
-    "address_of": address_of,
-    "load": load,
-    "load_byte": load_byte,
-    "load_int": load_int,
-    "store": store,
-    "call_kernel": call_kernel,
-    "call0": call0,
-    "call1": call1,
-    "call2": call2,
-    "nanoseconds": nanoseconds,
-    "move": move,
-    "fill": fill,
-    "atomic_load": atomic_load,
-    "atomic_store": atomic_store,
-    "atomic_add": atomic_add,
-    "atomic_swap": atomic_swap,
-    "pause": pause,
-    "call_gemm": call_gemm,
-    "call_gemv": call_gemv,
+FUNCTIONS: dict[str, Writer] = {
+    "words": same,
+    "address_of": same,
+    "min": _smaller("<"),
+    "max": _smaller(">"),
+    "call0": call_int,
+    "call1": call_int,
+    "call2": call_int,
+    **{
+        function.__name__: function
+        for function in (load, load_byte, load_int, store, call_kernel, nanoseconds, move, fill, pause)
+    },
+    **{function.__name__: function for function in (atomic_load, atomic_store, atomic_add, atomic_swap)},
+    **{function.__name__: function for function in (call_gemm, call_gemv)},
 }

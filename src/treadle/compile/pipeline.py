@@ -44,14 +44,14 @@ class KernelCompiler(compiler.CompilerBase):  # type: ignore[misc]
 
 def as_function(symbol: str, text: str) -> Callable[..., int]:
     """The function `kernel` that `text` defines; its lines are known to tracebacks under the file `<symbol>`."""
-    from . import intrinsics, native
+    from . import intrinsics
 
     file = f"<{symbol}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     scope: dict[str, Any] = {"__name__": "treadle.kernels"}
     exec(compile(text, file, "exec"), scope)
     function: Callable[..., int] = scope["kernel"]
-    scope.update(native.NAMES, **intrinsics.kernel_namespace(function.__code__.co_names))
+    scope.update(intrinsics.kernel_namespace(function.__code__.co_names))
     function.__qualname__ = function.__name__ = symbol
     return function
 

@@ -26,7 +26,7 @@ MUTEX_WORDS = 16  # 128 bytes: pthread_mutex_t and pthread_cond_t take 40 to 64
 
 @dataclass(slots=True)
 class _State:
-    """The pool's only state: its size, its block, its threads."""
+    """The pool's only state but for the word that programs read: its size, its block, its threads."""
 
     wanted: int = 0  # threads, the caller included; 0 before anybody asked
     block: np.ndarray | None = None
@@ -34,7 +34,7 @@ class _State:
     closed: bool = False
 
 
-_state = _State()
+state = _State()
 _lock = threading.Lock()
 # Programs read the block's address through this word at each parallel step, so that a pool can come and go. Blocks are
 # never freed: a run of another thread may still hold the old address.
@@ -81,9 +81,9 @@ platform = find_platform()
 
 def get_num_threads() -> int:
     """How many threads a large kernel may use, the calling one included."""
-    if not _state.wanted:
-        _state.wanted = _default_threads()
-    return _state.wanted
+    if not state.wanted:
+        state.wanted = _default_threads()
+    return state.wanted
 
 
 def set_num_threads(count: int) -> None:
@@ -94,10 +94,10 @@ def set_num_threads(count: int) -> None:
     if count < 1:
         raise ValueError(f"the number of threads must be at least 1, not {count}")
     with _lock:
-        if count == _state.wanted and _state.block is not None:
+        if count == state.wanted and state.block is not None:
             return
         _retire()
-        _state.wanted = count
+        state.wanted = count
 
 
 def _default_threads() -> int:
@@ -119,11 +119,15 @@ def processors() -> int:
 
 def start() -> None:
     """Make the pool if there is none and there can be one."""
-    if _state.block is not None or _state.closed or platform is None or get_num_threads() < 2:
+    if state.block is not None or state.closed or platform is None or get_num_threads() < 2:
         return
-    (entry,) = build.load([WORKER])
+    try:
+        (entry,) = build.load([WORKER])
+    except Exception:  # a processor LLVM has no such atomics for: everything runs serially
+        state.closed = True
+        return
     with _lock:
-        if _state.block is not None or _state.closed:
+        if state.block is not None or state.closed:
             return
         block = _make_block(platform)
         loop = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(entry.address)
@@ -136,7 +140,7 @@ def start() -> None:
             except RuntimeError:  # no more threads to be had: fewer workers
                 break
             threads.append(thread)
-        _state.block, _state.threads = block, tuple(threads)
+        state.block, state.threads = block, tuple(threads)
         _cell[0] = block.ctypes.data if threads else 0
 
 
@@ -156,9 +160,9 @@ def _make_block(platform: Platform) -> np.ndarray:
 
 def _retire() -> None:
     """Let the workers go and wait for them; runs that still hold the block go on serially."""
-    block, threads = _state.block, _state.threads
+    block, threads = state.block, state.threads
     _cell[0] = 0
-    _state.block, _state.threads = None, ()
+    state.block, state.threads = None, ()
     if block is None or platform is None:
         return
     _retired.append(block)
@@ -176,7 +180,7 @@ def _retire() -> None:
 def _close() -> None:
     """At exit: workers must not come back into an interpreter that is being taken down."""
     with _lock:
-        _state.closed = True
+        state.closed = True
         _retire()
 
 
@@ -184,11 +188,11 @@ def _forget() -> None:
     """In a forked child there are no workers, and the old block's mutex may be locked for ever: leave it untouched."""
     global _lock
     _lock = threading.Lock()
-    if _state.block is not None:
-        _state.block[Pool.BUSY] = 1  # a run that goes on in the child and still holds this address stays serial
-        _retired.append(_state.block)
+    if state.block is not None:
+        state.block[Pool.BUSY] = 1  # a run that goes on in the child and still holds this address stays serial
+        _retired.append(state.block)
     _cell[0] = 0
-    _state.block, _state.threads = None, ()
+    state.block, state.threads = None, ()
 
 
 atexit.register(_close)
