@@ -10,10 +10,11 @@ import numpy as np
 
 from treadle.core.op import Op
 from treadle.core.tensor import Symbol, Tensor
-from treadle.ops import elementwise as td
+from treadle.ops import arithmetic as td
+from treadle.ops import comparison as logic
 from treadle.ops.convert import operands
 from treadle.optimize.match import Matcher, Rule
-from treadle.optimize.sweep import Array, Sweep
+from treadle.optimize.sweep import Array, Step, Sweep
 
 
 def never_negative_zero(sweep: Sweep, symbol: Symbol, depth: int = 6) -> bool:
@@ -111,33 +112,38 @@ RULES = (
     # choices
     Rule("maximum(x, x)", lambda x: td.maximum(x, x), lambda x: x),
     Rule("minimum(x, x)", lambda x: td.minimum(x, x), lambda x: x),
-    Rule("where(not c)", lambda c, a, b: td.where(td.logical_not(c), a, b), lambda c, a, b: td.where(c, b, a), "biufc"),
+    Rule(
+        "where(not c)",
+        lambda c, a, b: logic.where(logic.logical_not(c), a, b),
+        lambda c, a, b: logic.where(c, b, a),
+        "biufc",
+    ),
     Rule(
         "where(c, where(c, a, b), d)",
-        lambda c, a, b, d: td.where(c, td.where(c, a, b), d),
-        lambda c, a, b, d: td.where(c, a, d),
+        lambda c, a, b, d: logic.where(c, logic.where(c, a, b), d),
+        lambda c, a, b, d: logic.where(c, a, d),
         "biufc",
     ),
     Rule(
         "where(c, a, where(c, b, d))",
-        lambda c, a, b, d: td.where(c, a, td.where(c, b, d)),
-        lambda c, a, b, d: td.where(c, a, d),
+        lambda c, a, b, d: logic.where(c, a, logic.where(c, b, d)),
+        lambda c, a, b, d: logic.where(c, a, d),
         "biufc",
     ),
     # logic
-    Rule("not not c", lambda c: td.logical_not(td.logical_not(c)), lambda c: c),
-    Rule("c and c", lambda c: td.logical_and(c, c), lambda c: c),
-    Rule("c or c", lambda c: td.logical_or(c, c), lambda c: c),
-    Rule("c and true", lambda c: td.logical_and(c, True), lambda c: c),
-    Rule("c and false", lambda c: td.logical_and(c, False), lambda c: False),
-    Rule("c or false", lambda c: td.logical_or(c, False), lambda c: c),
-    Rule("c or true", lambda c: td.logical_or(c, True), lambda c: True),
-    Rule("not a == b", lambda a, b: td.logical_not(td.equal(a, b)), lambda a, b: td.not_equal(a, b), "biufc"),
-    Rule("not a != b", lambda a, b: td.logical_not(td.not_equal(a, b)), lambda a, b: td.equal(a, b), "biufc"),
-    Rule("not a < b", lambda a, b: td.logical_not(td.less(a, b)), lambda a, b: td.greater_equal(a, b), "iu"),
-    Rule("not a <= b", lambda a, b: td.logical_not(td.less_equal(a, b)), lambda a, b: td.greater(a, b), "iu"),
-    Rule("not a > b", lambda a, b: td.logical_not(td.greater(a, b)), lambda a, b: td.less_equal(a, b), "iu"),
-    Rule("not a >= b", lambda a, b: td.logical_not(td.greater_equal(a, b)), lambda a, b: td.less(a, b), "iu"),
+    Rule("not not c", lambda c: logic.logical_not(logic.logical_not(c)), lambda c: c),
+    Rule("c and c", lambda c: logic.logical_and(c, c), lambda c: c),
+    Rule("c or c", lambda c: logic.logical_or(c, c), lambda c: c),
+    Rule("c and true", lambda c: logic.logical_and(c, True), lambda c: c),
+    Rule("c and false", lambda c: logic.logical_and(c, False), lambda c: False),
+    Rule("c or false", lambda c: logic.logical_or(c, False), lambda c: c),
+    Rule("c or true", lambda c: logic.logical_or(c, True), lambda c: True),
+    Rule("not a == b", lambda a, b: logic.logical_not(logic.equal(a, b)), lambda a, b: logic.not_equal(a, b), "biufc"),
+    Rule("not a != b", lambda a, b: logic.logical_not(logic.not_equal(a, b)), lambda a, b: logic.equal(a, b), "biufc"),
+    Rule("not a < b", lambda a, b: logic.logical_not(logic.less(a, b)), lambda a, b: logic.greater_equal(a, b), "iu"),
+    Rule("not a <= b", lambda a, b: logic.logical_not(logic.less_equal(a, b)), lambda a, b: logic.greater(a, b), "iu"),
+    Rule("not a > b", lambda a, b: logic.logical_not(logic.greater(a, b)), lambda a, b: logic.less_equal(a, b), "iu"),
+    Rule("not a >= b", lambda a, b: logic.logical_not(logic.greater_equal(a, b)), lambda a, b: logic.less(a, b), "iu"),
 )
 
-algebra = Matcher(RULES)
+algebra = Step(Matcher(RULES))

@@ -1,4 +1,4 @@
-"""Control flow that is decided: a cond whose condition is known gives way to its branch, a loop of no steps to nothing."""
+"""Control flow that is decided: of a cond with a known condition its branch is left, of a loop of no steps nothing."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import numpy as np
 from treadle.core.graph import Graph, Node
 from treadle.core.op import REGISTRY
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Sweep
+from treadle.optimize.sweep import Step, Sweep
 
 
-def branches(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+def _branches(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     """The outputs of a cond or loop that need no decision at run time."""
     if node.op == "cond":
         return _cond(sweep, node)
-    if node.op == "while":
-        return _loop(sweep, node)
-    return None
+    return _loop(sweep, node)
 
 
 def _cond(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
@@ -78,3 +76,6 @@ def _false_at_once(sweep: Sweep, test: Graph, inputs: Sequence[Symbol]) -> bool:
         return False
     with np.errstate(all="ignore"):
         return not bool(last.definition.body(*arrays, **last.attrs))
+
+
+branches = Step(_branches, frozenset(("cond", "while")))

@@ -12,15 +12,15 @@ from treadle.core.graph import Node
 from treadle.core.op import REGISTRY
 from treadle.core.spec import Shape
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Sweep
+from treadle.optimize.sweep import Step, Sweep
 
 
-def broadcasts(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+def _broadcasts(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     """The elementwise node on smaller operands; spread out afterwards where the result needs it."""
-    if node.definition.family != "elementwise":
-        return None
     shape = node.outputs[0].shape
     if not shape:
+        return None
+    if not any(_is_spread(sweep, s) for s in node.inputs):
         return None
     small = [_source(sweep, s, node) for s in node.inputs]
     if all(a is b for a, b in zip(small, node.inputs, strict=True)):
@@ -79,3 +79,6 @@ def _broadcast(shapes: Sequence[Shape]) -> Shape | None:
             sizes[-k] = b if type(a) is int and a == 1 else a
         result = tuple(sizes)
     return result
+
+
+broadcasts = Step(_broadcasts, family="elementwise")

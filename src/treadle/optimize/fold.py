@@ -15,12 +15,12 @@ from treadle.core.graph import Node
 from treadle.core.op import as_array
 from treadle.core.tensor import Symbol
 from treadle.core.tracer import constant_op, dim_op
-from treadle.optimize.sweep import Array, Sweep
+from treadle.optimize.sweep import Array, Step, Sweep
 
 LIMIT = 1024
 
 
-def fold(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+def _fold(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     """The node's results as constants."""
     arrays = _inputs(sweep, node)
     if arrays is None:
@@ -57,6 +57,9 @@ def _inputs(sweep: Sweep, node: Node) -> list[Array] | None:
             return None
         arrays.append(array)
     # Views of constants cost nothing in kernels; spread out they would only take memory.
-    if node.op == "broadcast_to" or node.definition.family in ("graph", "effect") or node.effect:
+    if node.op == "broadcast_to" or node.definition.family in ("graph", "effect"):
         return None
     return arrays
+
+
+fold = Step(_fold)

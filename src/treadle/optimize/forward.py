@@ -13,15 +13,14 @@ from treadle.core.graph import Node
 from treadle.core.op import REGISTRY
 from treadle.core.spec import Shape
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Sweep
+from treadle.optimize.sweep import Step, Sweep
 
 Found = Sequence[Symbol] | None
 
 
-def forward(sweep: Sweep, node: Node) -> Found:
+def _forward(sweep: Sweep, node: Node) -> Found:
     """What the node stands for, when that exists already or is a simpler node."""
-    rule = _RULES.get(node.op)
-    found = rule(sweep, node) if rule is not None else None
+    found = _RULES[node.op](sweep, node)
     if found is not None:
         sweep.counts[node.op] += 1
     return found
@@ -49,7 +48,7 @@ def _astype(sweep: Sweep, node: Node) -> Found:
     return None
 
 
-def _holds(first: np.dtype, middle: np.dtype, last: np.dtype) -> bool:  # type: ignore[type-arg]
+def _holds(first: np.dtype, middle: np.dtype, last: np.dtype) -> bool:
     """Whether a cast through `middle` gives what the direct cast gives: `middle` holds every value of `first`."""
     kinds = first.kind + middle.kind
     if kinds in ("bi", "bu", "bf", "bc", "ff", "fc", "cc"):
@@ -188,19 +187,6 @@ def _where(sweep: Sweep, node: Node) -> Found:
     return (sweep.emit(REGISTRY["broadcast_to"], (chosen,), {"shape": shape}, node),)
 
 
-def _matmul(sweep: Sweep, node: Node) -> Found:
-    """A transposed operand becomes a flag of the product."""
-    inputs, attrs = list(node.inputs), dict(node.attrs)
-    for k, flag in enumerate(("transpose_a", "transpose_b")):
-        before = sweep.producer(inputs[k], "transpose")
-        rank = len(inputs[k].shape)
-        if before is not None and before.attrs["axes"] == (*range(rank - 2), rank - 1, rank - 2):
-            inputs[k], attrs[flag] = before.inputs[0], not attrs[flag]
-    if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
-        return None
-    return (sweep.emit(node.definition, inputs, attrs, node),)
-
-
 def _concat(sweep: Sweep, node: Node) -> Found:
     return (node.inputs[0],) if len(node.inputs) == 1 else None
 
@@ -224,6 +210,7 @@ _RULES: dict[str, Callable[[Sweep, Node], Found]] = {
     "any": _single,
     "all": _single,
     "where": _where,
-    "matmul": _matmul,
     "concat": _concat,
 }
+
+forward = Step(_forward, frozenset(_RULES))

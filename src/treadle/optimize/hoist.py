@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from treadle.control.loop import Layout
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Sweep
+from treadle.optimize.sweep import Step, Sweep
 
 _SAFE = frozenset(("elementwise", "view", "contraction", "reduction", "shaping"))
 
 
-def hoist(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+def _hoist(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     """The loop with its invariant work as further constants."""
-    if node.op != "while":
-        return None
     layout: Layout = node.attrs["layout"]
     body: Graph = node.attrs["body"]
     moving, free = _invariant(body, layout)
@@ -80,7 +78,7 @@ def _invariant(body: Graph, layout: Layout) -> tuple[set[Node], set[Node]]:
 
 
 def _may_move(node: Node) -> bool:
-    if node.effect or node.definition.family not in _SAFE:
+    if node.definition.effect or node.definition.family not in _SAFE:
         return False
     if any(s.dtype.kind == "T" for s in (*node.inputs, *node.outputs)):
         return False
@@ -91,7 +89,7 @@ def _may_move(node: Node) -> bool:
         return True
     if not y.spec.static or not all(s.spec.static for s in node.inputs):
         return False
-    return math.prod(y.shape) <= sum(s.spec.size for s in node.inputs)  # type: ignore[arg-type]
+    return math.prod(y.shape) <= sum(s.spec.size for s in node.inputs)
 
 
 def _with_inputs(sweep: Sweep, body: Graph, moved: Sequence[Symbol], position: int, nodes: Sequence[Node]) -> Graph:
@@ -101,3 +99,6 @@ def _with_inputs(sweep: Sweep, body: Graph, moved: Sequence[Symbol], position: i
     inner = Sweep(Graph(body.name, inputs, tuple(nodes), body.outputs, body.state), sweep.rules)
     inner.symbols.update(zip(moved, new, strict=True))
     return inner.run()
+
+
+hoist = Step(_hoist, frozenset(("while",)))

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from treadle.core.graph import Node
 from treadle.core.interpret import bind_sizes, concretize
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Sweep
+from treadle.optimize.sweep import Step, Sweep
 
 
-def inline(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+def _inline(sweep: Sweep, node: Node) -> Sequence[Symbol]:
     """The outputs of the graph that the node calls, its nodes put in place of the node."""
-    if node.op not in ("call", "custom_gradient"):
-        return None
     graph = node.attrs["graph"]
     sizes = bind_sizes(graph, [s.shape for s in node.inputs])
     sweep.counts["inline"] += 1
     return sweep.splice(concretize(graph, sizes) if sizes else graph, node.inputs)
+
+
+inline = Step(_inline, frozenset(("call", "custom_gradient")))

@@ -10,16 +10,14 @@ from treadle.control.loop import Layout
 from treadle.core.graph import Graph, Node
 from treadle.core.op import REGISTRY
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Sweep
+from treadle.optimize.sweep import Step, Sweep
 
 
-def loops(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+def _loops(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     """The outputs of a cond or loop that takes what does not change around itself."""
     if node.op == "cond":
         return _around_cond(sweep, node)
-    if node.op == "while":
-        return _fixed_carry(sweep, node) or _fixed_xs(sweep, node) or _constants_inside(sweep, node)
-    return None
+    return _fixed_carry(sweep, node) or _fixed_xs(sweep, node) or _constants_inside(sweep, node)
 
 
 def _around_cond(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
@@ -144,3 +142,6 @@ def _with_constants(sweep: Sweep, graph: Graph, known: dict[int, Node]) -> Graph
     for k, node in known.items():
         inner.symbols[graph.inputs[k]] = inner.emit(node.definition, (), node.attrs, node)
     return inner.run()
+
+
+loops = Step(_loops, frozenset(("cond", "while")))

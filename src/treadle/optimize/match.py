@@ -25,6 +25,7 @@ from treadle.optimize.merge import COMMUTATIVE
 from treadle.optimize.sweep import Array, Sweep
 
 EXAMPLES = {kind: np.dtype(name) for kind, name in zip("biufc", ("?", "i8", "u1", "f4", "c8"), strict=True)}
+_NUMBERS = ("constant", "full", "broadcast_to")  # what makes a tensor of one number
 Bindings = dict[Symbol, Symbol]
 Guard = Callable[[Sweep, Symbol], bool]
 
@@ -70,24 +71,43 @@ def _tensor(value: Any, dtype: DType) -> Tensor:
 
 
 class Matcher:
-    """A list of rules as a step of a sweep."""
+    """A list of rules to be tried on nodes. Which of them may match follows from a node's op and those before it."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
-        self._by_op: dict[str, list[Rule]] | None = None
+        self._candidates: dict[tuple[Any, ...], list[Rule]] = {}
 
     def __call__(self, sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
         """What the first rule that matches puts in place of the node."""
-        if self._by_op is None:
-            self._by_op = {}
-            for rule in self.rules:
-                self._by_op.setdefault(_root(rule.graphs()[0]).op, []).append(rule)
-        for rule in self._by_op.get(node.op, ()):
+        inputs, made = node.inputs, sweep.made
+        before = tuple([made[s].op if s in made else "" for s in inputs])
+        key = (node.op, before, len(inputs) == 2 and inputs[0] is inputs[1])
+        rules = self._candidates.get(key)
+        if rules is None:
+            rules = self._candidates[key] = [rule for rule in self.rules if _may_match(rule, *key)]
+        for rule in rules:
             found = apply(sweep, rule, node)
             if found is not None:
                 sweep.counts[rule.name] += 1
                 return (found,)
         return None
+
+
+def _may_match(rule: Rule, op: str, before: tuple[str, ...], same: bool) -> bool:
+    """Whether a rule can match nodes of an op whose inputs come from these ops; `same`: both inputs are one symbol."""
+    root = _root(rule.graphs()[0])
+    if root.op != op or len(root.inputs) != len(before):
+        return False
+    if len(before) == 2 and root.inputs[0] is root.inputs[1] and not same:
+        return False
+    orders = (before, before[::-1]) if op in COMMUTATIVE else (before,)
+    return any(all(map(_may_come_from, root.inputs, order)) for order in orders)
+
+
+def _may_come_from(pattern: Symbol, op: str) -> bool:
+    if pattern.node is None:
+        return pattern.name[0] != "k" or op in _NUMBERS
+    return op in _NUMBERS if pattern.node.definition is constant_op else op == pattern.node.op
 
 
 def apply(sweep: Sweep, rule: Rule, node: Node) -> Symbol | None:
@@ -175,6 +195,6 @@ def _match(sweep: Sweep, pattern: Symbol, symbol: Symbol, bound: Bindings) -> Bi
 
 def _equals(value: Array | None, wanted: Const) -> bool:
     """Whether a value is the pattern's number, the sign of a zero included."""
-    if value is None or not value == wanted.array:
+    if value is None or value != wanted.array:
         return False
     return value.dtype.kind != "f" or bool(np.signbit(value) == np.signbit(wanted.array))

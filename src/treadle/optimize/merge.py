@@ -11,7 +11,7 @@ from typing import Any
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
 from treadle.core.tracer import constant_op
-from treadle.optimize.sweep import Sweep
+from treadle.optimize.sweep import Step, Sweep, has_effect
 
 # Operands of these may stand in either order: equal bits come out (which NaN, NumPy does not say either).
 COMMUTATIVE = frozenset(
@@ -22,9 +22,9 @@ COMMUTATIVE = frozenset(
 )
 
 
-def merge(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+def _merge(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     """The outputs of an equal node that stands already; else the node is put in and remembered."""
-    if node.effect:
+    if has_effect(node):
         return None
     key = _key(node)
     if key is None:
@@ -67,3 +67,6 @@ def freeze(value: Any) -> Any:
     if kind in (int, bool):
         return kind, value
     return value
+
+
+merge = Step(_merge)

@@ -16,9 +16,10 @@ from treadle.optimize.hoist import hoist
 from treadle.optimize.inline import inline
 from treadle.optimize.loops import loops
 from treadle.optimize.merge import merge
+from treadle.optimize.products import products
 from treadle.optimize.prune import prune
 from treadle.optimize.sums import sums
-from treadle.optimize.sweep import Counts, Run, Step
+from treadle.optimize.sweep import Counts, Run, Step, holds_graphs
 
 Pass = Callable[[Graph, Counts], Graph]
 
@@ -28,14 +29,21 @@ def sweep(*steps: Step) -> Pass:
     return lambda graph, counts: Run(steps, counts).graph(graph)
 
 
+def controlled(run: Pass) -> Pass:
+    """A pass that only graphs with conds or loops need: one sweep leaves nothing to a second in straight code."""
+    return lambda graph, counts: run(graph, counts) if any(map(holds_graphs, graph.nodes)) else graph
+
+
+SIMPLIFY = (fold, forward, products, branches, loops, broadcasts, sums, algebra, merge)
+
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline", sweep(inline)),
     ("prune", prune),
-    ("simplify", sweep(fold, forward, branches, loops, broadcasts, sums, algebra, merge)),
+    ("simplify", sweep(*SIMPLIFY)),
     ("prune again", prune),
-    ("hoist", sweep(hoist, merge)),
-    ("simplify again", sweep(fold, forward, branches, loops, broadcasts, sums, algebra, merge)),
-    ("prune last", prune),
+    ("hoist", controlled(sweep(hoist, merge))),
+    ("simplify again", controlled(sweep(*SIMPLIFY))),
+    ("prune last", controlled(prune)),
 )
 
 

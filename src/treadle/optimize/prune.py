@@ -5,6 +5,7 @@ An unused pure node is dropped even where it would have raised. Effects stay, in
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from treadle.control.loop import Layout
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Scope, Symbol
-from treadle.optimize.sweep import Counts, build
+from treadle.optimize.sweep import Counts, build, has_effect, holds_graphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def prune(graph: Graph, counts: Counts) -> Graph:
     kept: list[_Kept] = []
     for node in reversed(graph.nodes):
         used = [k for k, s in enumerate(node.outputs) if s in live]
-        if not used and not node.effect:
+        if not used and not has_effect(node):
             counts["prune"] += 1
             continue
         item = _reduce(node, used, counts)
@@ -46,6 +47,8 @@ def _reduce(node: Node, used: list[int], counts: Counts) -> _Kept:
         return _cond(node, used, counts)
     if node.op == "while":
         return _loop(node, used, counts)
+    if not holds_graphs(node):
+        return _Kept(node, node.inputs, node.attrs, None)
     changed = {key: new for key, inner in node.graphs() if (new := prune(inner, counts)) is not inner}
     return _Kept(node, node.inputs, {**node.attrs, **changed} if changed else node.attrs, None)
 
@@ -59,7 +62,7 @@ def _rebuild(graph: Graph, kept: Sequence[_Kept]) -> Graph:
     for item in kept:
         node = item.node
         inputs = tuple([symbols.get(s, s) for s in item.inputs])
-        if item.attrs is not node.attrs or any(symbols.get(s, s) is not s for s in item.inputs):
+        if item.attrs is not node.attrs or not all(map(operator.is_, inputs, node.inputs)):
             old = node.outputs if item.outputs is None else [node.outputs[k] for k in item.outputs]
             made = build(node.definition, inputs, item.attrs, [s.spec for s in old], node.name, node.location, scope)
             symbols.update(zip(old, made.outputs, strict=True))
@@ -72,7 +75,7 @@ def needed_inputs(graph: Graph, outputs: Sequence[int]) -> set[int]:
     """Which inputs these outputs, and the effects, depend on."""
     live = {graph.outputs[k] for k in outputs}
     for node in reversed(graph.nodes):
-        if node.effect or any(s in live for s in node.outputs):
+        if has_effect(node) or any(s in live for s in node.outputs):
             live.update(node.inputs)
     return {k for k, s in enumerate(graph.inputs) if s in live}
 

@@ -14,13 +14,11 @@ import numpy as np
 from treadle.core.graph import Node
 from treadle.core.op import REGISTRY
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Sweep
+from treadle.optimize.sweep import Step, Sweep
 
 
-def sums(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+def _sums(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     """The sum of the smaller tensor, times a count; spread out where the result needs it."""
-    if node.op != "sum":
-        return None
     spread = sweep.made.get(node.inputs[0])
     if spread is None or spread.op not in ("broadcast_to", "full"):
         return None
@@ -51,7 +49,7 @@ def _small_sum(
         x = sweep.emit(REGISTRY["reshape"], (x,), {"shape": padded}, node)
         x = sweep.emit(node.definition, (x,), {"axes": rest, "keepdims": True}, node)
         padded = x.shape
-    factor = math.prod([shape[k] for k in axes if k in alike])  # type: ignore[misc]
+    factor = math.prod([shape[k] for k in axes if k in alike])
     if factor != 1:
         # The count wraps as the sum of small integers would.
         count = np.asarray(factor).astype(x.dtype)
@@ -59,3 +57,6 @@ def _small_sum(
     keep = [size for k, size in enumerate(padded) if node.attrs["keepdims"] or k not in axes]
     x = sweep.emit(REGISTRY["reshape"], (x,), {"shape": tuple(keep)}, node)
     return sweep.emit(REGISTRY["broadcast_to"], (x,), {"shape": node.outputs[0].shape}, node)
+
+
+sums = Step(_sums, frozenset(("sum",)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,30 @@ from treadle.errors import Location
 
 Array = np.ndarray[Any, Any]
 Counts = Counter[str]
-Step = Callable[["Sweep", Node], "Sequence[Symbol] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A local rewrite, for nodes of some ops, or of some families, or of all."""
+
+    run: Callable[[Sweep, Node], Sequence[Symbol] | None]
+    ops: frozenset[str] | None = None
+    family: str | None = None
+
+    def takes(self, op: Op) -> bool:
+        """Whether nodes of this op are offered."""
+        return (self.ops is None or op.name in self.ops) and self.family in (None, op.family)
 
 
 class Run:
     """One pass over a graph and the graphs inside it: the steps, the tally of rules, what was done already."""
 
-    __slots__ = ("counts", "done", "steps")
+    __slots__ = ("_by_op", "counts", "done", "steps")
 
     def __init__(self, steps: Sequence[Step], counts: Counts) -> None:
         self.steps = tuple(steps)
         self.counts = counts
+        self._by_op: dict[Op, tuple[Step, ...]] = {}
         self.done: dict[int, tuple[Graph, Graph]] = {}  # by id; the pair keeps the id's owner alive
 
     def graph(self, graph: Graph) -> Graph:
@@ -41,6 +55,13 @@ class Run:
             found = self.done[id(graph)] = (graph, Sweep(graph, self).run())
         return found[1]
 
+    def steps_for(self, op: Op) -> tuple[Step, ...]:
+        """The steps that nodes of an op are offered to."""
+        found = self._by_op.get(op)
+        if found is None:
+            found = self._by_op[op] = tuple([step for step in self.steps if step.takes(op)])
+        return found
+
 
 class Sweep:
     """The new graph while it is being built."""
@@ -48,7 +69,6 @@ class Sweep:
     def __init__(self, graph: Graph, run: Run) -> None:
         self.graph = graph
         self.rules = run
-        self.steps = run.steps
         self.counts = run.counts
         self.scope = Scope(graph.name, None)
         self.nodes: list[Node] = []
@@ -57,6 +77,7 @@ class Sweep:
         self.table: dict[Any, Sequence[Symbol]] = {}  # of the merge step
         self.names: set[str] = {s.name for s in graph.inputs}
         self._next: dict[str, int] = {}
+        self._uses: Counter[Symbol] | None = None
 
     def run(self) -> Graph:
         """Sweep all nodes."""
@@ -73,7 +94,9 @@ class Sweep:
     def take(self, node: Node, symbols: dict[Symbol, Symbol], copy: bool = False) -> None:
         """Place a node of an old graph, its inputs renamed by `symbols`, to which its outputs are added."""
         inputs = tuple([symbols.get(s, s) for s in node.inputs])
-        attrs = self.inner(node.attrs)
+        attrs = node.attrs
+        if holds_graphs(node):
+            attrs = self.inner(attrs)
         if copy or attrs is not node.attrs or not all(map(_is, inputs, node.inputs)):
             name = _base(node) if copy else node.name
             new = build(node.definition, inputs, attrs, [s.spec for s in node.outputs], name, node.location, self.scope)
@@ -96,8 +119,8 @@ class Sweep:
 
     def place(self, node: Node) -> Sequence[Symbol]:
         """Put a node in, or what a step makes of it; gives the symbols for its outputs."""
-        for step in self.steps:
-            found = step(self, node)
+        for step in self.rules.steps_for(node.definition):
+            found = step.run(self, node)
             if found is not None:
                 return found
         return self.append(node)
@@ -159,6 +182,14 @@ class Sweep:
         node = self.made.get(symbol)
         return node if node is not None and node.op == op else None
 
+    def uses(self, symbol: Symbol) -> int:
+        """How often the old graph uses what a symbol of the new one stands for. Looks at the whole graph: for rare use."""
+        if self._uses is None:
+            taken = [s for node in self.graph.nodes for s in node.inputs]
+            self._uses = Counter([*taken, *self.graph.outputs])
+        olds = {symbol, *(old for old, new in self.symbols.items() if new is symbol)}
+        return sum(self._uses[old] for old in olds)
+
     def unique(self, base: str) -> str:
         """A name that is free in the new graph."""
         count = self._next.get(base, 0)
@@ -168,6 +199,16 @@ class Sweep:
             name = f"{base}_{count}"
         self._next[base] = count + 1
         return name
+
+
+def holds_graphs(node: Node) -> bool:
+    """Whether graphs may be among the node's attributes: cheaper than to look."""
+    return node.definition.family in ("graph", "effect")
+
+
+def has_effect(node: Node) -> bool:
+    """`node.effect`, at the price of a look at the op for most nodes."""
+    return node.definition.effect or (holds_graphs(node) and node.effect)
 
 
 def _is(a: object, b: object) -> bool:

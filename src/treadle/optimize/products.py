@@ -1,0 +1,50 @@
+"""Matrix products and transposes: a transposed operand, or a transposed result, becomes a flag of the product.
+
+Transposed operands change no bit. A product turned around, `(a @ b).T` as `b.T @ a.T`, has the same sums, which BLAS
+may take in another order: equal within the error of a dot product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+from treadle.optimize.sweep import Step, Sweep
+
+
+def _products(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+    return _operands(sweep, node) if node.op == "matmul" else _result(sweep, node)
+
+
+def _operands(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+    inputs, attrs = list(node.inputs), dict(node.attrs)
+    for k, flag in enumerate(("transpose_a", "transpose_b")):
+        before = sweep.producer(inputs[k], "transpose")
+        if before is not None and _swaps(before):
+            inputs[k], attrs[flag] = before.inputs[0], not attrs[flag]
+    if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+        return None
+    sweep.counts["transposed operand"] += 1
+    return (sweep.emit(node.definition, inputs, attrs, node),)
+
+
+def _result(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
+    (x,) = node.inputs
+    product = sweep.producer(x, "matmul")
+    if product is None or not _swaps(node) or sweep.uses(x) != 1:
+        return None
+    sweep.counts["transposed product"] += 1
+    flags = product.attrs
+    attrs = {"transpose_a": not flags["transpose_b"], "transpose_b": not flags["transpose_a"]}
+    return (sweep.emit(product.definition, product.inputs[::-1], attrs, product),)
+
+
+def _swaps(node: Node) -> bool:
+    """Whether a transpose swaps the last two axes and no others."""
+    axes = node.attrs["axes"]
+    rank = len(axes)
+    return rank >= 2 and axes == (*range(rank - 2), rank - 1, rank - 2)
+
+
+products = Step(_products, frozenset(("matmul", "transpose")))

@@ -1,0 +1,111 @@
+"""Every rule of algebra by itself: both sides give the same bits on drawn values, special ones included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from programs import Array, assert_same, graph_of, ops, td
+
+from treadle.core.dtypes import bool_
+from treadle.core.interpret import interpret
+from treadle.core.spec import Spec
+from treadle.optimize.algebra import RULES
+from treadle.optimize.match import Rule
+from treadle.optimize.pipeline import optimize, rewrites
+
+DTYPES = {"b": "?", "i": "i1 i4 i8", "u": "u1 u4", "f": "f4 f8", "c": "c8"}
+SIZE = 48
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 2.0, np.inf, -np.inf, np.nan, 1e-45, -1e-310, 1e38, -1e300, 0.5, 3.0]
+
+
+def values(rng: np.random.Generator, dtype: np.dtype, size: int) -> Array:
+    """Drawn numbers of a dtype, about half of them special."""
+    if dtype.kind == "b":
+        return rng.integers(0, 2, size).astype(bool)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        special, common = [0, 1, info.min, info.max], rng.integers(info.min, info.max, size, dtype, endpoint=True)
+    else:
+        special, common = SPECIAL, np.asarray(rng.normal(size=size) * 10.0 ** rng.integers(-40, 38, size))
+        if dtype.kind == "c":
+            common = common + 1j * values(rng, np.dtype("f8"), size)
+    with np.errstate(all="ignore"):
+        return np.where(rng.random(size) < 0.5, rng.choice(special, size), common).astype(dtype)
+
+
+CASES = [
+    pytest.param(rule, np.dtype(name), id=f"{rule.name} [{name}]")
+    for rule in RULES
+    for kind in (rule.kinds if any(p[0] != "c" for p in rule.parameters) else "b")
+    for name in DTYPES[kind].split()
+]
+
+
+@pytest.mark.parametrize(("rule", "dtype"), CASES)
+@settings(derandomize=True, deadline=None, max_examples=6)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_both_sides_agree(rule: Rule, dtype: np.dtype, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    inputs = []
+    for k, name in enumerate(rule.parameters):
+        array = values(rng, bool_ if name[0] == "c" else dtype, 1 if name[0] == "k" else SIZE)
+        inputs.append(rule.drawn(array) if rule.drawn is not None and k == 0 else array)
+    tolerance = rule.tolerance * np.finfo(dtype).eps if dtype.kind == "f" else 0.0
+    shape = np.broadcast_shapes(*[x.shape for x in inputs])
+    specs = [Spec(x.shape, x.dtype) for x in inputs]
+    left, right = (graph_of(spread(graph, shape), *specs) for graph in rule.graphs(dtype))
+    assert_same(left, right, inputs, tolerance)
+
+
+def spread(graph, shape):
+    """The graph as a function on arrays of any shape, its result spread out to `shape`."""
+    return lambda *xs: [td.broadcast_to(interpret(graph, xs)[0], shape)]
+
+
+def example_constant(rule: Rule) -> float:
+    return 4.0 if rule.kinds == "f" else 3
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
+def test_each_rule_fires(rule: Rule) -> None:
+    dtype = np.dtype({"b": "?", "i": "i8", "u": "u1", "f": "f4", "c": "c8"}[rule.kinds[0]])
+    free = [name for name in rule.parameters if name[0] != "k"]
+    specs = [Spec((3,), bool_ if name[0] == "c" else dtype) for name in free]
+    guarded = rule.guard is not None and free == list(rule.parameters)
+
+    def program(*xs):
+        given = dict(zip(free, xs, strict=True))
+        if guarded:
+            given[free[0]] = td.exp(given[free[0]])
+        full = [given[name] if name in given else example_constant(rule) for name in rule.parameters]
+        return [td.broadcast_to(rule.pattern(*full), (3,)) if free else rule.pattern(*full)]
+
+    graph = graph_of(program, *specs)
+    optimized = optimize(graph, verify=True)
+    assert rewrites(graph).get(rule.name, 0) >= 1, (ops(graph), ops(optimized), rewrites(graph))
+    rng = np.random.default_rng(0)
+    inputs = [
+        rng.integers(0, 2, 3).astype(s.dtype) if s.dtype.kind in "biu" else np.array([1.5, -2.0, 0.0], s.dtype)
+        for s in specs
+    ]
+    assert_same(graph, optimized, inputs, rule.tolerance * 1e-6)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x * 0.0,
+        lambda x: x - x,
+        lambda x: x + 0.0,
+        lambda x: td.exp(td.log(x)),
+        lambda x: (x * 0.1) * 10.0,
+        lambda x: x / x,
+    ],
+)
+def test_what_is_no_rule(f) -> None:
+    graph = graph_of(lambda x: [f(x)], Spec((4,), np.dtype("f8")))
+    optimized = optimize(graph, verify=True)
+    assert sorted(ops(optimized)) == sorted(ops(graph))
+    assert_same(graph, optimized, [np.array([-0.0, np.nan, np.inf, 3.0])])
