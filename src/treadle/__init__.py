@@ -47,6 +47,7 @@ from treadle.ops.arranging import (
     triu,
     unstack,
 )
+from treadle.ops.closeness import allclose, array_equal, isclose
 from treadle.ops.creation import (
     arange,
     asarray,
@@ -54,6 +55,7 @@ from treadle.ops.creation import (
     empty,
     empty_like,
     eye,
+    from_dlpack,
     full,
     full_like,
     linspace,
@@ -64,7 +66,7 @@ from treadle.ops.creation import (
     zeros_like,
 )
 from treadle.ops.cumulative import cumprod, cumsum, cumulative_prod, cumulative_sum
-from treadle.ops.dtype_queries import can_cast, finfo, iinfo, is_traced, isdtype, result_type
+from treadle.ops.dtype_queries import __array_namespace_info__, can_cast, finfo, iinfo, is_traced, isdtype, result_type
 from treadle.ops.dynamic import dynamic_slice, dynamic_update_slice
 from treadle.ops.effects import print, py_function
 from treadle.ops.einsum import einsum

@@ -130,3 +130,11 @@ def test_queries():
     assert td.result_type(td.ones(1), 2.0, td.int8) == td.float32
     assert td.finfo(td.float32).eps == np.finfo(np.float32).eps
     assert td.iinfo(td.asarray([1], dtype=td.int8)).max == 127
+
+
+def test_namespace_info():
+    info = td.__array_namespace_info__()
+    assert info.devices() == [info.default_device()] == ["cpu"]
+    assert info.default_dtypes()["real floating"] == td.float32
+    assert list(info.dtypes(kind="signed integer").values()) == [td.int8, td.int16, td.int32, td.int64]
+    assert len(info.dtypes()) == 13

@@ -196,3 +196,15 @@ def test_casts():
     assert td.astype(td.asarray(["1.5"]), td.float64).tolist() == [1.5]
     t = td.ones(3)
     assert td.astype(t, td.float32) is t
+
+
+@few
+@given(st.lists(st.floats(width=32), max_size=4), st.lists(st.floats(width=32), max_size=4), st.booleans())
+def test_closeness(a, b, equal_nan):
+    a, b = np.array(a[: len(b)], np.float64), np.array(b[: len(a)], np.float64)
+    got = td.isclose(a, b, equal_nan=equal_nan)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(got.numpy(), np.isclose(a, b, equal_nan=equal_nan))
+    assert td.allclose(a, a, equal_nan=True).item() is True
+    assert td.array_equal(a, b, equal_nan).item() == np.array_equal(a, b, equal_nan)
+    assert td.array_equal(a, td.zeros((7, 7))).item() is False

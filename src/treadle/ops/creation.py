@@ -49,6 +49,11 @@ def asarray(obj: Any, /, dtype: Any = None, *, device: Any = None, copy: bool | 
 tensor = asarray
 
 
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor from anything that has `__dlpack__`: an array of PyTorch, JAX, NumPy, ... in the CPU's memory."""
+    return asarray(np.from_dlpack(x), device=device, copy=copy)
+
+
 def sizes(shape: Any) -> Shape:
     """A shape as users write it: an int, a sequence, an integer tensor of one axis."""
     from treadle.ops.shaping import as_sizes  # shaping builds on modules that build on this one

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.core.dtypes import DType, as_dtype, promote
+from treadle.core.dtypes import ALL, DType, as_dtype, promote, weak_dtype
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.variable import Variable
 from treadle.errors import DTypeError
@@ -78,4 +78,26 @@ def is_traced(x: Any, /) -> bool:
     return isinstance(x, Symbol)
 
 
-__all__ = ["can_cast", "finfo", "iinfo", "is_traced", "isdtype", "result_type"]
+class __array_namespace_info__:
+    """What the Array API standard lets a library say of itself: its one device, its dtypes, its defaults."""
+
+    def capabilities(self) -> dict[str, Any]:
+        """Boolean masks and shapes that depend on values work eagerly; arrays have up to 64 axes."""
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
+
+    def default_device(self) -> str:
+        """The CPU."""
+        return "cpu"
+
+    def devices(self) -> list[str]:
+        """The CPU."""
+        return ["cpu"]
+
+    def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
+        """The dtypes of Python numbers and of indices."""
+        kinds = {"real floating": float, "complex floating": complex, "integral": int}
+        return {name: weak_dtype(kind) for name, kind in kinds.items()} | {"indexing": weak_dtype(int)}
+
+    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
+        """The dtypes of a kind, by name; strings are not among them, as the standard has none."""
+        return {n: d for n, d in ALL.items() if d.kind != "T" and (kind is None or isdtype(d, kind))}

@@ -235,30 +235,6 @@ def _shape(a: Any) -> Any:
     return a.shape
 
 
-def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
-    import treadle as td
-
-    a1, a2 = td.asarray(a1), td.asarray(a2)
-    if a1.shape != a2.shape:
-        return False
-    same = a1 == a2
-    return td.all(same | (td.isnan(a1) & td.isnan(a2)) if equal_nan else same)
-
-
-def _allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
-    import treadle as td
-
-    return td.all(_isclose(a, b, rtol, atol, equal_nan))
-
-
-def _isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
-    import treadle as td
-
-    a, b = td.asarray(a), td.asarray(b)
-    close = (td.abs(a - b) <= atol + rtol * td.abs(b)) & td.isfinite(b) | (a == b)
-    return close | (td.isnan(a) & td.isnan(b)) if equal_nan else close
-
-
 _SPECIAL: dict[str, Callable[..., Any]] = {
     "dot": _dot,
     "where": _where,
@@ -267,7 +243,4 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "ndim": lambda a: a.ndim,
     "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
     "copy": lambda a, order="K", subok=False: a,
-    "array_equal": _array_equal,
-    "allclose": _allclose,
-    "isclose": _isclose,
 }
