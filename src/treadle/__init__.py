@@ -3,8 +3,15 @@
 
 from typing import Any, NoReturn
 
-from treadle import errors, linalg, nest, random, strings
+from treadle import compile as _compile  # installs the compiler as what runs graphs
+from treadle import data, errors, linalg, losses, metrics, nest, nn, optim, random, strings
+from treadle.autodiff.forward import ForwardAccumulator
+from treadle.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
+from treadle.autodiff.gradient_tape import GradientTape
 from treadle.config import config
+from treadle.control.custom import custom_gradient, gradient_hook
+from treadle.control.functional import cond, scan, while_loop
+from treadle.control.staging import Range as range
 from treadle.core.dim import Dim
 from treadle.core.dtypes import (
     bool_,
@@ -31,6 +38,7 @@ from treadle.function.function import Function, function
 from treadle.function.report import RetraceReport
 from treadle.function.settings import no_retrace, run_eagerly, stats
 from treadle.function.trace import Trace
+from treadle.nn.module import Module
 from treadle.ops import methods as _methods  # installs the operators of tensors
 from treadle.ops.arranging import (
     diag,
