@@ -1,0 +1,254 @@
+"""`Dataset`: a sequence of elements (nests of tensors), made anew at each iteration.
+
+As long as a dataset is rows of arrays in some order, only indices move; a batch is one NumPy look-up for each array.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from treadle import nest
+from treadle.core.tensor import Tensor
+from treadle.data import rows
+from treadle.errors import ShapeError
+from treadle.ops.convert import as_tensor
+from treadle.ops.creation import asarray
+from treadle.ops.shaping import stack
+
+_END = object()
+
+
+class Dataset:
+    """Elements that can be iterated over any number of times; each method gives a new dataset.
+
+    Make one with `Dataset.from_tensor_slices`. Random orders have a stream of their own: `td.random.seed` does not
+    touch them, and they do not touch `td.random`.
+
+    >>> import treadle as td
+    >>> ds = td.data.Dataset.from_tensor_slices(([1.0, 2.0, 3.0], [0, 1, 0])).batch(2)
+    >>> [(x.tolist(), y.tolist()) for x, y in ds]
+    [([1.0, 2.0], [0, 1]), ([3.0], [0])]
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Any]], length: int | None) -> None:
+        self._make = make
+        self._length = length
+
+    @staticmethod
+    def from_tensor_slices(tensors: Any) -> Dataset:
+        """One element for each row of the arrays, which share the size of their first axis.
+
+        tensors: a nest (tuple, dict, ...) of arrays or tensors; lists become tensors. Raises ShapeError when the first
+        axes differ.
+        """
+        leaves, structure = nest.flatten_with_structure(_lists_as_tensors(tensors))
+        arrays = [as_tensor(leaf).array for leaf in leaves]
+        if not arrays:
+            raise ShapeError("from_tensor_slices: the nest holds no tensor")
+        counts = [len(array) if array.ndim else None for array in arrays]
+        if None in counts or len(set(counts)) != 1:
+            raise ShapeError(f"from_tensor_slices: the first axes differ: shapes {[array.shape for array in arrays]}")
+        count = len(arrays[0])
+        return _Rows(arrays, structure, lambda: rows.in_order(count), count)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._make()
+
+    def __len__(self) -> int:
+        """The number of elements. Raises TypeError where it is not known or has no end."""
+        if self._length is None:
+            raise TypeError("this Dataset has no known length; it repeats without end, or its source does not tell")
+        return self._length
+
+    def map(self, f: Callable[..., Any]) -> Dataset:
+        """f of each element; the parts of an element that is a tuple are its arguments."""
+
+        def make() -> Iterator[Any]:
+            for element in self:
+                result = f(*element) if type(element) is tuple else f(element)
+                yield nest.map(as_tensor, result)
+
+        return Dataset(make, self._length)
+
+    def shuffle(self, buffer_size: int, seed: int | None = None) -> Dataset:
+        """Elements in random order, each drawn from the next `buffer_size`; each iteration has an order of its own."""
+        _check_positive("shuffle", buffer_size)
+        rng = np.random.default_rng(seed)
+
+        def make() -> Iterator[Any]:
+            held: list[Any] = []
+            for element in self:
+                if len(held) < buffer_size:
+                    held.append(element)
+                    continue
+                pick = int(rng.integers(buffer_size))
+                yield held[pick]
+                held[pick] = element
+            for pick in rng.permutation(len(held)):
+                yield held[pick]
+
+        return Dataset(make, self._length)
+
+    def batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
+        """`batch_size` elements as one, stacked along a new first axis; the last batch may be smaller, or is dropped."""
+        _check_positive("batch", batch_size)
+
+        def make() -> Iterator[Any]:
+            held: list[Any] = []
+            for element in self:
+                held.append(element)
+                if len(held) == batch_size:
+                    yield _stacked(held)
+                    held = []
+            if held and not drop_remainder:
+                yield _stacked(held)
+
+        return Dataset(make, _batches(self._length, batch_size, drop_remainder))
+
+    def take(self, count: int) -> Dataset:
+        """The first `count` elements."""
+
+        def make() -> Iterator[Any]:
+            if count > 0:
+                for number, element in enumerate(self, 1):
+                    yield element
+                    if number == count:
+                        return
+
+        return Dataset(make, None if self._length is None else min(self._length, max(0, count)))
+
+    def repeat(self, count: int | None = None) -> Dataset:
+        """The dataset `count` times over; without end when None."""
+
+        def make() -> Iterator[Any]:
+            done = 0
+            while count is None or done < count:
+                empty = True
+                for element in self:
+                    empty = False
+                    yield element
+                if empty:
+                    return
+                done += 1
+
+        return Dataset(make, _times(self._length, count))
+
+    def enumerate(self, start: int = 0) -> Dataset:
+        """Pairs of a number (an int64 tensor: it calls for no retrace) and the element."""
+
+        def make() -> Iterator[Any]:
+            for number, element in enumerate(self, start):
+                yield Tensor(np.asarray(number, np.int64)), element
+
+        return Dataset(make, self._length)
+
+    def prefetch(self, buffer_size: int = 1) -> Dataset:
+        """The same elements; up to `buffer_size` of them are made ahead, in a thread."""
+        _check_positive("prefetch", buffer_size)
+
+        def make() -> Iterator[Any]:
+            source = iter(self)
+            waiting: deque[Future[Any]] = deque()
+            with ThreadPoolExecutor(1, "treadle_prefetch") as pool:
+                try:
+                    while True:
+                        while len(waiting) <= buffer_size:
+                            waiting.append(pool.submit(next, source, _END))
+                        element = waiting.popleft().result()
+                        if element is _END:
+                            return
+                        yield element
+                finally:
+                    for future in waiting:
+                        future.cancel()
+
+        return Dataset(make, self._length)
+
+    def __repr__(self) -> str:
+        return f"<Dataset of {'unknown length' if self._length is None else f'{self._length} elements'}>"
+
+
+class _Rows(Dataset):
+    """Rows of arrays in an order; `size` is None for single rows, else the batch size."""
+
+    def __init__(
+        self,
+        arrays: list[np.ndarray[Any, Any]],
+        structure: nest.Structure,
+        order: rows.Order,
+        length: int | None,
+        batched: bool = False,
+    ) -> None:
+        super().__init__(self._elements, length)
+        self._arrays, self._structure, self._order, self._batched = arrays, structure, order, batched
+
+    def _elements(self) -> Iterator[Any]:
+        arrays, structure = self._arrays, self._structure
+        for block in self._order():
+            for index in (block,) if self._batched else block:
+                yield nest.unflatten(structure, [Tensor(np.asarray(array[index])) for array in arrays])
+
+    def _with(self, order: rows.Order, length: int | None, batched: bool = False) -> Dataset:
+        return _Rows(self._arrays, self._structure, order, length, batched)
+
+    def shuffle(self, buffer_size: int, seed: int | None = None) -> Dataset:
+        if self._batched:
+            return super().shuffle(buffer_size, seed)
+        _check_positive("shuffle", buffer_size)
+        rng = np.random.default_rng(seed)
+        return self._with(lambda: rows.shuffled(self._order(), buffer_size, rng), self._length)
+
+    def batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
+        if self._batched:
+            return super().batch(batch_size, drop_remainder)
+        _check_positive("batch", batch_size)
+        length = _batches(self._length, batch_size, drop_remainder)
+        return self._with(lambda: rows.batched(self._order(), batch_size, drop_remainder), length, batched=True)
+
+    def take(self, count: int) -> Dataset:
+        if self._batched:
+            return super().take(count)
+        length = None if self._length is None else min(self._length, max(0, count))
+        return self._with(lambda: rows.taken(self._order(), count), count if self._length is None else length)
+
+    def repeat(self, count: int | None = None) -> Dataset:
+        if self._batched:
+            return super().repeat(count)
+        return self._with(lambda: rows.repeated(self._order, count), _times(self._length, count))
+
+
+def _lists_as_tensors(value: Any) -> Any:
+    """Lists become tensors; tuples and dicts stay nests, as TensorFlow has it."""
+    if isinstance(value, list):
+        return asarray(value)
+    if type(value) is tuple:
+        return tuple(_lists_as_tensors(item) for item in value)
+    if type(value) is dict:
+        return {key: _lists_as_tensors(item) for key, item in value.items()}
+    return value
+
+
+def _stacked(elements: list[Any]) -> Any:
+    return nest.map(lambda *leaves: stack(leaves), *elements)
+
+
+def _batches(length: int | None, size: int, drop_remainder: bool) -> int | None:
+    if length is None:
+        return None
+    return length // size if drop_remainder else -(-length // size)
+
+
+def _times(length: int | None, count: int | None) -> int | None:
+    if length == 0:
+        return 0
+    return None if length is None or count is None else length * max(0, count)
+
+
+def _check_positive(what: str, number: int) -> None:
+    if number < 1:
+        raise ValueError(f"{what}: the size must be at least 1, got {number}")

@@ -1,0 +1,150 @@
+"""Layers, named and built as in Keras: weights are made at the first call, from the shape of what comes in."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from treadle.core.mode import activate, call_user
+from treadle.core.tensor import Tensor
+from treadle.core.variable import Variable
+from treadle.errors import ShapeError
+from treadle.nn import functional, init
+from treadle.nn.module import Module, snake_case
+from treadle.ops.convert import as_tensor, operands
+from treadle.ops.linalg import matmul
+from treadle.ops.shaping import reshape
+
+_counts: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
+
+
+class Layer(Module):
+    """Base of layers.
+
+    name: by default the class's name with a number, `dense`, `dense_1`, ...
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        base = snake_case(type(self).__name__)
+        number = next(_counts[base]) if name is None else 0
+        super().__init__(name or (f"{base}_{number}" if number else base))
+        self.trainable = True
+
+    def add_weight(
+        self, name: str, shape: Sequence[int], dtype: Any, initializer: Any, trainable: bool = True
+    ) -> Variable:
+        """A new Variable of the layer, with its initial value at once, also while a function is traced."""
+        with activate(None):  # the draw is made now and once, not at each call of the function that is traced
+            value = init.get(initializer)(tuple(shape), dtype)
+            return Variable(value, dtype=dtype, name=f"{self.name}/{name}", trainable=trainable)
+
+
+class Dense(Layer):
+    """`activation(x @ kernel + bias)` over the last axis of `x`.
+
+    units: size of the last axis that comes out.
+    activation: a name, a function, or None.
+    Weights: `kernel` (in, units) and `bias` (units,), of the dtype of the first input (integers: the default float).
+
+    Raises ShapeError naming both sizes when the last axis differs from the one that the layer was built for.
+
+    >>> import treadle as td
+    >>> layer = td.nn.Dense(4)
+    >>> layer(td.ones((2, 3))).shape, layer.kernel.shape
+    ((2, 4), (3, 4))
+    """
+
+    kernel: Variable | None
+    bias: Variable | None
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable[[Any], Any] | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        if units <= 0:
+            raise ValueError(f"Dense: units must be positive, got {units}")
+        self.units = int(units)
+        self.activation = functional.activation(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = init.get(kernel_initializer)
+        self.bias_initializer = init.get(bias_initializer)
+        self.kernel = None
+        self.bias = None
+
+    def build(self, shape: Sequence[Any], dtype: Any) -> None:
+        """Make the weights for inputs of this shape and dtype; called at the first call."""
+        size = shape[-1]
+        if not isinstance(size, int):
+            raise ShapeError(f"{self.name}: the last axis must have a known size, got shape {tuple(shape)}")
+        self.kernel = self.add_weight("kernel", (size, self.units), dtype, self.kernel_initializer)
+        if self.use_bias:
+            self.bias = self.add_weight("bias", (self.units,), dtype, self.bias_initializer)
+
+    def __call__(self, x: Any) -> Tensor:
+        (x,) = operands((x,), "float", "Dense")
+        if not x.shape:
+            raise ShapeError(f"{self.name}: takes at least one axis, got a scalar")
+        if self.kernel is None:
+            self.build(x.shape, x.dtype)
+        assert self.kernel is not None
+        wanted = self.kernel.shape[0]
+        if isinstance(x.shape[-1], int) and x.shape[-1] != wanted:
+            raise ShapeError(
+                f"{self.name}: the last axis of the input has size {x.shape[-1]}, the layer was built for {wanted} "
+                f"(input {tuple(x.shape)}, kernel {tuple(self.kernel.shape)})"
+            )
+        y = matmul(x, self.kernel)
+        if self.bias is not None:
+            y = y + self.bias
+        result: Tensor = y if self.activation is None else call_user(self.activation, y)
+        return result
+
+
+class Activation(Layer):
+    """An activation function as a layer, by name or as a function."""
+
+    def __init__(self, activation: str | Callable[[Any], Any], name: str | None = None) -> None:
+        super().__init__(name)
+        self.activation = functional.activation(activation)
+
+    def __call__(self, x: Any) -> Tensor:
+        result: Tensor = as_tensor(x) if self.activation is None else call_user(self.activation, x)
+        return result
+
+
+class Flatten(Layer):
+    """All axes but the first as one.
+
+    >>> import treadle as td
+    >>> td.nn.Flatten()(td.ones((2, 3, 4))).shape
+    (2, 12)
+    """
+
+    def __call__(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if not x.shape:
+            raise ShapeError(f"{self.name}: takes at least one axis, got a scalar")
+        rest = x.shape[1:]
+        return reshape(x, (x.shape[0], math.prod(rest)))
+
+
+class Dropout(Layer):
+    """While training, sets elements to 0 with probability `rate` and divides the rest by 1 - rate."""
+
+    def __init__(self, rate: float, name: str | None = None) -> None:
+        super().__init__(name)
+        if not 0 <= rate < 1:
+            raise ValueError(f"Dropout: the rate must lie in [0, 1), got {rate}")
+        self.rate = float(rate)
+
+    def __call__(self, x: Any, training: bool = False) -> Tensor:
+        return functional.dropout(x, self.rate, training)

@@ -1,0 +1,132 @@
+"""`Optimizer`: pairs gradients with Variables, keeps the slots of each, counts the steps; the rules are in `rules`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.autodiff.gradient_tape import GradientTape
+from treadle.core.dtypes import DType, dtype_name, int64
+from treadle.core.mode import activate, call_user
+from treadle.core.tensor import Tensor
+from treadle.core.variable import Variable
+from treadle.errors import GradientWarning, ShapeError, user_location
+from treadle.nn.module import Module
+from treadle.ops.convert import as_tensor, cast
+
+Gradients = Iterable[tuple[Any, Variable]]
+
+
+class Slots:
+    """The state that a rule keeps for each Variable. It is no list or dict: making slots calls for no new trace."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[Variable, dict[str, Variable]]] = {}
+
+    def get(self, variable: Variable, name: str, owner: str) -> Variable:
+        """The slot of this name for a variable; of zeros when it is new."""
+        _, held = self._of.setdefault(id(variable), (variable, {}))
+        if name not in held:
+            with activate(None):  # zeros now, whatever is being traced or recorded
+                zeros = np.zeros(variable.shape, variable.dtype)
+                held[name] = Variable(zeros, name=f"{owner}/{variable.name}/{name}", trainable=False)
+        return held[name]
+
+    def all(self) -> list[Variable]:
+        """Every slot, in the order in which they were made."""
+        return [slot for _, held in self._of.values() for slot in held.values()]
+
+    def __getstate__(self) -> list[tuple[Variable, dict[str, Variable]]]:
+        return list(self._of.values())  # identities do not outlive a process
+
+    def __setstate__(self, state: list[tuple[Variable, dict[str, Variable]]]) -> None:
+        self._of = {id(variable): (variable, held) for variable, held in state}
+
+
+class Optimizer(Module):
+    """Base of optimizers.
+
+    learning_rate: a number (a new one makes traced functions trace again) or a Variable (its value may change freely).
+    """
+
+    def __init__(self, learning_rate: Any, name: str | None = None) -> None:
+        super().__init__(name)
+        self.learning_rate = learning_rate
+        self.iterations = Variable(0, dtype=int64, trainable=False)
+        self._slots = Slots()
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The step counter, a learning rate that is a Variable, and the slots made so far."""
+        return (*super().variables, *self._slots.all())
+
+    def apply_gradients(self, grads_and_vars: Gradients) -> None:
+        """Change each variable along its gradient, in the order given.
+
+        A gradient of None is skipped with a GradientWarning that names the variable. Raises ShapeError for a gradient
+        of another shape. Works in traced functions; slots are made at the first call.
+        """
+        pairs = list(grads_and_vars)
+        for g, variable in pairs:
+            if g is None:
+                _warn_missing(variable)
+        present = [(_fitting(g, variable), variable) for g, variable in pairs if g is not None]
+        self.iterations.assign_add(1)
+        shared: dict[DType, Any] = {}  # what all variables of a dtype have in common is computed once
+        for g, variable in present:
+            if variable.dtype not in shared:
+                shared[variable.dtype] = self.prepare(variable.dtype)
+            self.update(variable, g, shared[variable.dtype])
+
+    def minimize(self, loss_fn: Callable[[], Any], variables: Sequence[Variable]) -> Tensor:
+        """One step: differentiates `loss_fn()` with respect to the variables and applies the gradients; gives the loss."""
+        with GradientTape() as tape:
+            tape.watch(list(variables))
+            loss = as_tensor(call_user(loss_fn))
+        self.apply_gradients(zip(tape.gradient(loss, list(variables)), variables, strict=True))
+        return loss
+
+    def prepare(self, dtype: DType) -> Any:
+        """What the updates of one step share, for variables of this dtype: here the learning rate."""
+        return self.rate(dtype)
+
+    def update(self, variable: Variable, g: Tensor, shared: Any) -> None:
+        """Change one variable along its gradient, which has its shape and dtype."""
+        raise NotImplementedError(f"{type(self).__name__} has no rule for a variable")
+
+    def rate(self, dtype: DType) -> Any:
+        """The learning rate: a Python number, or a tensor of this dtype."""
+        rate = self.learning_rate
+        return cast(as_tensor(rate), dtype) if isinstance(rate, (Tensor, Variable)) else rate
+
+    def slot(self, variable: Variable, name: str) -> Variable:
+        """The state of this name that the rule keeps for a variable."""
+        return self._slots.get(variable, name, self.name)
+
+
+def _fitting(g: Any, variable: Variable) -> Tensor:
+    g = as_tensor(g)
+    known = all(isinstance(size, int) for size in (*g.shape, *variable.shape))
+    if known and tuple(g.shape) != tuple(variable.shape):
+        raise ShapeError(
+            f"apply_gradients: the gradient of {variable.name!r} has shape {tuple(g.shape)}, "
+            f"the variable {tuple(variable.shape)}"
+        )
+    if g.dtype.kind not in "fc" and g.dtype != variable.dtype:
+        raise ShapeError(f"apply_gradients: the gradient of {variable.name!r} is {dtype_name(g.dtype)}")
+    return cast(g, variable.dtype)
+
+
+def _warn_missing(variable: Variable) -> None:
+    message = (
+        f"apply_gradients: the gradient of the Variable {variable.name!r} is None, so it stays as it is; the loss does "
+        "not depend on it, or the tape did not see how (tape.explain(loss, variable) says why)"
+    )
+    place = user_location()
+    if place is None:
+        warnings.warn(message, GradientWarning, stacklevel=3)
+    else:
+        warnings.warn_explicit(message, GradientWarning, place.file, place.line)
