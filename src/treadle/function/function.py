@@ -23,8 +23,9 @@ from treadle.core.tensor import Tensor
 from treadle.errors import SignatureMismatch, TreadleError, trim
 from treadle.function import keys
 from treadle.function.donate import donate
+from treadle.function.execution import run_trace
 from treadle.function.report import RetraceReport, count
-from treadle.function.settings import extra_settings, switches
+from treadle.function.settings import switches
 from treadle.function.signature import Binder, InputSignature
 from treadle.function.store import Store, plain_sizes
 from treadle.function.trace import Trace
@@ -35,7 +36,6 @@ R = TypeVar("R")
 S = TypeVar("S")
 Q = ParamSpec("Q")
 
-_extra = extra_settings.get
 _ndarray = np.ndarray
 # Values of these types go into the fast path's key as they are, with their type (1, True and 1.0 differ).
 _PLAIN = frozenset({int, str, bool, type(None)})
@@ -86,36 +86,26 @@ class Function(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run: by a trace that fits, or by a new one."""
         try:
-            fast = self._store.fast
-            if fast and not kwargs and current() is None:
-                key: list[Any] = []
-                arrays: list[np.ndarray[Any, Any]] = []
-                unsafe: list[np.ndarray[Any, Any]] | tuple[()] = ()
-                for a in args:
-                    kind = type(a)
-                    if kind is Tensor:
-                        array = a.array  # type: ignore[attr-defined]
-                        arrays.append(array)
-                        key.append(array.dtype)
-                        key.append(array.shape)
-                    elif kind is _ndarray:
-                        arrays.append(a)  # type: ignore[arg-type]
-                        unsafe = [*unsafe, a]  # type: ignore[list-item]
-                        key.append(a.dtype)  # type: ignore[attr-defined]
-                        key.append(a.shape)  # type: ignore[attr-defined]
-                    else:
-                        key.append(kind)
-                        key.append(a)
-                        if kind not in _PLAIN:
+            store = self._store
+            last = store.last
+            # The way of most calls: tensors like those of the last call, by position, and nothing special going on.
+            if last is not None and not kwargs and current() is None and not switches.special:
+                specs, trace, floating = last
+                if len(args) == len(specs) and floating is _Defaults.floating:
+                    arrays = []
+                    for a, (dtype, shape) in zip(args, specs):  # noqa: B905  (their lengths are known to be equal)
+                        if type(a) is not Tensor:
                             break
-                else:
-                    found = fast.get(tuple(key))
-                    if found is not None and _extra() is None and not switches.eager:
-                        if found.settings[0] is _Defaults.floating and found.settings[1] is None:
-                            for trace in found.traces:
-                                guards = trace.guards
-                                if guards is None or guards.hold():
-                                    return trace.run(arrays, unsafe)  # type: ignore[no-any-return]
+                        array = a.array
+                        if array.dtype is not dtype or array.shape != shape:
+                            break
+                        arrays.append(array)
+                    else:
+                        guards = trace.guards
+                        if guards is None or guards.hold():
+                            if trace.direct:
+                                return Tensor(run_trace(trace, arrays)[0])  # type: ignore[return-value]
+                            return trace.run(arrays)  # type: ignore[no-any-return]
             return self._call(args, kwargs)  # type: ignore[no-any-return]
         except TreadleError as error:
             if config.full_tracebacks:
@@ -126,6 +116,10 @@ class Function(Generic[P, R]):
         """The full way: bind, key, find or make the trace, run it in the current mode."""
         if switches.eager:
             return self.python_function(*args, **kwargs)
+        if not kwargs and not switches.special and current() is None:
+            found = self._quick(args)
+            if found is not None:
+                return found[0].run(found[1], found[2])
         values, traced_values, walk = self._bind(args, kwargs)
         parts = tuple(walk.parts)
         mode = current()
@@ -141,6 +135,34 @@ class Function(Generic[P, R]):
         if self._options.donate_argnames:
             donate(self._name, [values[self._binder.names.index(name)] for name in self._options.donate_argnames])
         return result
+
+    def _quick(self, args: tuple[Any, ...]) -> tuple[Trace, list[Any], list[Any]] | None:
+        """The trace, arrays, and the caller's own arrays for a call whose raw key is known."""
+        key: list[Any] = []
+        arrays: list[Any] = []
+        unsafe: list[Any] = []
+        for a in args:
+            kind = type(a)
+            if kind is Tensor or kind is _ndarray:
+                array = a.array if kind is Tensor else a
+                if kind is _ndarray:
+                    unsafe.append(a)
+                arrays.append(array)
+                key.append(array.dtype)
+                key.append(array.shape)
+            elif kind in _PLAIN:
+                key.append(kind)
+                key.append(a)
+            else:
+                return None
+        found = self._store.fast.get(tuple(key))
+        if found is None or found.floating is not _Defaults.floating:
+            return None
+        for trace in found.traces:
+            if trace.guards is None or trace.guards.hold():
+                self._store.note_last(args, trace, found)
+                return trace, arrays, unsafe
+        return None
 
     def _bind(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -12,8 +12,7 @@ from treadle.core.dtypes import default_float
 # One lock for all functions: with one each, f tracing g while g traces f would stop both.
 TRACE_LOCK = threading.RLock()
 
-# Settings of a context that change what is traced (such as checks on numbers): part of every key. None is the default.
-extra_settings: ContextVar[Any] = ContextVar("treadle_settings", default=None)
+_extra_settings: ContextVar[Any] = ContextVar("treadle_settings", default=None)
 forbidden: ContextVar[bool] = ContextVar("treadle_no_retrace", default=False)
 
 
@@ -21,6 +20,7 @@ class _Switches:
     """Process-wide state."""
 
     eager = False
+    special = 0  # how many of the above are on anywhere: while it is 0, the fast path need not look further
     traces = 0
 
 
@@ -29,7 +29,22 @@ switches = _Switches
 
 def settings_key() -> tuple[Any, ...]:
     """The settings that a trace depends on."""
-    return default_float(), extra_settings.get()
+    return default_float(), _extra_settings.get()
+
+
+class extra_setting:
+    """Context manager: a hashable setting that changes what is traced (such as checks on numbers), part of every key."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __enter__(self) -> None:
+        _Switches.special += 1
+        self._token = _extra_settings.set(self._value)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _extra_settings.reset(self._token)
+        _Switches.special -= 1
 
 
 class run_eagerly:
@@ -46,13 +61,18 @@ class run_eagerly:
 
     def __init__(self, on: bool = True) -> None:
         self._before = _Switches.eager
-        _Switches.eager = bool(on)
+        self._set(bool(on))
 
     def __enter__(self) -> run_eagerly:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        _Switches.eager = self._before
+        self._set(self._before)
+
+    @staticmethod
+    def _set(on: bool) -> None:
+        _Switches.special += int(on) - int(_Switches.eager)
+        _Switches.eager = on
 
 
 class no_retrace:

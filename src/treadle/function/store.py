@@ -10,6 +10,7 @@ from typing import Any
 from treadle.config import config
 from treadle.core.dim import Dim, is_static
 from treadle.core.mode import current
+from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
 from treadle.errors import RetraceWarning, TraceError, TreadleError
 from treadle.function import keys
@@ -28,18 +29,23 @@ class Fast:
     """What the fast path needs of the traces that serve one raw key."""
 
     traces: tuple[Trace, ...]
-    settings: tuple[Any, ...]
+    floating: Any  # the default float that they were made under
 
 
 class Store:
-    """Traces, by key; `fast` maps the raw dtypes and shapes of a call's arguments to the traces that may serve it."""
+    """Traces, by key.
 
-    __slots__ = ("_active", "_volatile", "_warned", "fast", "made", "relax_failed", "table", "traces")
+    fast: from the raw dtypes and shapes of a call's arguments to the traces that may serve it.
+    last: dtypes and shapes of the last call on tensors alone, its trace, and the default float: no hashing is needed.
+    """
+
+    __slots__ = ("_active", "_volatile", "_warned", "fast", "last", "made", "relax_failed", "table", "traces")
 
     def __init__(self) -> None:
         self.table: dict[tuple[Any, ...], list[Trace]] = {}
         self.traces: list[Trace] = []
         self.fast: dict[tuple[Any, ...], Fast] = {}
+        self.last: tuple[tuple[tuple[Any, Any], ...], Trace, Any] | None = None
         self.made = 0
         self.relax_failed = False
         self._active: set[tuple[Any, ...]] = set()
@@ -66,7 +72,12 @@ class Store:
         if traces:
             if len(self.fast) >= _FAST_LIMIT:
                 self.fast = {}
-            self.fast[raw] = Fast(tuple(traces), settings)
+            self.fast[raw] = Fast(tuple(traces), settings[0])
+
+    def note_last(self, args: tuple[Any, ...], trace: Trace, found: Fast) -> None:
+        """Let the next call with tensors like these find the trace without a look-up."""
+        if all(type(a) is Tensor for a in args):
+            self.last = tuple((a.array.dtype, a.array.shape) for a in args), trace, found.floating
 
     def get(self, target: Target, values: tuple[Any, ...], parts: tuple[keys.Part, ...], relax: bool) -> Trace:
         """The trace for bound values, made now if there is none."""
@@ -130,7 +141,7 @@ class Store:
         # A trace whose guards no longer hold may hold again later; the newest is tried first.
         self.table.setdefault(key, []).insert(0, trace)
         self.traces.append(trace)
-        self.fast = {}
+        self.fast, self.last = {}, None
         self.made += 1
         switches.traces += 1
         for give in record.warnings:

@@ -113,6 +113,7 @@ class Trace:
         self.unsafe_captures = tuple(
             x.array for x, is_live in zip(self.captures, self.live, strict=True) if is_live and _writable(x.array)
         )
+        self.direct = result.single and not self.unsafe_captures  # the result is the program's, as it is
         self.reads = tuple(weakref.ref(v) for v in traced.reads)
         self.writes = tuple(weakref.ref(v) for v in traced.writes)
         self.specs = tuple(s.spec for s in tracer.inputs)
