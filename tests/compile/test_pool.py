@@ -229,3 +229,29 @@ def test_an_extent_of_run_time_is_cut_too(kernels, threads):
         out = np.zeros(4, np.int64)
         code.run((np.array([hi]),), (out,))
         assert out.tolist() == wanted
+
+
+@needs_fork
+def test_a_fork_in_the_middle_of_a_product_leaves_blas_as_it_was_in_both():
+    run_script(
+        """
+        import ctypes
+        from treadle.compile import blas
+        if blas.threads_block() is None:
+            sys.exit()
+        get = ctypes.CFUNCTYPE(ctypes.c_int)(blas.library().get_threads)
+        ctypes.CFUNCTYPE(None, ctypes.c_int)(blas.library().set_threads)(2)
+        before = get()
+        asm = Assembler(2, 1)
+        asm.host(0)
+        asm.gemm("f8", False, False, 2, 2, 2, asm.input(0), 2, asm.input(1), 2, asm.output(0), 2)
+        product, eye, out, child = asm.finish(), np.eye(2), np.zeros((2, 2)), []
+        product.run((eye, eye), (out,), [lambda run: child.append(os.fork())])
+        assert (out == eye).all() and get() == before
+        product.run((eye, eye), (out,), [lambda run: None])
+        assert get() == before
+        if child[0] == 0:
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child[0], 0)[1]) == 0
+        """
+    )

@@ -126,11 +126,15 @@ def give_way_address() -> int:
 
 
 def _free_in_child() -> None:
-    """In a forked child no other thread runs: whatever lock one of them held is free, and none of them uses BLAS."""
-    if threads_block.cache_info().currsize:
-        block = threads_block()
-        if block is not None:
-            block[Blas.LOCK] = 0
+    """In a forked child no other thread runs: what they held is free, and what they set is put back."""
+    block = threads_block() if threads_block.cache_info().currsize else None
+    if block is None:
+        return
+    block[Blas.LOCK] = 0
+    if block[Blas.USERS] > 0:
+        # A run of this thread that goes on in the child counts as none: it leaves BLAS as it is, and ends well.
+        block[Blas.USERS] = 0
+        ctypes.CFUNCTYPE(None, ctypes.c_int)(int(block[Blas.SET]))(int(block[Blas.SAVED]))
 
 
 if hasattr(os, "register_at_fork"):
