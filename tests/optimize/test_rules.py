@@ -30,7 +30,7 @@ def values(rng: np.random.Generator, dtype: np.dtype, size: int) -> Array:
     else:
         special, common = SPECIAL, np.asarray(rng.normal(size=size) * 10.0 ** rng.integers(-40, 38, size))
         if dtype.kind == "c":
-            common = common + 1j * values(rng, np.dtype("f8"), size)
+            common = common + 1j * rng.normal(size=size)
     with np.errstate(all="ignore"):
         return np.where(rng.random(size) < 0.5, rng.choice(special, size), common).astype(dtype)
 

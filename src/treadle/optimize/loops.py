@@ -74,7 +74,7 @@ def _fixed_xs(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     layout: Layout = node.attrs["layout"]
     count, carry, consts, xs = layout.parts(node.inputs)
     found = {k: row for k, x in enumerate(xs) if (row := _row(sweep, x, node)) is not None}
-    known = layout.counted or isinstance(node.attrs["steps"], int) or node.attrs["test"] is not None
+    known = layout.counted or isinstance(node.attrs["steps"], int)
     if not found or (len(found) == len(xs) and not known):
         return None
     sweep.counts["fixed x"] += len(found)

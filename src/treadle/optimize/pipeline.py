@@ -71,7 +71,7 @@ def optimize(graph: Graph, verify: bool = False) -> Graph:
 
 def rewrites(graph: Graph) -> dict[str, int]:
     """How often each rule was applied when the graph was optimized."""
-    return dict(optimize(graph).derived["rewrites"])
+    return dict(optimize(graph).derived.get("rewrites", {}))
 
 
 def _check(before: Graph, after: Graph, name: str) -> None:

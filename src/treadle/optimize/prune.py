@@ -118,7 +118,7 @@ def _loop(node: Node, used: list[int], counts: Counts) -> _Kept:
             break
         carry = more
     wanted = reached | tested | carry
-    if not layout.counted and test is None and not isinstance(node.attrs["steps"], int) and layout.xs:
+    if not layout.counted and not isinstance(node.attrs["steps"], int) and layout.xs:
         wanted.add(b)  # the trip count is read off the first x
     inputs = sorted(wanted)
     outputs = [*sorted(carry), *ys]

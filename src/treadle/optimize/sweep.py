@@ -183,7 +183,7 @@ class Sweep:
         return node if node is not None and node.op == op else None
 
     def uses(self, symbol: Symbol) -> int:
-        """How often the old graph uses what a symbol of the new one stands for. Looks at the whole graph: for rare use."""
+        """How often the old graph uses what a symbol of the new one stands for. It looks at all of it: for rare use."""
         if self._uses is None:
             taken = [s for node in self.graph.nodes for s in node.inputs]
             self._uses = Counter([*taken, *self.graph.outputs])
