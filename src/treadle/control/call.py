@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -19,18 +21,29 @@ Array = np.ndarray[Any, Any]
 
 # The compiler puts its runner here; without one, graphs are interpreted node by node.
 RUNNER: list[Callable[[Graph, Sequence[Array]], Sequence[Array]]] = []
+# Set while a graph is interpreted: graphs that its nodes hold are then interpreted too.
+_plain: ContextVar[bool] = ContextVar("treadle_interpreting", default=False)
+
+
+@contextlib.contextmanager
+def _interpreting() -> Iterator[None]:
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
 
 
 def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     """The outputs of a graph for these arrays: by its compiled program where there is a compiler, else interpreted."""
-    if RUNNER:
+    if RUNNER and not _plain.get():
         return list(RUNNER[0](graph, arrays))
     return interpret_arrays(graph, arrays)
 
 
 def interpret_arrays(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     """The outputs of a graph, node by node with NumPy: the compiler's oracle."""
-    with activate(None):
+    with activate(None), np.errstate(all="ignore"), _interpreting():
         return [x.array for x in interpret(graph, [Tensor(a) for a in arrays])]
 
 

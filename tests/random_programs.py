@@ -1,0 +1,309 @@
+"""Random programs over tensors: a recipe is drawn by hypothesis and can be played with treadle's ops or with NumPy's.
+
+Values carry a mark that says whether they are exact (small dyadic numbers, integers, bools): only exact ones are compared,
+rounded or branched on, so that rounding can never flip a decision between two ways of computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+import treadle as td
+
+SIZES = [0, 1, 2, 3, 5, 17]
+DTYPES = ["float32", "float64", "int32", "int64", "bool"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One op: its name, which earlier values it takes, and what else it is given."""
+
+    op: str
+    operands: tuple[int, ...]
+    extra: Any = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Inputs as arrays, steps, and which values come out."""
+
+    inputs: tuple[np.ndarray, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        lines = [f"  x{k} = {a.dtype}{a.shape} strides {a.strides}: {a.tolist()}" for k, a in enumerate(self.inputs)]
+        n = len(self.inputs)
+        lines += [f"  x{n + k} = {s.op}({', '.join(f'x{o}' for o in s.operands)}, {s.extra})" for k, s in enumerate(self.steps)]
+        return "Recipe(\n" + "\n".join(lines) + f"\n  -> {self.outputs})"
+
+
+def _np_float(x: np.ndarray) -> np.ndarray:
+    return x if x.dtype.kind == "f" else x.astype(np.float32)
+
+
+
+
+UNARY_FLOAT: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "tanh": (td.tanh, np.tanh),
+    "exp": (lambda x: td.exp(td.clip(x, -3, 3)), lambda x: np.exp(np.clip(x, -3, 3))),
+    "log1p": (lambda x: td.log1p(td.abs(x)), lambda x: np.log1p(np.abs(x))),
+    "sqrt": (lambda x: td.sqrt(td.abs(x)), lambda x: np.sqrt(np.abs(x))),
+    "sin": (td.sin, np.sin),
+    "sigmoid": (td.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+}
+UNARY_EXACT = {"negative": (lambda x: -x, lambda x: -x), "abs": (td.abs, np.abs), "square": (td.square, np.square)}
+ROUNDING = {"floor": (td.floor, np.floor), "ceil": (td.ceil, np.ceil), "round": (td.round, np.round)}
+BINARY = {
+    "add": (td.add, np.add),
+    "subtract": (td.subtract, np.subtract),
+    "multiply": (td.multiply, np.multiply),
+    "maximum": (td.maximum, np.maximum),
+    "minimum": (td.minimum, np.minimum),
+}
+INTEGER = {"floor_divide": (td.floor_divide, np.floor_divide), "remainder": (td.remainder, np.remainder)}
+COMPARE = {"less": (td.less, np.less), "equal": (td.equal, np.equal), "greater_equal": (td.greater_equal, np.greater_equal)}
+REDUCE = {"sum": (td.sum, np.sum), "mean": (td.mean, np.mean), "max": (td.max, np.max), "min": (td.min, np.min)}
+
+
+@dataclass(frozen=True)
+class _Value:
+    shape: tuple[int, ...]
+    dtype: str
+    exact: bool
+
+
+def _branch(pred: Any, x: Any) -> Any:
+    return td.cond(pred, lambda: x * 2, lambda: x - 1)
+
+
+def _loop(x: Any, times: int) -> Any:
+    return td.while_loop(lambda k, v: k < times, lambda k, v: (k + 1, v + k), (0, x))[1]
+
+
+def play(recipe: Recipe, values: list[Any], numpy: bool) -> list[Any]:
+    """The outputs of a recipe, by treadle's ops or by NumPy's."""
+    values = list(values)
+    side = 1 if numpy else 0
+    for step in recipe.steps:
+        args = [values[k] for k in step.operands]
+        values.append(_apply(step, args, side))
+    return [values[k] for k in recipe.outputs]
+
+
+TABLES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    **UNARY_FLOAT, **UNARY_EXACT, **ROUNDING, **BINARY, **INTEGER, **COMPARE,
+}  # fmt: skip
+
+
+def _apply(step: Step, args: list[Any], side: int) -> Any:
+    op, extra = step.op, step.extra
+    with np.errstate(all="ignore"):
+        if op in TABLES:
+            return TABLES[op][side](*args)
+        if op in REDUCE:
+            axis, keepdims = extra
+            if side and op == "sum" and args[0].dtype.kind in "bi":
+                return np.sum(args[0], axis=axis, keepdims=keepdims, dtype=np.int64)
+            if side and op == "mean":
+                return np.mean(_np_float(args[0]), axis=axis, keepdims=keepdims)
+            return REDUCE[op][side](args[0], axis=axis, keepdims=keepdims)
+        if op == "cast":
+            return args[0].astype(extra)
+        if op == "where":
+            return (np.where if side else td.where)(*args)
+        if op == "transpose":
+            return np.transpose(args[0], extra) if side else td.permute_dims(args[0], extra)
+        if op == "reshape":
+            return (np.reshape if side else td.reshape)(args[0], extra)
+        if op == "slice":
+            return args[0][extra]
+        if op == "flip":
+            return (np.flip if side else td.flip)(args[0], axis=extra)
+        if op == "broadcast":
+            return (np.broadcast_to if side else td.broadcast_to)(args[0], extra)
+        if op == "concat":
+            return np.concatenate(args, axis=extra) if side else td.concat(args, axis=extra)
+        if op == "take":
+            indices, axis = extra
+            return np.take(args[0], indices, axis=axis) if side else td.take(args[0], np.array(indices), axis=axis)
+        if op == "matmul":
+            return args[0] @ args[1]
+        if op == "branch":
+            return (args[1] * 2 if args[0] else args[1] - 1) if side else _branch(args[0], args[1])
+        if op == "loop":
+            if not side:
+                return _loop(args[0], extra)
+            for k in range(extra):
+                args[0] = args[0] + args[0].dtype.type(k)
+            return args[0]
+    raise KeyError(op)
+
+
+@st.composite
+def arrays(draw: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of small exact numbers, sometimes not contiguous."""
+    layout = draw(st.sampled_from(["plain", "plain", "strided", "transposed", "reversed"]))
+    size = int(np.prod(shape, dtype=int))
+    seed = draw(st.integers(0, 2**16))
+    rng = np.random.default_rng(seed)
+    numbers = rng.integers(-8, 9, size).astype(np.float64)
+    if dtype.startswith("float"):
+        numbers = numbers / 4
+    array = (numbers > 0) if dtype == "bool" else numbers.astype(dtype)
+    array = array.reshape(shape)
+    if not shape or layout == "plain":
+        return array
+    if layout == "strided":
+        wide = np.zeros((*shape[:-1], 2 * shape[-1]), array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    if layout == "transposed":
+        return np.ascontiguousarray(array.T).T
+    return np.ascontiguousarray(array[::-1])[::-1]
+
+
+@st.composite
+def recipes(draw: Any, max_steps: int = 7, control: bool = True) -> Recipe:
+    """A random program."""
+    base = tuple(draw(st.lists(st.sampled_from(SIZES), max_size=3)))
+    inputs, values = [], []
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.integers(0, 3))
+        shape = base if kind < 2 else (base[1:] if kind == 2 else tuple(1 if draw(st.booleans()) else s for s in base))
+        dtype = draw(st.sampled_from(DTYPES))
+        inputs.append(draw(arrays(shape, dtype)))
+        values.append(_Value(shape, dtype, True))
+    steps: list[Step] = []
+    for _ in range(draw(st.integers(1, max_steps))):
+        made = draw(_steps(values, control))
+        if made is not None:
+            steps.append(made)
+            values.append(_infer(made, values))
+    count = len(values)
+    outputs = tuple(sorted({count - 1, *draw(st.lists(st.integers(0, count - 1), max_size=2))}))
+    return Recipe(tuple(inputs), tuple(steps), outputs)
+
+
+def _result(op: Callable[..., Any], values: list[_Value], operands: tuple[int, ...], extra: Any, name: str) -> Any:
+    stand_ins = [td.asarray(np.ones(values[k].shape, values[k].dtype)) for k in operands]
+    return _apply(Step(name, operands, extra), stand_ins, 0)
+
+
+def _infer(step: Step, values: list[_Value]) -> _Value:
+    made = _result(lambda: None, values, step.operands, step.extra, step.op)
+    inputs = [values[k] for k in step.operands]
+    keeps = step.op not in UNARY_FLOAT and step.op not in ("mean", "matmul", "square", "multiply", "sum", "loop", "branch")
+    exact = keeps and all(v.exact for v in inputs)
+    if step.op in COMPARE or str(made.dtype) in ("int32", "int64", "bool"):
+        exact = all(v.exact for v in inputs)
+    return _Value(tuple(made.shape), str(made.dtype), exact)
+
+
+@st.composite
+def _steps(draw: Any, values: list[_Value], control: bool) -> Step | None:
+    """One step that fits the values there are, or None."""
+    k = draw(st.integers(0, len(values) - 1))
+    x = values[k]
+    number = x.dtype != "bool"
+    kinds = ["shape", "shape", "reduce", "cast"]
+    if number:
+        kinds += ["unary", "unary", "binary", "binary", "binary"]
+    if number and control:
+        kinds += ["control"]
+    kind = draw(st.sampled_from(kinds))
+    if kind == "unary":
+        names = [*UNARY_FLOAT, *UNARY_EXACT] if x.dtype.startswith("float") else list(UNARY_EXACT)
+        if x.exact and x.dtype.startswith("float"):
+            names += list(ROUNDING)
+        return Step(draw(st.sampled_from(names)), (k,))
+    if kind == "binary":
+        return draw(_binary(values, k))
+    if kind == "reduce":
+        if not x.shape:
+            return None
+        axes = draw(st.sets(st.integers(0, len(x.shape) - 1), min_size=1))
+        axis = None if draw(st.booleans()) else tuple(sorted(axes))
+        op = draw(st.sampled_from(["sum", "mean", "max", "min"] if number else ["sum"]))
+        if op != "sum" and 0 in x.shape:
+            return None
+        return Step(op, (k,), (axis, draw(st.booleans())))
+    if kind == "cast":
+        wanted = draw(st.sampled_from(DTYPES))
+        if not x.exact and not wanted.startswith("float"):
+            return None
+        return Step("cast", (k,), wanted)
+    if kind == "control":
+        flags = [j for j, v in enumerate(values) if v.shape == () and v.dtype == "bool" and v.exact]
+        if flags and draw(st.booleans()):
+            return Step("branch", (draw(st.sampled_from(flags)), k))
+        return Step("loop", (k,), draw(st.integers(0, 3)))
+    return draw(_reshaping(values, k))
+
+
+@st.composite
+def _binary(draw: Any, values: list[_Value], k: int) -> Step | None:
+    x = values[k]
+    fits = [j for j, v in enumerate(values) if v.dtype == x.dtype and _broadcasts(v.shape, x.shape)]
+    j = draw(st.sampled_from(fits))
+    names = list(BINARY)
+    if x.dtype.startswith("int"):
+        names += list(INTEGER)
+    if x.exact and values[j].exact:
+        names += list(COMPARE)
+    flags = [f for f, v in enumerate(values) if v.dtype == "bool" and v.exact and _broadcasts(v.shape, x.shape)]
+    if flags:
+        names.append("where")
+    products = [m for m in fits if len(x.shape) == 2 and len(values[m].shape) == 2 and x.shape[1] == values[m].shape[0]]
+    if products:
+        names.append("matmul")
+    op = draw(st.sampled_from(names))
+    if op == "where":
+        f = draw(st.sampled_from(flags))
+        if not _broadcasts(values[f].shape, np.broadcast_shapes(x.shape, values[j].shape)):
+            return None
+        return Step(op, (f, k, j))
+    if op == "matmul":
+        return Step(op, (k, draw(st.sampled_from(products))))
+    return Step(op, (k, j))
+
+
+def _broadcasts(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    try:
+        np.broadcast_shapes(a, b)
+    except ValueError:
+        return False
+    return True
+
+
+@st.composite
+def _reshaping(draw: Any, values: list[_Value], k: int) -> Step | None:
+    x = values[k]
+    if not x.shape:
+        return Step("broadcast", (k,), (2, 3))
+    op = draw(st.sampled_from(["transpose", "reshape", "slice", "flip", "broadcast", "concat", "take"]))
+    axis = draw(st.integers(0, len(x.shape) - 1))
+    if op == "transpose":
+        return Step(op, (k,), tuple(draw(st.permutations(range(len(x.shape))))))
+    if op == "reshape":
+        size = int(np.prod(x.shape))
+        return Step(op, (k,), draw(st.sampled_from([(size,), (1, size), (size, 1), (*x.shape, 1)])))
+    if op == "slice":
+        step = draw(st.sampled_from([1, 2, -1, -2]))
+        start = draw(st.one_of(st.none(), st.integers(0, max(x.shape[axis], 1))))
+        return Step(op, (k,), (*[slice(None)] * axis, slice(start, None, step)))
+    if op == "flip":
+        return Step(op, (k,), axis)
+    if op == "broadcast":
+        return Step(op, (k,), (2, *x.shape))
+    if op == "concat":
+        return Step(op, (k, k), axis)
+    if x.shape[axis] == 0:
+        return None
+    indices = draw(st.lists(st.integers(0, x.shape[axis] - 1), min_size=1, max_size=4))
+    return Step(op, (k,), (tuple(indices), axis))
