@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,13 @@ class Graph:
             found = self.derived["effect"] = any(node.effect for node in self.nodes)
         return bool(found)
 
+    def prune(self, feeds: Any, fetches: Any) -> Callable[..., Any]:
+        """A callable from values of `feeds` to `fetches`, any tensors of the graph; what they do not need does not run.
+
+        Raises GraphError when an input is needed that is neither fed nor known (a captured tensor, a variable).
+        """
+        return PRUNE[0](self, feeds, fetches)
+
     def walk(self) -> Iterator[Node]:
         """All nodes, those of inner graphs included."""
         for node in self.nodes:
@@ -166,3 +173,7 @@ class Graph:
         for symbol in self.outputs:
             if symbol not in known:
                 raise GraphError(f"graph {self.name}: output {symbol.name} is never made")
+
+
+# Filled by function.prune: running a graph is above this module.
+PRUNE: list[Callable[[Graph, Any, Any], Callable[..., Any]]] = []

@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from treadle.control.call import call, run_graph
-from treadle.core.mode import activate
+from treadle.core.graph import Graph
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import ShapeError, UndefinedVariable
 
-if TYPE_CHECKING:
-    from treadle.function.trace import Trace
-
 Array = np.ndarray[Any, Any]
 
 
-def run_trace(trace: Trace, arrays: Sequence[Array]) -> list[Array]:
+class Runnable(Protocol):
+    """A graph with what must be fed besides arguments: captured tensors and variables. A `Trace` is one.
+
+    live:   which captures show an outer NumPy array as it is at each call.
+    writes: the variables whose new values are the graph's last outputs.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def captures(self) -> tuple[Tensor, ...]: ...
+    @property
+    def live(self) -> tuple[bool, ...]: ...
+    @property
+    def capture_shapes(self) -> tuple[tuple[Any, ...], ...]: ...
+    @property
+    def reads(self) -> tuple[weakref.ref[Variable], ...]: ...
+    @property
+    def writes(self) -> tuple[weakref.ref[Variable], ...]: ...
+
+
+def run_trace(trace: Runnable, arrays: Sequence[Array]) -> list[Array]:
     """The results of a trace for argument arrays. Variables are locked in one global order and written together.
 
     A call that fails changes nothing.
@@ -50,13 +70,15 @@ def run_trace(trace: Trace, arrays: Sequence[Array]) -> list[Array]:
             v._lock.release()
 
 
-def captured_arrays(trace: Trace) -> list[Array]:
+def captured_arrays(trace: Runnable) -> list[Array]:
     """The arrays of captured tensors; an outer NumPy array is read as it is now."""
-    found = []
+    found: list[Array] = []
     for capture, live in zip(trace.captures, trace.live, strict=True):
         array = capture.array
         if live and array.shape != trace.capture_shapes[len(found)]:
-            raise ShapeError(f"{trace.name}: an outer NumPy array that it reads was given the shape {array.shape} in place")
+            raise ShapeError(
+                f"{trace.name}: an outer NumPy array that it reads was given the shape {array.shape} in place"
+            )
         found.append(array)
     return found
 
@@ -65,11 +87,13 @@ def alive(ref: weakref.ref[Variable]) -> Variable:
     """The variable of a trace. Raises UndefinedVariable when it is gone."""
     variable = ref()
     if variable is None:
-        raise UndefinedVariable("a Variable that the trace uses no longer exists; keep it, or call the function instead")
+        raise UndefinedVariable(
+            "a Variable that the trace uses no longer exists; keep it, or call the function instead"
+        )
     return variable
 
 
-def call_in_mode(trace: Trace, tensors: Sequence[Tensor]) -> list[Tensor]:
+def call_in_mode(trace: Runnable, tensors: Sequence[Tensor]) -> list[Tensor]:
     """The results of a trace as one `call` op of the current mode: a tape, an outer trace, forward mode."""
     tracer = active_tracer()
     captures = []
@@ -89,8 +113,3 @@ def call_in_mode(trace: Trace, tensors: Sequence[Tensor]) -> list[Tensor]:
 def protect(results: list[Array], unsafe: Sequence[Array]) -> list[Array]:
     """Results with no memory in common with arrays that the caller may still write."""
     return [r.copy() if any(np.may_share_memory(r, u) for u in unsafe) else r for r in results]
-
-
-def eager() -> activate:
-    """No mode: what runs inside is neither taped nor traced."""
-    return activate(None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.autograph import reads
+from treadle.autograph.reads import reads
 from treadle.core.tensor import Scope, Symbol
 from treadle.errors import LeakedTensor, TracingWarning
 from treadle.function import keys

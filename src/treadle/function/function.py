@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import linecache
 import os
 import sys
 import types
@@ -203,9 +204,7 @@ class Function(Generic[P, R]):
     def __get__(self, instance: None, owner: Any = None) -> Function[P, R]: ...
 
     @overload
-    def __get__(
-        self: Function[Concatenate[S, Q], R], instance: S, owner: Any = None
-    ) -> Function[Q, R]: ...
+    def __get__(self: Function[Concatenate[S, Q], R], instance: S, owner: Any = None) -> Function[Q, R]: ...
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """The method of an instance, with traces of its own."""
@@ -214,7 +213,7 @@ class Function(Generic[P, R]):
         entry = self._instances.get(id(instance))
         if entry is None or entry[0]() is not instance:
             entry = self._new_instance(instance)
-        method = object.__new__(BoundFunction)
+        method: BoundFunction[..., Any] = object.__new__(BoundFunction)
         method._function = self
         method._instance = instance
         method._store = entry[1]
@@ -241,7 +240,9 @@ class Function(Generic[P, R]):
         if self._specs is not None and not args and not kwargs:
             values = self._specs.complete()
             if values is None:
-                raise SignatureMismatch(f"{self._name}: its input_signature does not cover every argument; give the rest")
+                raise SignatureMismatch(
+                    f"{self._name}: its input_signature does not cover every argument; give the rest"
+                )
             parts = tuple(self._binder.walk(values, paths=True).parts)
             return self._store.get(self._target, values, parts, False)
         if self._specs is not None:
@@ -321,11 +322,11 @@ class BoundFunction(Function[P, R]):
             self._target = Target(f.name, bound, f.plain, self._instance, self._binder, f.autograph)
             return self._target
         if name == "_binder":
-            f_ = self._function
-            if f_._method_binder is None:
-                static = tuple(n for n in f_._options.static_argnames if n != f_._binder.names[0])
-                f_._method_binder = Binder(f_.python_function, f_._name, True, static)
-            self._binder = f_._method_binder
+            whole = self._function
+            if whole._method_binder is None:
+                static = tuple(n for n in whole._options.static_argnames if n != whole._binder.names[0])
+                whole._method_binder = Binder(whole.python_function, whole._name, True, static)
+            self._binder = whole._method_binder
             return self._binder
         if name == "_specs":
             wanted = self._options.input_signature
@@ -344,9 +345,7 @@ class BoundFunction(Function[P, R]):
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, BoundFunction)
-            and other._function is self._function
-            and other._instance is self._instance
+            isinstance(other, BoundFunction) and other._function is self._function and other._instance is self._instance
         )
 
     def __hash__(self) -> int:
@@ -397,8 +396,6 @@ def _def_line(code: types.CodeType) -> int:
     """The line of `def`, below any decorators."""
     lines = [line for _, _, line in code.co_lines() if line is not None]
     first = code.co_firstlineno
-    import linecache
-
     for line in range(first, max([first, *lines]) + 1):
         if linecache.getline(code.co_filename, line).lstrip().startswith(("def ", "async def ")):
             return line

@@ -49,7 +49,7 @@ def text_of(value: Any) -> str:
 class Guards:
     """All guards of a trace, flat for speed."""
 
-    __slots__ = ("all", "_checks")
+    __slots__ = ("_checks", "all")
 
     def __init__(self, guards: Iterable[Guard]) -> None:
         self.all = tuple(guards)

@@ -12,7 +12,7 @@ import functools
 import struct
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,15 @@ from treadle.nest import _sorted_keys
 Part = tuple[Any, ...]
 
 # Kinds of values, by type; each begins the part that stands for a value.
-TENSOR, ARRAY, SPEC, VARIABLE, VALUE, FLOAT, COMPLEX = "tensor", "array", "spec", "variable", "value", "float", "complex"
+TENSOR, ARRAY, SPEC, VARIABLE, VALUE, FLOAT, COMPLEX = (
+    "tensor",
+    "array",
+    "spec",
+    "variable",
+    "value",
+    "float",
+    "complex",
+)
 TUPLE, LIST, DICT, NAMED, DATACLASS, SET = "tuple", "list", "dict", "namedtuple", "dataclass", "set"
 MAPPING, SEQUENCE, METHOD, PARTIAL, VERSIONED, OBJECT = "mapping", "sequence", "method", "partial", "module", "object"
 STATIC = "static"
@@ -50,7 +58,7 @@ class Ref(weakref.ref[Any]):
     __slots__ = ("_hash",)
 
     def __init__(self, target: Any) -> None:
-        super().__init__(target)
+        super().__init__(target)  # type: ignore[call-arg]
         self._hash = id(target)
 
     def __hash__(self) -> int:
@@ -99,9 +107,8 @@ def kind_of(x: Any) -> str:
 
 
 def _classify(x: Any) -> str:
-    for base, kind in ((Tensor, TENSOR), (Variable, VARIABLE), (np.ndarray, ARRAY), (np.generic, ARRAY)):
-        if isinstance(x, base):
-            return kind
+    if found := _by_base(x, ((Tensor, TENSOR), (Variable, VARIABLE), (np.ndarray, ARRAY), (np.generic, ARRAY))):
+        return found
     if isinstance(x, type):
         return OBJECT
     if isinstance(x, enum.Enum):
@@ -112,15 +119,17 @@ def _classify(x: Any) -> str:
         return NAMED
     if dataclasses.is_dataclass(x):
         return DATACLASS
-    for base, kind in ((float, FLOAT), (complex, COMPLEX), (int, VALUE), (str, VALUE), (bytes, VALUE)):
-        if isinstance(x, base):
-            return kind
-    for base, kind in ((dict, MAPPING), (list, SEQUENCE), (tuple, SEQUENCE), (set, SET), (frozenset, SET)):
-        if isinstance(x, base):
-            return kind
+    if found := _by_base(x, ((float, FLOAT), (complex, COMPLEX), (int, VALUE), (str, VALUE), (bytes, VALUE))):
+        return found
+    if found := _by_base(x, ((dict, MAPPING), ((list, tuple), SEQUENCE), ((set, frozenset), SET))):
+        return found
     if hasattr(type(x), "__dlpack__") or hasattr(type(x), "__array__"):
         return ARRAY
     return OBJECT
+
+
+def _by_base(x: Any, table: tuple[tuple[Any, str], ...]) -> str | None:
+    return next((kind for base, kind in table if isinstance(x, base)), None)
 
 
 def children(x: Any, kind: str) -> Iterator[tuple[str, Any]]:
@@ -220,7 +229,7 @@ def leaf_part(x: Any, kind: str) -> Part:
     if isinstance(x, slice):
         return slice, _one(x.start), _one(x.stop), _one(x.step)
     found = identity(x)
-    if isinstance(found, Held) and type(x).__hash__ not in (None, object.__hash__):
+    if isinstance(found, Held) and isinstance(x, Hashable) and type(x).__hash__ is not object.__hash__:
         return type(x), x  # a value like Decimal or datetime: it cannot be held weakly, and says itself what it equals
     return OBJECT, found
 

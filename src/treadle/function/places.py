@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from treadle.autograph import reads
 from treadle.autograph.callees import _INSTALLED, _NEVER, call_method, is_user
-from treadle.autograph.reads import Read, _walk
+from treadle.autograph.reads import Read, _walk, reads
 from treadle.function import keys
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "not set"})()
@@ -167,7 +166,9 @@ class Places:
             self.add_function(plain)
 
     def _object(self, label: str, value: Any, get: Callable[[], Any]) -> None:
-        if keys.kind_of(value) in (keys.OBJECT, keys.VERSIONED) and not isinstance(value, (ModuleType, type, FunctionType)):
+        if keys.kind_of(value) in (keys.OBJECT, keys.VERSIONED) and not isinstance(
+            value, (ModuleType, type, FunctionType)
+        ):
             self.add_object(label, value, get)
 
     def _note(

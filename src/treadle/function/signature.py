@@ -115,8 +115,7 @@ class Binder:
         assert walk.paths is not None
         found = dict(_leaves(values, self.names, self.static))
         leaves = [
-            Leaf(path, part, _text(part, found.get(path)))
-            for path, part in zip(walk.paths, walk.parts, strict=True)
+            Leaf(path, part, _text(part, found.get(path))) for path, part in zip(walk.paths, walk.parts, strict=True)
         ]
         shown = [
             (name, repr(value) if name in self.static else keys.repr_nest(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +10,9 @@ from typing import Any
 
 from treadle.config import config
 from treadle.core.dim import Dim, is_static
-from treadle.core.mode import current
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
-from treadle.errors import RetraceWarning, TraceError, TreadleError
+from treadle.errors import RetraceWarning, TraceError, TreadleError, is_own_code
 from treadle.function import keys
 from treadle.function.relax import relaxed
 from treadle.function.report import RetraceReport, why
@@ -95,7 +95,7 @@ class Store:
                 raise TraceError(f"{target.name} would be traced inside td.no_retrace(): {reason}")
             if key in self._active:
                 raise TraceError(
-                    f"{target.name} calls itself with the signature that is being traced, {signature}; recursion on tensors "
+                    f"{target.name} calls itself with the signature that is being traced, {signature}; such recursion "
                     "never ends while tracing: use a `while` loop, or let a Python number decide when it ends"
                 )
             if relax and not self.relax_failed:
@@ -198,14 +198,10 @@ def plain_sizes(parts: Sequence[keys.Part]) -> bool:
 
 def _depth() -> int:
     """The stack level of the user's line, for warnings."""
-    import sys
-
-    from treadle.errors import is_own_code
-
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and is_own_code(frame.f_code):
         frame, level = frame.f_back, level + 1
     return level
 
 
-__all__ = ["Fast", "Store", "current", "plain_sizes", "with_parts"]
+__all__ = ["Fast", "Store", "plain_sizes", "with_parts"]

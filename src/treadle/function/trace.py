@@ -110,6 +110,8 @@ class Trace:
         self.captures = traced.captures
         self.live = tuple(id(x) in live for x in traced.captures)
         self.capture_shapes = tuple(x.shape for x in traced.captures)
+        symbols = {symbol: outer for outer, symbol in tracer.captures.values()}
+        self.graph.derived["captures"] = symbols, frozenset(s for s, x in symbols.items() if id(x) in live)
         self.unsafe_captures = tuple(
             x.array for x, is_live in zip(self.captures, self.live, strict=True) if is_live and _writable(x.array)
         )
@@ -160,8 +162,8 @@ class Trace:
         if not fits:
             given = ", ".join(map(keys.describe_spec, specs)) or "no tensors"
             raise SignatureMismatch(
-                f"this trace of {self.name} takes the tensors of {self.signature}, got {given}; call the function itself "
-                "to have other arguments traced"
+                f"this trace of {self.name} takes the tensors of {self.signature}, got {given}; "
+                "call the function itself to have other arguments traced"
             )
         return self.run_tensors(leaves)
 

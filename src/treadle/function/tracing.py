@@ -1,4 +1,4 @@
-"""Making a trace: run the function once on symbols, and look at what it did besides: reads, writes, leaks, variables."""
+"""Making a trace: run the function once on symbols, and look at what else it did: reads, writes, leaks, variables."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def _explain_unconverted(error: TraceError, target: Target, reason: str | None) 
     if "has no value yet" not in str(error.args[0]):
         return
     if not target.autograph:
-        hint = f"{target.name} is decorated with autograph=False: with autograph=True `if`, `while` and `for` on tensors work"
+        hint = f"{target.name} has autograph=False; with autograph=True `if`, `while` and `for` work on tensors"
     elif reason is not None:
         hint = f"{target.name} runs as it is, without autograph, because {reason}"
     else:
