@@ -55,7 +55,9 @@ def test_both_sides_agree(rule: Rule, dtype: np.dtype, seed: int) -> None:
     tolerance = rule.tolerance * np.finfo(dtype).eps if dtype.kind == "f" else 0.0
     shape = np.broadcast_shapes(*[x.shape for x in inputs])
     specs = [Spec(x.shape, x.dtype) for x in inputs]
-    left, right = (graph_of(spread(graph, shape), *specs) for graph in rule.graphs(dtype))
+    sides = [rule.graph(side, dtype) for side in ("pattern", "replacement")]
+    assert sides[0].nodes[-1].op == rule.op
+    left, right = (graph_of(spread(graph, shape), *specs) for graph in sides)
     assert_same(left, right, inputs, tolerance)
 
 

@@ -34,36 +34,37 @@ Guard = Callable[[Sweep, Symbol], bool]
 class Rule:
     """`pattern(...)` may be replaced by `replacement(...)`.
 
+    op:        the last op of the pattern, so that rules need not be traced before a node of that op comes along.
     kinds:     dtype kinds of the tensors for which it holds.
     tolerance: greatest relative error in units of the dtype's epsilon; 0 is bit for bit, special values included.
     guard:     what must be known of the value of the first parameter (drawn so in tests by `drawn`).
     """
 
     name: str
+    op: str
     pattern: Callable[..., Any]
     replacement: Callable[..., Any]
     kinds: str = "iuf"
     tolerance: float = 0.0
     guard: Guard | None = None
     drawn: Callable[[Array], Array] | None = None
-    _graphs: dict[DType, tuple[Graph, Graph]] = field(default_factory=dict, repr=False)
+    _graphs: dict[tuple[str, DType], Graph] = field(default_factory=dict, repr=False)
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of what the pattern matches."""
         return tuple(inspect.signature(self.pattern).parameters)
 
-    def graphs(self, dtype: DType | None = None) -> tuple[Graph, Graph]:
-        """Pattern and replacement, traced for a dtype."""
+    def graph(self, side: str, dtype: DType | None = None) -> Graph:
+        """The "pattern" or the "replacement", traced for a dtype."""
         dtype = dtype or EXAMPLES[self.kinds[0]]
-        if dtype not in self._graphs:
-            names = self.parameters
+        found = self._graphs.get((side, dtype))
+        if found is None:
+            names, function = self.parameters, getattr(self, side)
             specs = [Spec((), bool_ if name[0] == "c" else dtype) for name in names]
-            self._graphs[dtype] = (
-                trace(lambda *xs: [self.pattern(*xs)], specs, "pattern", names, closed=True).graph,
-                trace(lambda *xs: [_tensor(self.replacement(*xs), dtype)], specs, "replacement", names, True).graph,
-            )
-        return self._graphs[dtype]
+            made = trace(lambda *xs: [_tensor(function(*xs), dtype)], specs, side, names, closed=True)
+            found = self._graphs[(side, dtype)] = made.graph
+        return found
 
 
 def _tensor(value: Any, dtype: DType) -> Tensor:
@@ -95,8 +96,10 @@ class Matcher:
 
 def _may_match(rule: Rule, op: str, before: tuple[str, ...], same: bool) -> bool:
     """Whether a rule can match nodes of an op whose inputs come from these ops; `same`: both inputs are one symbol."""
-    root = _root(rule.graphs()[0])
-    if root.op != op or len(root.inputs) != len(before):
+    if rule.op != op:
+        return False
+    root = _root(rule.graph("pattern"))
+    if len(root.inputs) != len(before):
         return False
     if len(before) == 2 and root.inputs[0] is root.inputs[1] and not same:
         return False
@@ -112,7 +115,7 @@ def _may_come_from(pattern: Symbol, op: str) -> bool:
 
 def apply(sweep: Sweep, rule: Rule, node: Node) -> Symbol | None:
     """The replacement, put into the sweep, where the rule matches the node."""
-    pattern, replacement = rule.graphs()
+    pattern = rule.graph("pattern")
     bound = _match_node(sweep, _root(pattern), node, {})
     if bound is None:
         return None
@@ -130,7 +133,7 @@ def apply(sweep: Sweep, rule: Rule, node: Node) -> Symbol | None:
         return None
     if rule.guard is not None and not rule.guard(sweep, bound[pattern.inputs[0]]):
         return None
-    return _replace(sweep, pattern, replacement, bound, dtype, node)
+    return _replace(sweep, pattern, rule.graph("replacement"), bound, dtype, node)
 
 
 def _replace(
