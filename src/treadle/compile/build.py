@@ -129,7 +129,7 @@ def _contents(path: str) -> bytes:
 
 def _vector_version() -> str:
     """The version of the vector math that kernels inline."""
-    from .. import vector
+    from treadle import vector
 
     return str(vector.source_version)
 
