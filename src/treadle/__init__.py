@@ -34,7 +34,8 @@ from treadle.core.spec import TensorSpec
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
 from treadle.errors import GradientWarning, RetraceWarning, TracingWarning, TreadleError
-from treadle.function.function import Function, function
+from treadle.function.decorator import function
+from treadle.function.function import Function
 from treadle.function.graph_builder import Graph
 from treadle.function.report import RetraceReport
 from treadle.function.settings import no_retrace, run_eagerly, stats

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from treadle.control.call import call, run_graph
+from treadle.compile import runner
+from treadle.control.call import RUNNER, call, run_graph
 from treadle.core.graph import Graph
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
@@ -42,10 +43,20 @@ class Runnable(Protocol):
 
 
 def run_trace(trace: Runnable, arrays: Sequence[Array]) -> list[Array]:
-    """The results of a trace for argument arrays. Variables are locked in one global order and written together.
+    """The results of a trace for argument arrays, as one transaction: a call that fails changes nothing.
 
-    A call that fails changes nothing.
+    It is the graph's compiled program that runs, where the compiler is installed.
     """
+    run = trace.graph.derived.get("run")
+    if run is None:
+        if not RUNNER:
+            return _run_interpreted(trace, arrays)
+        run = trace.graph.derived["run"] = runner(trace.graph)
+    return run([*arrays, *captured_arrays(trace)] if trace.captures else arrays)  # type: ignore[no-any-return]
+
+
+def _run_interpreted(trace: Runnable, arrays: Sequence[Array]) -> list[Array]:
+    """The same without the compiler: variables are locked in one global order and written together."""
     feeds = [*arrays, *captured_arrays(trace)] if trace.captures else list(arrays)
     if not trace.reads:
         return run_graph(trace.graph, feeds)

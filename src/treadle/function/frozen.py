@@ -42,7 +42,7 @@ def warn_frozen(functions: Iterable[FunctionType]) -> None:
                 fix = _fix(getattr(value, attr, None), value, attr)
                 value = getattr(value, attr, None)
             if fix:
-                names += [a for a in read.attrs[len(names) - 1 :]]
+                names += read.attrs[len(names) - 1 :]
                 _warn(function, read.name, ".".join(names), fix)
 
 
@@ -103,7 +103,7 @@ def _line(code: CodeType, name: str) -> int | None:
 
 
 def warn_written(label: str, old: str, new: str, function: FunctionType) -> None:
-    """Warn, once for each place, that a traced function changes an outer Python value, which happens only while tracing."""
+    """Warn, once for each place, that a traced function changes an outer Python value: no call will repeat it."""
     code = function.__code__
     place = (code.co_filename, code.co_firstlineno, label)
     if place in _warned:

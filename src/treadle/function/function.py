@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import copy
 import functools
-import linecache
 import os
 import sys
 import types
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from treadle import autograph
-from treadle.autograph.callees import call_method
 from treadle.config import config
 from treadle.core.dtypes import _Defaults
 from treadle.core.mode import current
@@ -25,6 +22,8 @@ from treadle.errors import SignatureMismatch, TreadleError, trim
 from treadle.function import keys
 from treadle.function.donate import donate
 from treadle.function.execution import run_trace
+from treadle.function.naming import def_line, display_name, listed, named, plain_and_bound
+from treadle.function.options import Options
 from treadle.function.report import RetraceReport, count
 from treadle.function.settings import switches
 from treadle.function.signature import Binder, InputSignature
@@ -42,18 +41,6 @@ _ndarray = np.ndarray
 _PLAIN = frozenset({int, str, bool, type(None)})
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of `td.function`."""
-
-    input_signature: Any = None
-    autograph: bool = True
-    reduce_retracing: bool = False
-    static_argnames: tuple[str, ...] = ()
-    donate_argnames: tuple[str, ...] = ()
-    name: str | None = None
-
-
 class Function(Generic[P, R]):
     """What `td.function` gives: call it as the function it was made from.
 
@@ -66,9 +53,9 @@ class Function(Generic[P, R]):
     def __init__(self, python_function: Callable[P, R], options: Options) -> None:
         self._options = options
         self.python_function = python_function
-        plain, bound = _plain_and_bound(python_function)
-        functools.update_wrapper(self, _named(python_function, plain))
-        self._name = options.name or _display_name(python_function, plain)
+        plain, bound = plain_and_bound(python_function)
+        functools.update_wrapper(self, named(python_function, plain))
+        self._name = options.name or display_name(python_function, plain)
         skip = bound is not None and not isinstance(python_function, types.MethodType)
         signed = plain if skip and plain is not None else python_function
         self._binder = Binder(signed, self._name, skip, options.static_argnames)
@@ -217,7 +204,6 @@ class Function(Generic[P, R]):
         method._function = self
         method._instance = instance
         method._store = entry[1]
-        method._full = None
         return method
 
     def _new_instance(self, instance: Any) -> tuple[Any, Store]:
@@ -281,8 +267,8 @@ class Function(Generic[P, R]):
 
     def _title(self) -> str:
         code = getattr(self._target.plain, "__code__", None)
-        where = "" if code is None else f" [{os.path.basename(code.co_filename)}:{_def_line(code)}]"
-        return f"{self._name}({', '.join(_listed(self._binder))}){where}"
+        where = "" if code is None else f" [{os.path.basename(code.co_filename)}:{def_line(code)}]"
+        return f"{self._name}({', '.join(listed(self._binder))}){where}"
 
     def __repr__(self) -> str:
         return f"<function {self._title()}: {count(self._store.made)}>"
@@ -307,9 +293,8 @@ class Function(Generic[P, R]):
 class BoundFunction(Function[P, R]):
     """A method of one instance: the class's function with the instance's own traces. Made anew at each access."""
 
-    _function: Function[..., Any]
+    _function: Any
     _instance: Any
-    _full: Function[P, R] | None
 
     def __init__(self) -> None:
         raise TypeError("a bound function comes from an attribute of an instance")
@@ -359,117 +344,3 @@ class BoundFunction(Function[P, R]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self._function.__get__(copy.deepcopy(self._instance, memo))
-
-
-def _plain_and_bound(f: Any) -> tuple[types.FunctionType | None, Any]:
-    """The plain function under a callable, and the object it is bound to."""
-    if isinstance(f, types.FunctionType):
-        return f, None
-    if isinstance(f, types.MethodType):
-        return _plain_and_bound(f.__func__)[0], f.__self__
-    if isinstance(f, functools.partial):
-        return _plain_and_bound(f.func)[0], None
-    if isinstance(f, (type, types.BuiltinFunctionType)):
-        return None, None
-    found = call_method(type(f))
-    return found, f if found is not None else None
-
-
-def _named(f: Any, plain: types.FunctionType | None) -> Any:
-    return f if hasattr(f, "__name__") or plain is None else plain
-
-
-def _display_name(f: Any, plain: types.FunctionType | None) -> str:
-    name = getattr(f, "__name__", None)
-    if name is None and plain is not None and not isinstance(f, functools.partial):
-        return type(f).__name__
-    name = name or getattr(plain, "__name__", type(f).__name__)
-    return "lambda" if name == "<lambda>" else str(name)
-
-
-def _listed(binder: Binder) -> list[str]:
-    stars = {binder.kinds[0].VAR_POSITIONAL: "*", binder.kinds[0].VAR_KEYWORD: "**"} if binder.kinds else {}
-    return [stars.get(kind, "") + name for name, kind in zip(binder.names, binder.kinds, strict=True)]
-
-
-def _def_line(code: types.CodeType) -> int:
-    """The line of `def`, below any decorators."""
-    lines = [line for _, _, line in code.co_lines() if line is not None]
-    first = code.co_firstlineno
-    for line in range(first, max([first, *lines]) + 1):
-        if linecache.getline(code.co_filename, line).lstrip().startswith(("def ", "async def ")):
-            return line
-    return first
-
-
-@overload
-def function(f: Callable[P, R]) -> Function[P, R]: ...
-
-
-@overload
-def function(
-    f: Callable[P, R],
-    *,
-    input_signature: Any = ...,
-    autograph: bool = ...,
-    reduce_retracing: bool = ...,
-    static_argnames: str | Sequence[str] = ...,
-    donate_argnames: str | Sequence[str] = ...,
-    name: str | None = ...,
-) -> Function[P, R]: ...
-
-
-@overload
-def function(
-    *,
-    input_signature: Any = ...,
-    autograph: bool = ...,
-    reduce_retracing: bool = ...,
-    static_argnames: str | Sequence[str] = ...,
-    donate_argnames: str | Sequence[str] = ...,
-    name: str | None = ...,
-) -> Callable[[Callable[P, R]], Function[P, R]]: ...
-
-
-def function(
-    f: Any = None,
-    *,
-    input_signature: Any = None,
-    autograph: bool = True,
-    reduce_retracing: bool = False,
-    static_argnames: str | Sequence[str] = (),
-    donate_argnames: str | Sequence[str] = (),
-    name: str | None = None,
-) -> Any:
-    """Trace a function at the first call with each new signature, and run the graph from then on.
-
-    input_signature:  nest of `td.TensorSpec`, one for each argument: one trace for all calls, others are errors.
-    autograph:        let `if`, `while`, `for`, ... work on tensors.
-    reduce_retracing: when a shape varies, trace once more with its sizes open.
-    static_argnames:  arguments that count by hash and equality, also where they are objects.
-    donate_argnames:  tensors that the caller gives up; using one afterwards is an error.
-    name:             what graphs and reports call it.
-
-    >>> import treadle as td
-    >>> @td.function
-    ... def double(x):
-    ...     return x + x
-    >>> double(td.asarray([1., 2.]))
-    Tensor([2., 4.], shape=(2,), dtype=float32)
-    >>> double.trace_count
-    1
-    """
-    static = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
-    donated = (donate_argnames,) if isinstance(donate_argnames, str) else tuple(donate_argnames)
-    options = Options(input_signature, autograph, reduce_retracing, static, donated, name)
-
-    def decorate(g: Any) -> Any:
-        if isinstance(g, (classmethod, staticmethod)):
-            return type(g)(Function(g.__func__, options))
-        if isinstance(g, Function):
-            g = g.python_function
-        if not callable(g):
-            raise TypeError(f"td.function takes a function, got {type(g).__name__}")
-        return Function(g, options)
-
-    return decorate if f is None else decorate(f)

@@ -30,7 +30,7 @@ _LEAVES = frozenset(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """One outer value: what reports call it, how to read it (weakly where it hangs on an object), whose code reads it."""
+    """One outer value: what reports call it, how to read it (weakly where it hangs on an object), who reads it."""
 
     label: str
     get: Callable[[], Any]

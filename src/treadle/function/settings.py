@@ -33,7 +33,7 @@ def settings_key() -> tuple[Any, ...]:
 
 
 class extra_setting:
-    """Context manager: a hashable setting that changes what is traced (such as checks on numbers), part of every key."""
+    """Context manager: a hashable setting that changes what is traced (such as checks on numbers): part of each key."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
