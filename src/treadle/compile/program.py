@@ -26,7 +26,7 @@ _lock = RLock()
 class Program:
     """A graph made executable. `run` may be called by any number of threads at once."""
 
-    __slots__ = ("code", "graph", "hosts", "inplace", "kernels", "on_status", "outputs", "specs")
+    __slots__ = ("code", "graph", "hosts", "inplace", "kernels", "on_status", "open", "specs")
 
     def __init__(self, graph: Graph, stateful: bool = False) -> None:
         with activate(None):
@@ -37,19 +37,21 @@ class Program:
         self.hosts = lowered.hosts
         self.kernels = lowered.kernels
         self.on_status = lowered.on_status
-        # How to make each output's array: shape and dtype, or None where the shape is found while running.
-        self.specs = tuple((s.shape, s.dtype) if s.spec.static else None for s in self.graph.outputs)
+        # How to make each output's array; where the shape is found while running, a box that a host step fills.
+        self.specs = tuple((s.shape, s.dtype) if s.spec.static else ((), object) for s in self.graph.outputs)
+        self.open = tuple(k for k, s in enumerate(self.graph.outputs) if not s.spec.static)
 
     def run(self, inputs: Sequence[Array], taken: dict[int, Array] | None = None) -> list[Array]:
         """The outputs for these inputs; `taken` gives the memory of outputs that are written in place."""
         empty = np.empty
-        outputs = [empty((), object) if spec is None else empty(*spec) for spec in self.specs]
         if taken:
-            for k, array in taken.items():
-                outputs[k] = array
+            outputs = [taken[k] if k in taken else empty(*spec) for k, spec in enumerate(self.specs)]
+        else:
+            outputs = [empty(*spec) for spec in self.specs]
         self.code.run(tuple(inputs), tuple(outputs), self.hosts, self.on_status)
-        if None in self.specs:
-            return [o[()] if spec is None else o for o, spec in zip(outputs, self.specs, strict=True)]
+        if self.open:
+            for k in self.open:
+                outputs[k] = outputs[k][()]
         return outputs
 
 
