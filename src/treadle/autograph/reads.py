@@ -54,7 +54,8 @@ def _walk(code: CodeType, free: set[str], first: str | None) -> Iterator[Read]:
         if root is not None and (attrs or root != "argument"):
             yield Read(root, name, attrs)
         argument = instruction.argval
-        name = str(argument[-1] if isinstance(argument, tuple) else argument)  # 3.13 loads two names in one step
+        # 3.13 loads two names in one step; an empty tuple is a constant.
+        name = str(argument[-1] if isinstance(argument, tuple) and argument else argument)
         root, attrs = _root(instruction.opname, name, free, first), ()
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

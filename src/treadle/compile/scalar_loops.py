@@ -37,7 +37,10 @@ def _scalar_graph(graph: Graph) -> bool:
                 return False
             if not all(_scalar_graph(inner) for _, inner in node.graphs()):
                 return False
-        elif not (node.op == "assert" and len(node.inputs) == 1) and not is_elementwise(node) and not is_scalar_constant(node.outputs[0]):
+        elif node.op == "constant":
+            if not is_scalar_constant(node.outputs[0]):
+                return False
+        elif not is_elementwise(node) and not (node.op == "assert" and len(node.inputs) == 1):
             return False
     return True
 
