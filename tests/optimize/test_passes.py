@@ -168,6 +168,8 @@ def test_a_constant_that_raises_is_left_to_the_run() -> None:
         (lambda x: x + td.broadcast_to(td.reshape(x[0], (1, 3)), (4, 3)), 2),
         (lambda x: td.where(x > 0.0, x, x), 0),
         (lambda x: td.concat([x]), 0),
+        (lambda x: td.reshape(td.sum(x, axis=0, keepdims=True), (3,)), 1),
+        (lambda x: td.matmul(x, td.transpose(x)) + 0.0, 1),
     ],
 )
 def test_views_and_identities(f, count: int) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import Array, assert_same, graph_of, ops, td
+from programs import Array, assert_same, graph_of, ops, run, td
 
 from treadle.core.dtypes import bool_
 from treadle.core.interpret import interpret
@@ -111,3 +111,13 @@ def test_what_is_no_rule(f) -> None:
     optimized = optimize(graph, verify=True)
     assert sorted(ops(optimized)) == sorted(ops(graph))
     assert_same(graph, optimized, [np.array([-0.0, np.nan, np.inf, 3.0])])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 3), (3, 1, 2), (4, 9, 1), (8, 33, 17), (2, 0, 2)])
+def test_products_are_never_negative_zero(shape) -> None:
+    """What `never_negative_zero` takes for granted of sums and products."""
+    m, k, n = shape
+    for dtype in ("f4", "f8"):
+        zeros, ones = -np.zeros((m, k), dtype), np.ones((k, n), dtype)
+        graph = graph_of(lambda x, y: [td.matmul(x, y), td.sum(x)], *[Spec(a.shape, a.dtype) for a in (zeros, ones)])
+        assert not any(np.signbit(y).any() for y in run(graph, [zeros, ones]))

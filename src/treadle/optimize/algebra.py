@@ -32,7 +32,7 @@ def never_negative_zero(sweep: Sweep, symbol: Symbol, depth: int = 6) -> bool:
     def all_of(symbols: tuple[Symbol, ...]) -> bool:
         return all(never_negative_zero(sweep, s, depth - 1) for s in symbols)
 
-    if op in ("exp", "exp2", "square", "abs", "cosh", "sum"):  # NumPy's sums start at 0.0
+    if op in ("exp", "exp2", "square", "abs", "cosh", "sum", "matmul"):  # sums of NumPy and BLAS start at 0.0
         return True
     if op == "add":  # rounding to nearest: x - x is 0.0, so a sum is -0.0 only where both are
         return any(never_negative_zero(sweep, s, depth - 1) for s in inputs)

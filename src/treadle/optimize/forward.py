@@ -76,7 +76,19 @@ def _reshape(sweep: Sweep, node: Node) -> Found:
         return (sweep.emit(spread.definition, (scalar,), {"shape": node.outputs[0].shape}, node),)
     if spread is not None:
         return _unit_axes_after(sweep, node, spread)
-    return None
+    return _kept_axes(sweep, node)
+
+
+def _kept_axes(sweep: Sweep, node: Node) -> Found:
+    """reshape(reduce(x, keepdims=True)) that drops the kept axes, and is all that needs it: reduce without them."""
+    (x,) = node.inputs
+    before = sweep.made.get(x)
+    if before is None or before.definition.family != "reduction" or not before.attrs.get("keepdims"):
+        return None
+    left = tuple([size for k, size in enumerate(x.shape) if k not in before.attrs["axes"]])
+    if left != node.outputs[0].shape or sweep.uses(x) != 1:
+        return None
+    return (sweep.emit(before.definition, before.inputs, {**before.attrs, "keepdims": False}, before),)
 
 
 def _unit_axes_after(sweep: Sweep, node: Node, spread: Node) -> Found:

@@ -77,6 +77,7 @@ class Sweep:
         self.table: dict[Any, Sequence[Symbol]] = {}  # of the merge step
         self.names: set[str] = {s.name for s in graph.inputs}
         self._next: dict[str, int] = {}
+        self._olds: dict[Symbol, list[Symbol]] = {}  # what symbols of the new graph stand for
         self._uses: Counter[Symbol] | None = None
 
     def run(self) -> Graph:
@@ -105,6 +106,7 @@ class Sweep:
         for old, made in zip(node.outputs, self.place(new), strict=True):
             if old is not made:
                 symbols[old] = made
+                self._olds.setdefault(made, []).append(old)
 
     def inner(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The attributes with the graphs among them swept."""
@@ -183,12 +185,11 @@ class Sweep:
         return node if node is not None and node.op == op else None
 
     def uses(self, symbol: Symbol) -> int:
-        """How often the old graph uses what a symbol of the new one stands for. It looks at all of it: for rare use."""
+        """How often the old graph uses what a symbol of the new one stands for."""
         if self._uses is None:
             taken = [s for node in self.graph.nodes for s in node.inputs]
             self._uses = Counter([*taken, *self.graph.outputs])
-        olds = {symbol, *(old for old, new in self.symbols.items() if new is symbol)}
-        return sum(self._uses[old] for old in olds)
+        return self._uses[symbol] + sum(self._uses[old] for old in self._olds.get(symbol, ()))
 
     def unique(self, base: str) -> str:
         """A name that is free in the new graph."""
