@@ -75,6 +75,8 @@ def compile_object(kernels: Sequence[tuple[str, str]]) -> bytes:
     target.refresh()
     codegen = target.codegen()
     library = codegen.create_library("treadle_unit")
+    # The passes over each function by itself would be done again, with the same result, by those over the whole unit.
+    library._optimize_functions = lambda module: setattr(module, "data_layout", codegen._data_layout)
     flags = kernel_flags()
     wrappers = ir.Module("treadle_entries")
     wrappers.triple = binding.get_process_triple()
