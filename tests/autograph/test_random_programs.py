@@ -13,12 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from treadle.autograph import convert_function, operators
+from treadle.control.call import interpret_arrays
 from treadle.control.staging import Range
 from treadle.core.dtypes import int64
-from treadle.core.interpret import interpret
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
-from treadle.core.tensor import Tensor
 from treadle.core.tracer import Tracer, trace
 from treadle.ops.convert import as_tensor
 
@@ -150,6 +149,6 @@ def test_traced_values(lines):
     twin = convert_function(define(lines, Range)).function
     traced = trace(lambda *symbols: [as_tensor(twin(*symbols))], [Spec((), int64)] * 3, "f")
     for values in POINTS:
-        inputs = [Tensor(np.asarray(v, np.int64)) for v in values]
-        (got,) = interpret(traced.graph, [*inputs, *traced.captures])
-        assert got.numpy().item() == define(lines)(*values)
+        inputs = [np.asarray(v, np.int64) for v in values]
+        (got,) = interpret_arrays(traced.graph, [*inputs, *(t.array for t in traced.captures)])
+        assert got.item() == define(lines)(*values)

@@ -9,9 +9,9 @@ import pytest
 
 from treadle import nest
 from treadle.autograph import convert_function
+from treadle.control.call import interpret_arrays
 from treadle.control.staging import Range
 from treadle.core.dtypes import float64, int64
-from treadle.core.interpret import interpret
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import trace
@@ -39,8 +39,9 @@ def graph_of(function, *specs):
 def run(function, *arguments, specs=()):
     tensors = [Tensor(np.asarray(a)) for a in arguments]
     traced, shape = graph_of(function, *(specs or [t.spec for t in tensors]))
-    outputs = interpret(traced.graph, [*tensors, *traced.captures, *(v.value for v in traced.reads)])
-    return nest.unflatten(shape, [x.numpy().tolist() for x in outputs[: shape.count]])
+    given = [*tensors, *traced.captures, *(v.value for v in traced.reads)]
+    outputs = interpret_arrays(traced.graph, [t.array for t in given])
+    return nest.unflatten(shape, [x.tolist() for x in outputs[: shape.count]])
 
 
 def kinds(graph):
@@ -53,9 +54,9 @@ def test_corpus(function, arguments):
     count = len(arguments[0])
     twin_graph, shape = graph_of(function, *[Spec((), int64)] * count)
     for values in arguments:
-        inputs = [Tensor(np.asarray(v, np.int64)) for v in values]
-        outputs = interpret(twin_graph.graph, [*inputs, *twin_graph.captures])
-        got = nest.unflatten(shape, [x.numpy().item() for x in outputs[: shape.count]])
+        inputs = [np.asarray(v, np.int64) for v in values]
+        outputs = interpret_arrays(twin_graph.graph, [*inputs, *(t.array for t in twin_graph.captures)])
+        got = nest.unflatten(shape, [x.item() for x in outputs[: shape.count]])
         assert got == function(*values)
 
 
@@ -179,9 +180,9 @@ def test_variables_in_branches_and_loops():
     traced, _ = graph_of(f, Spec((), int64))
     for x, wanted in [(-1, 1), (1, 2), (9, 16)]:
         v.assign(np.asarray(1, np.int64))
-        outputs = interpret(traced.graph, [Tensor(np.asarray(x)), *(w.value for w in traced.reads)])
-        assert outputs[0].numpy().item() == wanted
-        assert outputs[1].numpy().item() == wanted
+        outputs = interpret_arrays(traced.graph, [np.asarray(x), *(w.value.array for w in traced.reads)])
+        assert outputs[0].item() == wanted
+        assert outputs[1].item() == wanted
 
 
 def test_variable_as_condition():
