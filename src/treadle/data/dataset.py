@@ -95,7 +95,7 @@ class Dataset:
         return Dataset(make, self._length)
 
     def batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
-        """`batch_size` elements as one, stacked along a new first axis; the last batch may be smaller, or is dropped."""
+        """`batch_size` elements stacked along a new first axis; the last batch may be smaller, or is dropped."""
         _check_positive("batch", batch_size)
 
         def make() -> Iterator[Any]:

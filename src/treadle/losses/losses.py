@@ -9,8 +9,7 @@ from treadle.core.spec import broadcast_shapes
 from treadle.core.tensor import Tensor
 from treadle.errors import DTypeError, ShapeError
 from treadle.ops.comparison import where
-from treadle.ops.convert import as_tensor, cast, operands
-from treadle.ops.creation import arange
+from treadle.ops.convert import as_tensor, operands
 from treadle.ops.effects import assert_
 from treadle.ops.elementwise import log, square
 from treadle.ops.reductions import all, logsumexp, mean, sum
@@ -67,7 +66,7 @@ class SparseCategoricalCrossentropy(Loss):
     y_true: integers, shape (...); y_pred: logits (or, with `from_logits=False`, probabilities), shape (..., classes).
 
     From logits it is logsumexp(y_pred) - y_pred[y_true], which does not overflow.
-    Raises AssertionFailed for a class outside 0, ..., classes - 1; ShapeError or DTypeError for tensors that do not fit.
+    Raises AssertionFailed for a class outside 0, ..., classes - 1; ShapeError or DTypeError where the two do not fit.
 
     >>> import treadle as td
     >>> loss = td.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -114,5 +113,10 @@ def _all_equal(a: Any, b: Any) -> bool:
 def right_class(labels: Tensor, scores: Tensor) -> Tensor:
     """True at the class that each label names, of the scores' shape; checks the labels' range at run time."""
     classes = scores.shape[-1]
+    if not isinstance(classes, int):
+        raise ShapeError(
+            f"SparseCategoricalCrossentropy: the number of classes must be known, got shape {scores.shape}"
+        )
     assert_(all((labels >= 0) & (labels < classes)), f"y_true holds a class outside 0, ..., {classes} - 1")
-    return expand_dims(labels, axis=-1) == cast(arange(classes), labels.dtype)
+    numbers = as_tensor(list(range(classes)), labels.dtype)  # a constant of the graph, made once
+    return expand_dims(labels, axis=-1) == numbers

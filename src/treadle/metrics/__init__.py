@@ -1,4 +1,4 @@
-"""`td.metrics`: called to update, `.result()`, `.reset()`; the state stands in Variables, so that they work in graphs."""
+"""`td.metrics`: called to update, `.result()`, `.reset()`; state in Variables, so that they work in graphs."""
 
 from treadle.metrics.metrics import Mean, Metric, SparseCategoricalAccuracy
 

@@ -36,9 +36,9 @@ def relu(x: Any) -> Tensor:
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
     """x where positive, else alpha * (exp(x) - 1)."""
-    x = _float(x, "elu")
-    below = where(x > 0, 0, x)  # keeps the overflow of the side not taken out of value and gradient
-    return where(x > 0, x, alpha * expm1(below))
+    t = _float(x, "elu")
+    below = where(t > 0, 0, t)  # keeps the overflow of the side not taken out of value and gradient
+    return where(t > 0, t, alpha * expm1(below))
 
 
 def selu(x: Any) -> Tensor:
@@ -53,14 +53,14 @@ def softplus(x: Any) -> Tensor:
 
 def softsign(x: Any) -> Tensor:
     """x / (1 + |x|)."""
-    x = _float(x, "softsign")
-    return x / (1 + abs(x))
+    t = _float(x, "softsign")
+    return t / (1 + abs(t))
 
 
 def swish(x: Any) -> Tensor:
     """x * sigmoid(x), also called silu."""
-    x = _float(x, "swish")
-    return x * sigmoid(x)
+    t = _float(x, "swish")
+    return t * sigmoid(t)
 
 
 silu = swish
@@ -68,23 +68,23 @@ silu = swish
 
 def gelu(x: Any, approximate: bool = False) -> Tensor:
     """x times the normal distribution function of x; `approximate` by tanh (Hendrycks and Gimpel, 2016)."""
-    x = _float(x, "gelu")
+    t = _float(x, "gelu")
     if approximate:
-        return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * erfc(x * -math.sqrt(0.5))  # not 1 + erf, which loses all digits far below 0
+        return 0.5 * t * (1 + tanh(math.sqrt(2 / math.pi) * (t + 0.044715 * t * t * t)))
+    return 0.5 * t * erfc(t * -math.sqrt(0.5))  # not 1 + erf, which loses all digits far below 0
 
 
 def softmax(x: Any, axis: Axis = -1) -> Tensor:
     """exp(x) over its sum along `axis`."""
-    x = _float(x, "softmax")
-    raised = exp(x - stop_gradient(max(x, axis=axis, keepdims=True)))
+    t = _float(x, "softmax")
+    raised = exp(t - stop_gradient(max(t, axis=axis, keepdims=True)))
     return raised / sum(raised, axis=axis, keepdims=True)
 
 
 def log_softmax(x: Any, axis: Axis = -1) -> Tensor:
     """log(softmax(x)), exact also where softmax rounds to 0."""
-    x = _float(x, "log_softmax")
-    return x - logsumexp(x, axis=axis, keepdims=True)
+    t = _float(x, "log_softmax")
+    return t - logsumexp(t, axis=axis, keepdims=True)
 
 
 def dropout(x: Any, rate: float, training: bool = True) -> Tensor:
@@ -94,10 +94,10 @@ def dropout(x: Any, rate: float, training: bool = True) -> Tensor:
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: the rate must lie in [0, 1), got {rate}")
-    x = _float(x, "dropout")
+    t = _float(x, "dropout")
     if not training or rate == 0:
-        return x
-    return where(random.bernoulli(x.shape, 1.0 - rate), x / (1.0 - rate), 0)
+        return t
+    return where(random.bernoulli(t.shape, 1.0 - rate), t / (1.0 - rate), 0)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {

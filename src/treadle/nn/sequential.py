@@ -65,6 +65,6 @@ def takes_training(kind: type) -> bool:
     """Whether the second argument of a layer's call is `training`."""
     found = _takes_training.get(kind)
     if found is None:
-        parameters = list(inspect.signature(kind.__call__).parameters)  # type: ignore[operator]
+        parameters = list(inspect.signature(kind.__call__).parameters)
         found = _takes_training[kind] = parameters[2:3] == ["training"]
     return found

@@ -26,13 +26,13 @@ class Slots:
     def __init__(self) -> None:
         self._of: dict[int, tuple[Variable, dict[str, Variable]]] = {}
 
-    def get(self, variable: Variable, name: str, owner: str) -> Variable:
+    def get(self, variable: Variable, name: str, owner: Module) -> Variable:
         """The slot of this name for a variable; of zeros when it is new."""
         _, held = self._of.setdefault(id(variable), (variable, {}))
         if name not in held:
             with activate(None):  # zeros now, whatever is being traced or recorded
                 zeros = np.zeros(variable.shape, variable.dtype)
-                held[name] = Variable(zeros, name=f"{owner}/{variable.name}/{name}", trainable=False)
+                held[name] = Variable(zeros, name=f"{owner.name}/{variable.name}/{name}", trainable=False)
         return held[name]
 
     def all(self) -> list[Variable]:
@@ -82,7 +82,7 @@ class Optimizer(Module):
             self.update(variable, g, shared[variable.dtype])
 
     def minimize(self, loss_fn: Callable[[], Any], variables: Sequence[Variable]) -> Tensor:
-        """One step: differentiates `loss_fn()` with respect to the variables and applies the gradients; gives the loss."""
+        """One step: differentiates `loss_fn()` by the variables and applies the gradients; gives the loss."""
         with GradientTape() as tape:
             tape.watch(list(variables))
             loss = as_tensor(call_user(loss_fn))
@@ -104,7 +104,7 @@ class Optimizer(Module):
 
     def slot(self, variable: Variable, name: str) -> Variable:
         """The state of this name that the rule keeps for a variable."""
-        return self._slots.get(variable, name, self.name)
+        return self._slots.get(variable, name, self)
 
 
 def _fitting(g: Any, variable: Variable) -> Tensor:

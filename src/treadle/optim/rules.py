@@ -47,8 +47,10 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015): w - rate * m' / (sqrt(v') + epsilon), with
-    m = beta_1 * m + (1 - beta_1) * g, v = beta_2 * v + (1 - beta_2) * g**2, m' = m / (1 - beta_1**t), v' = v / (1 - beta_2**t).
+    """Adam (Kingma and Ba, 2015): w - rate * m' / (sqrt(v') + epsilon).
+
+    m = beta_1 * m + (1 - beta_1) * g and v = beta_2 * v + (1 - beta_2) * g**2, both 0 at first;
+    m' = m / (1 - beta_1**t) and v' = v / (1 - beta_2**t) at step t = 1, 2, ...
     """
 
     def __init__(
