@@ -232,7 +232,9 @@ def test_f16_a_leak_is_named():
         tensor_list.append(x + 1)
         return x
 
-    with pytest.raises(td.errors.LeakedTensor, match=r"(?s)global tensor_list.*Return it.*tensor_list.append\(x \+ 1\)"):
+    with pytest.raises(
+        td.errors.LeakedTensor, match=r"(?s)global tensor_list.*Return it.*tensor_list.append\(x \+ 1\)"
+    ):
         append(td.asarray(5.0))
     with pytest.raises(td.errors.LeakedTensor):
         _ = tensor_list[0] + 1
@@ -286,7 +288,9 @@ def test_f20_repr():
         return x @ y
 
     simple_nn_layer(td.ones((2, 2)), td.ones((2, 2)))
-    assert re.fullmatch(r"<function simple_nn_layer\(x, y\) \[test_acceptance.py:\d+\]: 1 trace>", repr(simple_nn_layer))
+    assert re.fullmatch(
+        r"<function simple_nn_layer\(x, y\) \[test_acceptance.py:\d+\]: 1 trace>", repr(simple_nn_layer)
+    )
     line = simple_nn_layer.python_function.__code__.co_firstlineno + 1
     assert f":{line}]" in repr(simple_nn_layer)
 

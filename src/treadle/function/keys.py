@@ -38,7 +38,7 @@ TENSOR, ARRAY, SPEC, VARIABLE, VALUE, FLOAT, COMPLEX = (
 )
 TUPLE, LIST, DICT, NAMED, DATACLASS, SET = "tuple", "list", "dict", "namedtuple", "dataclass", "set"
 MAPPING, SEQUENCE, METHOD, PARTIAL, VERSIONED, OBJECT = "mapping", "sequence", "method", "partial", "module", "object"
-STATIC = "static"
+STATIC, ENUM = "static", "enum"
 TENSORS = frozenset({TENSOR, ARRAY, SPEC})
 NESTS = frozenset({TUPLE, LIST, DICT, NAMED, DATACLASS})
 
@@ -112,7 +112,7 @@ def _classify(x: Any) -> str:
     if isinstance(x, type):
         return OBJECT
     if isinstance(x, enum.Enum):
-        return OBJECT
+        return ENUM
     if hasattr(type(x), "__treadle_version__"):
         return VERSIONED
     if isinstance(x, tuple) and hasattr(x, "_fields"):
@@ -228,6 +228,8 @@ def leaf_part(x: Any, kind: str) -> Part:
         return ARRAY, x.dtype, x.tobytes()
     if isinstance(x, slice):
         return slice, _one(x.start), _one(x.stop), _one(x.step)
+    if kind == ENUM:
+        return ENUM, identity(x)
     found = identity(x)
     if isinstance(found, Held) and isinstance(x, Hashable) and type(x).__hash__ is not object.__hash__:
         return type(x), x  # a value like Decimal or datetime: it cannot be held weakly, and says itself what it equals
@@ -286,7 +288,7 @@ def describe(x: Any) -> str:
         return describe_spec(spec_of(x))
     if kind == VARIABLE:
         return f"the Variable {x.name!r}"
-    if kind in (VERSIONED, OBJECT) and not isinstance(x, enum.Enum):
+    if kind in (VERSIONED, OBJECT):
         name = getattr(x, "__qualname__", None)
         return f"{type(x).__name__} {name}" if isinstance(name, str) else f"a {type(x).__name__} object"
     if kind == METHOD:

@@ -85,8 +85,8 @@ def cut(
     ends = [*fetches, *(value for _, value in writes)]
     kept = needed(nodes, ends, frozenset(feeds), effects)
     made = {s for node in kept for s in node.outputs} | set(feeds)
-    open_ = list(dict.fromkeys(s for s in (*(x for node in kept for x in node.inputs), *ends) if s not in made))
-    open_ += [first for first, _ in writes if first not in open_]
+    used = (*(x for node in kept for x in node.inputs), *ends, *(start for start, _ in writes))
+    open_ = list(dict.fromkeys(s for s in used if s not in made))
     captured = [s for s in open_ if s in known.captures]
     states = [s for s in open_ if s in known.variables]
     for s in open_:

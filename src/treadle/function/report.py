@@ -118,12 +118,14 @@ def _advice(path: str, old: keys.Part, new: keys.Part) -> str:
         return "a Python number that stays one in the outer trace counts apart; make it a tensor with td.asarray"
     if a == keys.STATIC or b == keys.STATIC:
         return f"{path} is static, so each of its values has a trace"
-    if isinstance(a, type) and isinstance(b, type) and issubclass(a, (int, float, complex)) and a is not bool:
+    if a in (int, float, complex) and b in (int, float, complex):
         return f"each Python number has a trace of its own; pass {path} as a tensor: td.asarray({path})"
     if isinstance(a, type) or isinstance(b, type):
         return f"each Python value of {path} has a trace of its own; pass a tensor where it should not"
     if a == b == keys.VERSIONED and old[1] == new[1]:
         return f"an attribute of {path} was set; set all before the first call, and keep what changes in a td.Variable"
+    if keys.ENUM in (a, b):
+        return f"each value of {path} has a trace of its own"
     if a == b and a in (keys.OBJECT, keys.VERSIONED, keys.VARIABLE, keys.METHOD):
         return f"objects count by identity; keep one object for {path} and pass it again"
     return f"keep the structure of {path} the same"

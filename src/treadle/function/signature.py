@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,8 @@ class Binder:
         ]
         shown = [
             (name, repr(value) if name in self.static else keys.repr_nest(value))
-            for name, value in zip(self.names, values, strict=True)
+            for name, kind, value in zip(self.names, self.kinds, values, strict=True)
+            if kind not in (_KINDS.VAR_POSITIONAL, _KINDS.VAR_KEYWORD) or value
         ]
         return Signature(tuple(shown), tuple(leaves))
 
@@ -135,20 +136,20 @@ def _text(part: keys.Part, value: Any) -> str:
 def _leaves(values: Sequence[Any], names: Sequence[str], static: frozenset[str]) -> list[tuple[str, Any]]:
     """Every value of a nest with its path, containers too."""
     found: list[tuple[str, Any]] = []
-
-    def add(x: Any, path: str) -> None:
-        found.append((path, x))
-        kind = keys.kind_of(x)
-        if kind in keys.NESTS:
-            for step, child in keys.children(x, kind):
-                add(child, path + step)
-
     for name, value in zip(names, values, strict=True):
         if name in static:
             found.append((name, value))
         else:
-            add(value, name)
+            found += _inside(value, name)
     return found
+
+
+def _inside(x: Any, path: str) -> Iterator[tuple[str, Any]]:
+    yield path, x
+    kind = keys.kind_of(x)
+    if kind in keys.NESTS:
+        for step, child in keys.children(x, kind):
+            yield from _inside(child, path + step)
 
 
 def _hashable(value: Any, name: str, function: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import types
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,7 +98,7 @@ def make_trace(
     # From here on nothing of the trace may keep alive what the function made.
     del traced, tracer, result, symbols
     follow = converted is None or converted.missing_source is not None
-    places = _places(target, values, follow, [f for f in seen if not is_converted(f)])
+    places = _places(target, values, follow, _outer(target, seen))
     leak = frozen.find_leak(places, scope)
     if leak is not None:
         raise frozen.leak_error(*leak, target.name)
@@ -108,6 +108,23 @@ def make_trace(
     del places, seen
     _check_created(record)
     return trace, record
+
+
+def _outer(target: Target, seen: list[types.FunctionType]) -> list[types.FunctionType]:
+    """The called functions that are not defined inside the traced ones: only their outer values outlive the trace."""
+    inside = {place for f in (target.plain, *seen) if f is not None for place in _defined_in(f.__code__)}
+    return [f for f in seen if not is_converted(f) and _definition(f.__code__) not in inside]
+
+
+def _definition(code: types.CodeType) -> tuple[str, int, str]:
+    return code.co_filename, code.co_firstlineno, code.co_name
+
+
+def _defined_in(code: types.CodeType) -> Iterator[tuple[str, int, str]]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield _definition(constant)
+            yield from _defined_in(constant)
 
 
 def _symbols(binder: Binder, values: tuple[Any, ...], signature: Signature, tracer: Tracer) -> list[Any]:

@@ -1,0 +1,282 @@
+"""No stale traces: what a function reads from outside is checked at each call."""
+
+import types
+
+import numpy as np
+import pytest
+
+import treadle as td
+
+RATE = 0.1
+SCALE = td.asarray(2.0)
+TABLE = {"a": [1, 2], "b": 3.0}
+ARRAY = np.ones(2, np.float32)
+config = types.SimpleNamespace(rate=1.0, inner=types.SimpleNamespace(depth=2))
+
+
+@pytest.fixture(autouse=True)
+def restore():
+    global RATE, SCALE
+    yield
+    RATE, SCALE = 0.1, td.asarray(2.0)
+    TABLE.update(a=[1, 2], b=3.0)
+    config.rate, config.inner.depth = 1.0, 2
+
+
+def test_a_global_number():
+    global RATE
+
+    @td.function
+    def f(x):
+        return x * RATE
+
+    x = td.asarray(10.0)
+    assert f(x).item() == 1.0
+    RATE = 0.2
+    assert f(x).item() == 2.0
+    assert f.traces[1].reason.startswith("global RATE: 0.1 -> 0.2")
+    RATE = 0.1
+    assert f(x).item() == 1.0
+    assert f.trace_count == 2
+
+
+def test_a_global_tensor():
+    global SCALE
+
+    @td.function
+    def f(x):
+        return x * SCALE
+
+    x = td.asarray(10.0)
+    assert f(x).item() == 20.0
+    SCALE = td.asarray(3.0)
+    assert f(x).item() == 30.0
+    assert f(x).item() == 30.0
+    assert f.trace_count == 2
+
+
+def test_contents_of_containers():
+    @td.function
+    def f(x):
+        return x * TABLE["a"][0] + TABLE["b"]
+
+    x = td.asarray(1.0)
+    assert f(x).item() == f(x).item() == 4.0
+    TABLE["a"][0] = 5
+    assert f(x).item() == 8.0
+    TABLE["b"] = td.asarray(1.0)
+    assert f(x).item() == 6.0
+    assert f.trace_count == 3
+
+
+def test_attribute_chains_and_callees():
+    def helper(x):
+        return x * config.inner.depth
+
+    @td.function
+    def f(x):
+        return helper(x) + config.rate
+
+    x = td.asarray(1.0)
+    assert f(x).item() == 3.0
+    config.inner.depth = 5
+    assert f(x).item() == 6.0
+    assert "config.inner.depth: 2 -> 5" in f.traces[1].reason
+    config.rate = 2.0
+    assert f(x).item() == 7.0
+    assert f.trace_count == 3
+
+
+def test_closure_cells():
+    def make(n):
+        def change(value):
+            nonlocal n
+            n = value
+
+        @td.function
+        def f(x):
+            return x * n
+
+        return f, change
+
+    f, change = make(2)
+    x = td.asarray(3.0)
+    assert f(x).item() == 6.0
+    change(4)
+    assert f(x).item() == 12.0
+    assert "closure n: 2 -> 4" in f.traces[1].reason
+
+
+def test_a_callee_that_is_replaced():
+    space = types.SimpleNamespace(act=lambda x: x + 1)
+
+    @td.function
+    def f(x):
+        return space.act(x)
+
+    assert f(td.asarray(1.0)).item() == 2.0
+    space.act = lambda x: x + 2
+    assert f(td.asarray(1.0)).item() == 3.0
+
+
+def test_another_variable_in_the_same_place():
+    holder = types.SimpleNamespace(v=td.Variable(1.0))
+
+    @td.function
+    def f():
+        return holder.v + 1
+
+    assert f().item() == 2.0
+    holder.v.assign(5.0)
+    assert f().item() == 6.0
+    assert f.trace_count == 1
+    holder.v = td.Variable(10.0)
+    assert f().item() == 11.0
+    assert f.trace_count == 2
+
+
+def test_live_numpy_arrays_are_read_at_each_call():
+    @td.function
+    def f(x):
+        return x + ARRAY
+
+    x = td.zeros((2,))
+    first = f(x)
+    ARRAY[0] = 7.0
+    try:
+        assert f(x).tolist() == [7.0, 1.0]
+        assert first.tolist() == [1.0, 1.0]
+        assert f.trace_count == 1
+    finally:
+        ARRAY[0] = 1.0
+
+
+def test_properties_and_methods_of_self():
+    class Layer:
+        def __init__(self):
+            self.factor = 2.0
+
+        @property
+        def doubled(self):
+            return self.factor * 2
+
+        def helper(self, x):
+            return x * self.factor
+
+        @td.function
+        def __call__(self, x):
+            return self.helper(x) + self.doubled
+
+    layer, x = Layer(), td.asarray(1.0)
+    assert layer(x).item() == layer(x).item() == 6.0
+    assert layer.__call__.trace_count == 1
+    layer.factor = 3.0
+    assert layer(x).item() == 9.0
+    assert "self.factor: 2.0 -> 3.0" in layer.__call__.traces[1].reason
+
+
+def test_an_inner_function_brings_its_guards():
+    global RATE
+
+    @td.function
+    def inner(x):
+        return x * RATE
+
+    @td.function
+    def outer(x):
+        return inner(x) + 1
+
+    assert outer(td.asarray(10.0)).item() == 2.0
+    RATE = 0.5
+    assert outer(td.asarray(10.0)).item() == 6.0
+
+
+def test_writes_to_outer_values_are_warned_about_and_do_not_retrace_for_ever():
+    log = []
+
+    @td.function
+    def f(x):
+        log.append("traced")
+        return x
+
+    with pytest.warns(td.TracingWarning, match="closure log was changed during tracing"):
+        f(td.asarray(1.0))
+    for _ in range(3):
+        f(td.asarray(1.0))
+        f(td.asarray([1.0]))
+    assert log == ["traced"] * 2
+    assert f.trace_count == 2
+
+
+def test_attributes_set_while_building_do_not_retrace():
+    class Lazy:
+        built = False
+        layers = ()
+
+        @td.function
+        def __call__(self, x):
+            if not self.built:
+                self.layers = [td.Variable(2.0)]
+                self.built = True
+            return x * self.layers[0]
+
+    lazy = Lazy()
+    assert [lazy(td.asarray(3.0)).item() for _ in range(3)] == [6.0] * 3
+    assert lazy.__call__.trace_count == 1
+
+
+def test_leaks_into_attributes_globals_and_results():
+    class Holder:
+        @td.function
+        def __call__(self, x):
+            self.kept = x * 2
+            return x
+
+    with pytest.raises(td.errors.LeakedTensor, match=r"self\.kept"):
+        Holder()(td.asarray(1.0))
+
+    @td.function
+    def stores(x):
+        global LEAKED
+        LEAKED = x + 1
+        return x
+
+    with pytest.raises(td.errors.LeakedTensor, match="global LEAKED"):
+        stores(td.asarray(1.0))
+
+    @td.function
+    def returns(x):
+        return types.SimpleNamespace(value=x)
+
+    with pytest.raises(td.errors.LeakedTensor, match="SimpleNamespace that it returns"):
+        returns(td.asarray(1.0))
+
+
+def test_nested_functions_over_traced_tensors_are_no_leak():
+    @td.function
+    def f(x):
+        y = x * 2
+
+        def inner(z):
+            return z + y
+
+        return inner(x)
+
+    assert f(td.asarray(1.0)).item() == 3.0
+    assert f.traces[0].guards is None
+
+
+def test_a_decorated_function_inside_captures_traced_tensors():
+    @td.function
+    def outer(x):
+        y = x * 2
+
+        @td.function
+        def inner(z):
+            return z + y
+
+        return inner(x) + inner(x)
+
+    assert outer(td.asarray(1.0)).item() == 6.0
+    assert outer(td.asarray(2.0)).item() == 12.0
+    assert outer.trace_count == 1
