@@ -27,13 +27,19 @@ def explain(tape: Tape, target: Tensor, source: Any, group: list[Tensor]) -> str
     if any(x is target for x in group):
         return "not None: target and source are the same tensor"
     reached = {id(x) for x in group}
+    beyond: set[int] = set()  # what only paths through stop_gradient lead to
     used = False
     for record in tape.records:
-        if any(id(x) in reached for x in record.inputs):
-            used = True
-            reached.update(id(y) for y in record.outputs)
+        passes = any(id(x) in reached for x in record.inputs)
+        if not passes and not any(id(x) in beyond for x in record.inputs):
+            continue
+        used = True
+        passes = passes and record.op.name != "stop_gradient"
+        (reached if passes else beyond).update(id(y) for y in record.outputs)
     if id(target) in reached:
         return f"not None: a recorded path leads from {name} to the target"
+    if id(target) in beyond:
+        return f"None: every path from {name} to the target ends at stop_gradient, which lets no gradient through"
     if not used:
         return f"None: no recorded operation uses {name}; it was used outside the tape, or not at all"
     if id(target) in tape.blocked:
