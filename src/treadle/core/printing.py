@@ -10,6 +10,7 @@ import numpy as np
 
 from treadle.core.graph import Const, Graph, Node
 from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol
 
 
 def _value(value: Any) -> str:
@@ -22,10 +23,19 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
+def _inline(symbol: Symbol) -> bool:
+    """Whether a symbol is a number that is shown where it is used, and not as a line of its own."""
+    return symbol.node is not None and symbol.node.op == "constant" and symbol.shape == ()
+
+
+def _name(symbol: Symbol) -> str:
+    return repr(symbol.node.attrs["value"]) if _inline(symbol) and symbol.node else symbol.name
+
+
 def _call(node: Node) -> str:
     if node.op == "constant":
         return f"{node.attrs['value']!r}"
-    parts = [s.name for s in node.inputs]
+    parts = [_name(s) for s in node.inputs]
     parts += [
         f"{key}={_value(value)}"
         for key, value in node.attrs.items()
@@ -39,6 +49,8 @@ def _lines(graph: Graph, indent: str) -> Iterator[str]:
     yield f"{indent}def {graph.name}({arguments}):"
     inside = indent + "    "
     for node in graph.nodes:
+        if node.outputs and _inline(node.outputs[0]):
+            continue
         for _, inner in node.graphs():
             yield from _lines(inner, inside)
         targets = ", ".join(f"{s.name}: {s.spec}" if len(node.outputs) == 1 else s.name for s in node.outputs)
@@ -46,8 +58,8 @@ def _lines(graph: Graph, indent: str) -> Iterator[str]:
         yield f"{text:<70}  # {node.location.short}" if node.location else text
     for slot in graph.state:
         if slot.output is not None:
-            yield f"{inside}# variable {slot.name} becomes {graph.outputs[slot.output].name}"
-    yield f"{inside}return {', '.join(s.name for s in graph.outputs)}"
+            yield f"{inside}# variable {slot.name} becomes {_name(graph.outputs[slot.output])}"
+    yield f"{inside}return {', '.join(map(_name, graph.outputs))}"
 
 
 def graph_text(graph: Graph) -> str:
@@ -63,6 +75,11 @@ def graph_dot(graph: Graph) -> str:
     return "\n".join(lines)
 
 
+def _escaped(text: str) -> str:
+    """Text inside a quoted label."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
 def _dot_body(graph: Graph, prefix: str, lines: list[str]) -> None:
     state = {slot.input: slot for slot in graph.state}
     ids: dict[Any, str] = {}
@@ -71,11 +88,17 @@ def _dot_body(graph: Graph, prefix: str, lines: list[str]) -> None:
         shape = "cylinder" if position in state else "ellipse"
         lines.append(f'  {ids[symbol]} [shape={shape}, label="{symbol.name}\\n{symbol.spec}"];')
     previous = None
+    outputs = set(graph.outputs)
     for node in graph.nodes:
+        if node.outputs and _inline(node.outputs[0]) and node.outputs[0] not in outputs:
+            continue
         name = f'"{prefix}{node.name}"'
         where = f"\\n{node.location.short}" if node.location else ""
-        lines.append(f'  {name} [shape=box, label="{node.name}{where}"];')
+        numbers = "".join(f" {_escaped(_name(s))}" for s in node.inputs if _inline(s))
+        lines.append(f'  {name} [shape=box, label="{node.name}{numbers}{where}"];')
         for symbol in node.inputs:
+            if _inline(symbol):
+                continue
             lines.append(f"  {ids[symbol]} -> {name};")
         for symbol in node.outputs:
             ids[symbol] = name
