@@ -24,15 +24,19 @@ def plan(graph: Graph) -> dict[int, int]:
         new, old = graph.outputs[slot.output], graph.inputs[slot.input]
         if counts[new] == 1 and old not in counts:
             pairs[slot.output] = slot.input
-    if not pairs:
-        return {}
-    items = fuse(graph, frozenset(graph.outputs[k] for k in pairs))
     roots = _roots(graph)
-    return {
-        output: source
-        for output, source in pairs.items()
-        if _fits(items, graph.outputs[output], graph.inputs[source], roots)
-    }
+    # The order of the work depends on which groups come late, so what fits must fit in the order that it leads to.
+    while pairs:
+        items = fuse(graph, frozenset(graph.outputs[k] for k in pairs))
+        fitting = {
+            output: source
+            for output, source in pairs.items()
+            if _fits(items, graph.outputs[output], graph.inputs[source], roots)
+        }
+        if len(fitting) == len(pairs):
+            break
+        pairs = fitting
+    return pairs
 
 
 def _roots(graph: Graph) -> dict[Symbol, Symbol]:

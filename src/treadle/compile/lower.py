@@ -116,7 +116,8 @@ class Lowerer:
 
     def block(self, graph: Graph, env: Env, targets: Env) -> None:
         """Lay out a graph's work; `env` is given its inputs and gets all its values."""
-        items = fuse(graph)
+        late = frozenset(graph.outputs[k] for k in self.inplace) if graph is self.graph else frozenset()
+        items = fuse(graph, late)  # in the order that the updates in place were planned for
         reads = [_reads(item) for item in items]
         root: dict[Symbol, Symbol] = {}
         for node in graph.nodes:
