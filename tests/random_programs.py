@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import treadle as td
 
 SIZES = [0, 1, 2, 3, 5, 17]
-DTYPES = ["float32", "float64", "int32", "int64", "bool"]
+DTYPES = ["float32", "float64", "int32", "int64", "int8", "uint8", "bool"]
 
 
 @dataclass(frozen=True)

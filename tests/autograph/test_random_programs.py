@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from treadle.autograph import convert_function, operators
+from treadle.compile.program import program_for
 from treadle.control.call import interpret_arrays
 from treadle.control.staging import Range
 from treadle.core.dtypes import int64
@@ -149,6 +150,8 @@ def test_traced_values(lines):
     twin = convert_function(define(lines, Range)).function
     traced = trace(lambda *symbols: [as_tensor(twin(*symbols))], [Spec((), int64)] * 3, "f")
     for values in POINTS:
-        inputs = [np.asarray(v, np.int64) for v in values]
-        (got,) = interpret_arrays(traced.graph, [*inputs, *(t.array for t in traced.captures)])
-        assert got.item() == define(lines)(*values)
+        inputs = [np.asarray(v, np.int64) for v in values] + [t.array for t in traced.captures]
+        (interpreted,) = interpret_arrays(traced.graph, inputs)
+        (compiled,) = program_for(traced.graph, [x.shape for x in inputs]).run(inputs)
+        assert interpreted.item() == define(lines)(*values)
+        assert compiled.item() == interpreted.item()

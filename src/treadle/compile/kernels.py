@@ -218,7 +218,7 @@ class _Writer:
             address = f"a{k}"
             for axis in loops:
                 if plan.steps[k][axis]:
-                    address += f" + i{axis} * {self._stride(k, axis)}"
+                    address += f" + j{axis} * {self._stride(k, axis)}"
             self.text.add(indent, f"q{k} = p_{code(view.dtype)}({address})")
             if plan.steps[k][inner] == 0 and k in plan.loads.values():
                 self.text.add(indent, f"x{k} = q{k}[0]")
@@ -226,7 +226,7 @@ class _Writer:
     def _index(self, operand: int, inner: int) -> str:
         step = self.plan.steps[operand][inner]
         if step == 1:
-            return f"i{inner}"
+            return f"j{inner}"
         if step == 0:
             return "0"
         itemsize = self.plan.operands.views[operand].dtype.itemsize
@@ -234,7 +234,7 @@ class _Writer:
         line = f"{name} = "
         if not any(h.startswith(line) for h in self.head):
             self.head.append(f"{line}{self._argument(step * itemsize)} // {itemsize}")
-        return f"i{inner} * {name}"
+        return f"j{inner} * {name}"
 
     def _inner(self, indent: int, inner: int) -> None:
         """Loads, the body and stores, at one element."""
@@ -252,7 +252,7 @@ class _Writer:
 
     def _open(self, loops: Sequence[int], indent: int = 1) -> int:
         for axis in loops:
-            self.text.add(indent, f"for i{axis} in range({self.bounds[axis]}):")
+            self.text.add(indent, f"for j{axis} in range({self.bounds[axis]}):")
             indent += 1
         return indent
 
@@ -275,7 +275,7 @@ class _Writer:
         indent = self._open(loops)
         results = [r.operand for r in self.plan.reductions]
         self._pointers(indent, loops, inner, [*self._element_operands(), *results])
-        self.text.add(indent, f"for i{inner} in range({self.bounds[inner]}):")
+        self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(indent + 1, inner)
         for r in self.plan.reductions:
             value = f"{code(r.node.outputs[0].dtype)}({self.plan.body.name(r.node.inputs[0])})"
@@ -289,7 +289,7 @@ class _Writer:
         self._begin(indent)
         deeper = self._open(gone, indent)
         self._pointers(deeper, loops, inner, self._element_operands())
-        self.text.add(deeper, f"for i{inner} in range({self.bounds[inner]}):")
+        self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(deeper + 1, inner)
         for r in self.plan.reductions:
             self._accumulate(deeper + 1, r, r.name)
@@ -303,13 +303,13 @@ class _Writer:
         gone = [k for k in loops if self.plan.flags[k]]
         indent = self._open(kept)
         self._pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
-        self.text.add(indent, f"for i{inner} in range({self.bounds[inner]}):")
+        self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
         for r in self.plan.reductions:
             start = identity(r.node.op, r.node.outputs[0].dtype)
             self.text.add(indent + 1, f"q{r.operand}[{self._index(r.operand, inner)}] = {start}")
         deeper = self._open(gone, indent)
         self._pointers(deeper, loops, inner, self._element_operands())
-        self.text.add(deeper, f"for i{inner} in range({self.bounds[inner]}):")
+        self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(deeper + 1, inner)
         for r in self.plan.reductions:
             self._accumulate(deeper + 1, r, f"q{r.operand}[{self._index(r.operand, inner)}]")
@@ -322,7 +322,7 @@ class _Writer:
             self._pointers(1, [], inner, [*self._element_operands(), *results])
             self.text.add(1, "for block in range(lo, hi):")
             self._begin(2)
-            self.text.add(2, f"for i{inner} in range(block * {BLOCK}, min(n, (block + 1) * {BLOCK})):")
+            self.text.add(2, f"for j{inner} in range(block * {BLOCK}, min(n, (block + 1) * {BLOCK})):")
             self._inner(3, inner)
             for r in self.plan.reductions:
                 self._accumulate(3, r, r.name)
@@ -331,13 +331,13 @@ class _Writer:
             return
         self._pointers(1, [], inner, results)
         first, rest = loops[0], loops[1:]
-        self.text.add(1, f"for i{first} in range(lo, hi):")
+        self.text.add(1, f"for j{first} in range(lo, hi):")
         self._begin(2)
         indent = self._open(rest, 2)
         self._pointers(indent, loops, inner, self._element_operands())
-        self.text.add(indent, f"for i{inner} in range({self.bounds[inner]}):")
+        self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(indent + 1, inner)
         for r in self.plan.reductions:
             self._accumulate(indent + 1, r, r.name)
         for r in self.plan.reductions:
-            self.text.add(2, f"q{r.operand}[i{first}] = {r.name}")
+            self.text.add(2, f"q{r.operand}[j{first}] = {r.name}")

@@ -120,7 +120,7 @@ class _Writer:
 
     def cond(self, node: Node, indent: int, save: list[str]) -> None:
         """A branch."""
-        results = [self.fresh("b") for _ in node.outputs]
+        results = [self.fresh("w") for _ in node.outputs]
         operands = [self.body.name(s) for s in node.inputs[1:]]
         for word, key in (("if " + self.body.name(node.inputs[0]), "true"), ("else", "false")):
             self.text.add(indent, f"{word}:", node)
