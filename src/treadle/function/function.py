@@ -18,7 +18,7 @@ from treadle.config import config
 from treadle.core.dtypes import _Defaults
 from treadle.core.mode import current
 from treadle.core.tensor import Tensor
-from treadle.errors import SignatureMismatch, TreadleError, trim
+from treadle.errors import SignatureMismatch, trim
 from treadle.function import keys
 from treadle.function.donate import donate
 from treadle.function.execution import run_trace
@@ -95,17 +95,17 @@ class Function(Generic[P, R]):
                                 return Tensor(run_trace(trace, arrays)[0])  # type: ignore[return-value]
                             return trace.run(arrays)  # type: ignore[no-any-return]
             return self._call(args, kwargs)  # type: ignore[no-any-return]
-        except TreadleError as error:
-            if config.full_tracebacks:
-                raise
-            raise error.with_traceback(trim(error.__traceback__)) from error.__cause__
+        except Exception as error:
+            if not config.full_tracebacks:
+                error.__traceback__ = trim(error.__traceback__)
+            raise
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The full way: bind, key, find or make the trace, run it in the current mode."""
         if switches.eager:
             return self.python_function(*args, **kwargs)
-        if not kwargs and not switches.special and current() is None:
-            found = self._quick(args)
+        if self._store.fast and not switches.special and current() is None:
+            found = self._quick(args, kwargs)
             if found is not None:
                 return found[0].run(found[1], found[2])
         values, traced_values, walk = self._bind(args, kwargs)
@@ -116,20 +116,20 @@ class Function(Generic[P, R]):
         trace = self._store.get(self._target, traced_values, parts, self._options.reduce_retracing)
         if mode is not None:
             note_inner(trace)
-        elif not self._options.donate_argnames and not kwargs:
-            self._remember(args, parts)
+        elif not self._options.donate_argnames:
+            self._remember(args, kwargs, parts)
         leaves = walk.tensors if self._specs is None else self._binder.walk(values).tensors
         result = trace.run_tensors(leaves)
         if self._options.donate_argnames:
             donate(self._name, [values[self._binder.names.index(name)] for name in self._options.donate_argnames])
         return result
 
-    def _quick(self, args: tuple[Any, ...]) -> tuple[Trace, list[Any], list[Any]] | None:
+    def _quick(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Trace, list[Any], list[Any]] | None:
         """The trace, arrays, and the caller's own arrays for a call whose raw key is known."""
         key: list[Any] = []
         arrays: list[Any] = []
         unsafe: list[Any] = []
-        for a in args:
+        for a in (*args, *kwargs.values()) if kwargs else args:
             kind = type(a)
             if kind is Tensor or kind is _ndarray:
                 array = a.array if kind is Tensor else a
@@ -143,12 +143,13 @@ class Function(Generic[P, R]):
                 key.append(a)
             else:
                 return None
-        found = self._store.fast.get(tuple(key))
+        found = self._store.fast.get((*key, *kwargs) if kwargs else tuple(key))
         if found is None or found.floating is not _Defaults.floating:
             return None
         for trace in found.traces:
             if trace.guards is None or trace.guards.hold():
-                self._store.note_last(args, trace, found)
+                if not kwargs:
+                    self._store.note_last(args, trace, found)
                 return trace, arrays, unsafe
         return None
 
@@ -163,12 +164,16 @@ class Function(Generic[P, R]):
         traced = self._specs.specs_for(values)
         return values, traced, self._binder.walk(traced, paths=True)
 
-    def _remember(self, args: tuple[Any, ...], parts: tuple[keys.Part, ...]) -> None:
+    def _remember(self, args: tuple[Any, ...], kwargs: dict[str, Any], parts: tuple[keys.Part, ...]) -> None:
         """Open the fast path for calls like this one, where its raw key says everything."""
-        if len(args) < len(self._binder.names) and not self._binder.fixed_defaults:
+        binder = self._binder
+        given = len(args) + len(kwargs)
+        if given < len(binder.names) and not binder.fixed_defaults:
+            return
+        if kwargs and not binder.in_order(len(args), kwargs):
             return
         raw: list[Any] = []
-        for a in args:
+        for a in (*args, *kwargs.values()):
             kind = type(a)
             if kind is Tensor or kind is _ndarray:
                 if keys.as_dtype(a.dtype) != a.dtype:
@@ -178,7 +183,7 @@ class Function(Generic[P, R]):
                 raw += (kind, a)
             else:
                 return
-        self._store.remember(tuple(raw), parts)
+        self._store.remember((*raw, *kwargs), parts)
 
     def _inline(self, values: tuple[Any, ...]) -> Any:
         """Run the converted function in the outer trace: sizes like n + 1 have no name that a call could read."""

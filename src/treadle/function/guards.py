@@ -11,6 +11,8 @@ from treadle.function.places import MISSING, Place
 
 # Values that cannot change while they are the same object: identity settles the check.
 _FIXED = frozenset({keys.VALUE, keys.FLOAT, keys.COMPLEX, keys.TENSOR, keys.ARRAY})
+# Values that count by identity, and are not kept alive for it.
+_WEAK = frozenset({keys.VARIABLE, keys.OBJECT, keys.ENUM})
 _NEVER = object()
 
 
@@ -20,6 +22,7 @@ class Guard:
 
     place: Place
     expected: Any  # the value itself where identity is enough
+    weak: keys.Ref | None  # the same, held weakly
     key: Any
     text: str
 
@@ -33,7 +36,11 @@ def guard(place: Place) -> Guard:
     """A guard that expects the value that is there now."""
     value = place.value()
     fixed = value is MISSING or keys.kind_of(value) in _FIXED
-    return Guard(place, value if fixed else _NEVER, key_of(value), text_of(value))
+    ref = None
+    if not fixed and keys.kind_of(value) in _WEAK:
+        found = keys.identity(value)
+        ref = found if isinstance(found, keys.Ref) else None
+    return Guard(place, value if fixed else _NEVER, ref, key_of(value), text_of(value))
 
 
 def key_of(value: Any) -> Any:
@@ -53,18 +60,20 @@ class Guards:
 
     def __init__(self, guards: Iterable[Guard]) -> None:
         self.all = tuple(guards)
-        self._checks: tuple[tuple[Callable[[], Any], Any, Any], ...] = tuple(
-            (g.place.get, g.expected, g.key) for g in self.all
+        self._checks: tuple[tuple[Callable[[], Any], Any, keys.Ref | None, Any], ...] = tuple(
+            (g.place.get, g.expected, g.weak, g.key) for g in self.all
         )
 
     def hold(self) -> bool:
         """Whether everything is as the trace saw it."""
-        for get, expected, key in self._checks:
+        for get, expected, weak, key in self._checks:
             try:
                 value = get()
             except (AttributeError, ValueError, ReferenceError):
                 value = MISSING
-            if value is not expected and key_of(value) != key:
+            if value is expected or (weak is not None and value is weak()):
+                continue
+            if key_of(value) != key:
                 return False
         return True
 

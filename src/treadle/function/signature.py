@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,13 @@ class Binder:
             raise SignatureMismatch(f"{self.name}(): {error}") from None
         bound.apply_defaults()
         return tuple(bound.arguments.values())
+
+    def in_order(self, positional: int, names: Iterable[str]) -> bool:
+        """Whether keywords come in the order of the parameters that positional arguments leave open."""
+        if any(kind in (_KINDS.VAR_POSITIONAL, _KINDS.VAR_KEYWORD) for kind in self.kinds):
+            return False
+        rest = iter(self.names[positional:])
+        return all(name in rest for name in names)
 
     def call(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
         """Call a function of this signature with one value for each parameter."""
