@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.autograph import operators
-from treadle.autograph.callees import call_method, convert, converted, do_not_convert, is_user, observed, own
+from treadle.autograph.callees import call, call_method, convert, converted, do_not_convert, is_user, observed, own
 from treadle.autograph.converter import CELL, Conversion, build, conversion, is_converted
 from treadle.autograph.reads import Read, reads
+from treadle.core.mode import CALLER
 
 __all__ = [
     "Converted",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 CELL.cell_contents = operators
+CALLER.append(lambda f, *args: call(f)(*args))  # functions that treadle holds for the user: layers, losses
 
 
 @dataclass(frozen=True, slots=True)
