@@ -99,11 +99,20 @@ def test_E4_random_numbers(run):
     assert abs(normal.numpy().std() - 1) < 0.1
 
 
-@pytest.mark.parametrize(
-    ("theirs", "ours"),
-    [("reduce_sum", "sum"), ("reduce_mean", "mean"), ("reduce_max", "max"), ("reduce_min", "min"), ("reduce_prod", "prod"),
-     ("reduce_any", "any"), ("reduce_all", "all"), ("reduce_logsumexp", "logsumexp"), ("constant", "asarray")],
-)  # fmt: skip
+ELSEWHERE = {
+    "reduce_sum": "sum",
+    "reduce_mean": "mean",
+    "reduce_max": "max",
+    "reduce_min": "min",
+    "reduce_prod": "prod",
+    "reduce_any": "any",
+    "reduce_all": "all",
+    "reduce_logsumexp": "logsumexp",
+    "constant": "asarray",
+}
+
+
+@pytest.mark.parametrize(("theirs", "ours"), ELSEWHERE.items())
 def test_E4_names_from_elsewhere_say_which_to_use(theirs, ours):
     with pytest.raises(AttributeError, match=rf"{theirs}.*td\.{ours}\b"):
         getattr(td, theirs)
