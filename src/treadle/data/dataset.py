@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -150,6 +149,7 @@ class Dataset:
     def prefetch(self, buffer_size: int = 1) -> Dataset:
         """The same elements; up to `buffer_size` of them are made ahead, in a thread."""
         _check_positive("prefetch", buffer_size)
+        from concurrent.futures import Future, ThreadPoolExecutor  # slow to import, and seldom needed
 
         def make() -> Iterator[Any]:
             source = iter(self)

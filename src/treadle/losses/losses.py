@@ -8,11 +8,12 @@ from treadle.core.dtypes import dtype_name
 from treadle.core.spec import broadcast_shapes
 from treadle.core.tensor import Tensor
 from treadle.errors import DTypeError, ShapeError
+from treadle.nn.functional import shift
 from treadle.ops.comparison import where
 from treadle.ops.convert import as_tensor, operands
 from treadle.ops.effects import assert_
-from treadle.ops.elementwise import log, square
-from treadle.ops.reductions import all, logsumexp, mean, sum
+from treadle.ops.elementwise import exp, log, square
+from treadle.ops.reductions import all, mean, sum
 from treadle.ops.shaping import expand_dims
 
 _REDUCTIONS = ("mean", "sum", "none")
@@ -84,10 +85,10 @@ class SparseCategoricalCrossentropy(Loss):
         _check_fit(labels, scores)
         hit = right_class(labels, scores)
         # Compare and select rather than gather: it fuses with its neighbours, and so does its gradient.
-        chosen = sum(where(hit, scores, 0), axis=-1)
-        if self.from_logits:
-            return logsumexp(scores, axis=-1) - chosen
-        return -log(chosen)
+        if not self.from_logits:
+            return -log(sum(where(hit, scores, 0), axis=-1))
+        shifted = shift(scores, -1)  # before the difference is taken, so that large logits cost no digits
+        return log(sum(exp(shifted), axis=-1)) - sum(where(hit, shifted, 0), axis=-1)
 
 
 def _check_fit(labels: Tensor, scores: Tensor) -> None:

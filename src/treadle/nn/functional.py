@@ -10,8 +10,8 @@ from treadle import random
 from treadle.core.tensor import Tensor
 from treadle.ops.comparison import where
 from treadle.ops.convert import operands
-from treadle.ops.elementwise import abs, erfc, exp, expm1, logaddexp, sigmoid, stop_gradient, tanh
-from treadle.ops.reductions import logsumexp, max, sum
+from treadle.ops.elementwise import abs, erfc, exp, expm1, log, logaddexp, sigmoid, stop_gradient, tanh
+from treadle.ops.reductions import max, sum
 
 Axis = int | tuple[int, ...]
 
@@ -74,17 +74,21 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
     return 0.5 * t * erfc(t * -math.sqrt(0.5))  # not 1 + erf, which loses all digits far below 0
 
 
+def shift(x: Tensor, axis: Axis) -> Tensor:
+    """x less its largest element along `axis`: softmax and its kin stay the same, and nothing overflows."""
+    return x - stop_gradient(max(x, axis=axis, keepdims=True))
+
+
 def softmax(x: Any, axis: Axis = -1) -> Tensor:
     """exp(x) over its sum along `axis`."""
-    t = _float(x, "softmax")
-    raised = exp(t - stop_gradient(max(t, axis=axis, keepdims=True)))
+    raised = exp(shift(_float(x, "softmax"), axis))
     return raised / sum(raised, axis=axis, keepdims=True)
 
 
 def log_softmax(x: Any, axis: Axis = -1) -> Tensor:
     """log(softmax(x)), exact also where softmax rounds to 0."""
-    t = _float(x, "log_softmax")
-    return t - logsumexp(t, axis=axis, keepdims=True)
+    shifted = shift(_float(x, "log_softmax"), axis)
+    return shifted - log(sum(exp(shifted), axis=axis, keepdims=True))
 
 
 def dropout(x: Any, rate: float, training: bool = True) -> Tensor:
