@@ -151,6 +151,36 @@ def test_live_numpy_arrays_are_read_at_each_call():
         ARRAY[0] = 1.0
 
 
+def test_live_arrays_under_a_tape_and_in_a_branch():
+    array = np.ones(2, np.float32)
+
+    @td.function
+    def gradient(x):
+        with td.GradientTape() as tape:
+            tape.watch(x)
+            y = td.sum(x * array)
+        return tape.gradient(y, x)
+
+    @td.function
+    def branch(x):
+        if td.sum(x) > 0:
+            return x * array
+        return td.asarray(array)
+
+    x = td.ones((2,))
+    for value in (1.0, 5.0):
+        array[:] = value
+        kept = branch(-x)
+        assert gradient(x).tolist() == branch(x).tolist() == kept.tolist() == [value] * 2
+        array[:] = 7.0
+        assert kept.tolist() == [value] * 2
+    with td.GradientTape() as tape:
+        tape.watch(x)
+        y = branch(x)
+    array[:] = 100.0
+    assert tape.gradient(y, x).tolist() == [7.0] * 2
+
+
 def test_properties_and_methods_of_self():
     class Layer:
         def __init__(self):

@@ -7,6 +7,7 @@ import inspect
 import pickle
 import weakref
 
+import numpy as np
 import pytest
 
 import treadle as td
@@ -121,6 +122,13 @@ def test_lambdas_callable_objects_partials_and_bound_methods():
     assert td.function(functools.partial(module_level.python_function, y=5))(x).item() == 7.0
     assert td.function(name="named")(lambda x: x)(x).item() == 2.0
     assert "named" in repr(td.function(lambda x: x, name="named"))
+    assert td.function(np.tanh)(td.asarray(0.0)).item() == td.function(td.tanh)(td.asarray(0.0)).item() == 0.0
+
+    def steps(x):
+        yield x
+
+    with pytest.raises(td.errors.TraceError, match="steps is a generator"):
+        td.function(steps)(x)
     with pytest.raises(TypeError, match="takes a function"):
         td.function(3)
 

@@ -130,7 +130,12 @@ class Tracer(Mode):
         """A tensor that shows an outer NumPy array as it is at each call: captured, not copied."""
         found = self.arrays.get(id(array))
         if found is None:
-            found = self.arrays[id(array)] = (array, Tensor(array))
+            around = self.outer
+            while around is not None and not isinstance(around, Tracer):
+                around = around.outer
+            # What a branch or loop captures, the traces around it capture too: all must know that it is live.
+            tensor = Tensor(array) if around is None else around.live(array)
+            found = self.arrays[id(array)] = (array, tensor)
         return found[1]
 
     def constant(self, array: np.ndarray[Any, Any], weak: bool = False) -> Symbol:

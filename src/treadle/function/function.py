@@ -58,7 +58,7 @@ class Function(Generic[P, R]):
         self._name = options.name or display_name(python_function, plain)
         skip = bound is not None and not isinstance(python_function, types.MethodType)
         signed = plain if skip and plain is not None else python_function
-        self._binder = Binder(signed, self._name, skip, options.static_argnames)
+        self._binder = Binder(signed if plain is not None else None, self._name, skip, options.static_argnames)
         for name in options.donate_argnames:
             if name not in self._binder.names:
                 raise SignatureMismatch(f"donate_argnames: {self._name} has no argument {name!r}")

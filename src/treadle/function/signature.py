@@ -46,12 +46,12 @@ class Signature:
 class Binder:
     """Binds the arguments of a function: `bind` gives one value for each parameter, defaults filled in."""
 
-    def __init__(self, function: Callable[..., Any], name: str, skip_first: bool, static: tuple[str, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., Any] | None, name: str, skip_first: bool, static: tuple[str, ...]
+    ) -> None:
         self.name = name
-        try:
-            signature = inspect.signature(function)
-        except (TypeError, ValueError):  # some builtins do not tell
-            signature = inspect.signature(lambda *args, **kwargs: None)
+        # Builtins take any arguments: some do not tell their signature, others mind if a default is given to them.
+        signature = inspect.signature(function if function is not None else lambda *args, **kwargs: None)
         parameters = list(signature.parameters.values())
         if skip_first:
             parameters = parameters[1:] if parameters and parameters[0].kind != _KINDS.VAR_POSITIONAL else parameters

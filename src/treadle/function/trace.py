@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from treadle.core.mode import current
 from treadle.core.tensor import Scope, Symbol, Tensor
 from treadle.core.tracer import Traced, Tracer, dim_value
 from treadle.core.variable import Variable, read_variable
-from treadle.errors import SignatureMismatch
+from treadle.errors import SignatureMismatch, TraceError
 from treadle.function import keys
 from treadle.function.execution import call_in_mode, protect, run_trace
 from treadle.function.frozen import leak_error
@@ -66,6 +67,10 @@ def _leaf(leaf: Any, name: str, scope: Scope) -> tuple[str, Any]:
         return _INT, dim_value(leaf)
     if isinstance(leaf, np.ndarray):
         return _COPY, leaf
+    if isinstance(leaf, (types.GeneratorType, types.CoroutineType)):
+        raise TraceError(
+            f"{name} is a generator or a coroutine, which cannot be traced; decorate the functions that it calls"
+        )
     inside = list(getattr(leaf, "__dict__", {}).values()) if not isinstance(leaf, type) else []
     if isinstance(leaf, (set, frozenset, dict, list, tuple)):
         inside += list(leaf.values()) if isinstance(leaf, dict) else list(leaf)

@@ -13,7 +13,7 @@ from treadle.core.mode import current
 from treadle.core.op import Op, register
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
-from treadle.core.tracer import Tracer, active_tracer, dim_value
+from treadle.core.tracer import active_tracer, dim_value
 from treadle.core.variable import Variable, _convert, read_variable
 from treadle.errors import DeviceError, DTypeError
 
@@ -100,8 +100,8 @@ def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
     dtype = as_dtype(array.dtype)
     if array.dtype != dtype or type(array) is not np.ndarray:
         array = np.array(array, dtype=dtype, subok=False)
-    elif isinstance(current(), Tracer):
-        return current().live(array)  # type: ignore[union-attr,no-any-return]
+    elif (tracer := active_tracer()) is not None:
+        return tracer.live(array)
     elif _writable(array):
         array = array.copy()
     return Tensor(array)
