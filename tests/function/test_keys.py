@@ -232,6 +232,26 @@ def test_modules_count_by_identity_and_version():
     assert "an attribute of m was set" in f.traces[1].reason
 
 
+def test_a_module_built_by_its_first_call_is_traced_once():
+    class Lazy(Versioned):
+        def __init__(self):
+            super().__init__()
+            self.kernel = None
+
+        def __call__(self, x):
+            if self.kernel is None:
+                self.kernel = td.Variable(3.0)
+            return self.kernel * x
+
+    @td.function
+    def f(model, x):
+        return model(x)
+
+    model = Lazy()
+    assert [f(model, td.asarray(k)).item() for k in (1.0, 2.0, 3.0)] == [3.0, 6.0, 9.0]
+    assert f.trace_count == 1
+
+
 def test_static_arguments_count_by_equality():
     @td.function(static_argnames="n")
     def f(x, n):

@@ -97,7 +97,7 @@ class Function(Generic[P, R]):
             return self._call(args, kwargs)  # type: ignore[no-any-return]
         except Exception as error:
             if not config.full_tracebacks:
-                error.__traceback__ = trim(error.__traceback__)
+                error.__traceback__ = trim(error)
             raise
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

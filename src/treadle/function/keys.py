@@ -271,6 +271,15 @@ def replace_tensors(x: Any, replacement: Callable[[Any], Any]) -> Any:
     return type(x)(*new) if kind == NAMED else type(x)(new)
 
 
+def refreshed(parts: Part) -> Part:
+    """A key with the versions that modules have now: tracing may have built them."""
+    found = []
+    for part in parts:
+        target = part[1]() if part[0] == VERSIONED and isinstance(part[1], Ref) else None
+        found.append(part if target is None else (VERSIONED, part[1], target.__treadle_version__))
+    return tuple(found)
+
+
 def is_alive(parts: Part) -> bool:
     """Whether every object that a key names still lives."""
     return all(not (isinstance(p, Ref) and p() is None) for part in parts if type(part) is tuple for p in part)

@@ -12,7 +12,7 @@ from treadle.config import config
 from treadle.core.dim import Dim, is_static
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
-from treadle.errors import RetraceWarning, TraceError, TreadleError, is_own_code
+from treadle.errors import RetraceWarning, TraceError, is_own_code
 from treadle.function import keys
 from treadle.function.relax import relaxed
 from treadle.function.report import RetraceReport, why
@@ -98,26 +98,32 @@ class Store:
                     f"{target.name} calls itself with the signature that is being traced, {signature}; such recursion "
                     "never ends while tracing: use a `while` loop, or let a Python number decide when it ends"
                 )
+            failed = False
             if relax and not self.relax_failed:
-                made = self._relaxed(target, values, signature, key, str(reason))
+                made, failed = self._relaxed(target, values, signature, key, str(reason))
                 if made is not None:
                     return made
-            return self._make(target, values, signature, key, str(reason))
+            exact = self._make(target, values, signature, key, str(reason))
+            self.relax_failed |= failed  # its code wants known sizes: from here on traces are exact
+            return exact
 
     def _relaxed(
         self, target: Target, values: tuple[Any, ...], signature: Signature, key: tuple[Any, ...], reason: str
-    ) -> Trace | None:
+    ) -> tuple[Trace | None, bool]:
+        """A trace with the sizes that varied left open, if any did; and whether the function could not be traced so."""
         paths = [leaf.path for leaf in signature.leaves]
         earlier = [t.key[0] for t in self.traces if t.key[1] == key[1]]
         parts = relaxed(key[0], paths, earlier)
         if parts is None:
-            return None
+            return None, False
         wide = with_parts(signature, parts)
         try:
-            return self._make(target, values, wide, (parts, key[1]), f"{reason}\n  the sizes that varied are open now")
-        except TreadleError:
-            self.relax_failed = True  # its code wants known sizes: exact traces go on
-            return None
+            text = f"{reason}\n  the sizes that varied are open now"
+            return self._make(target, values, wide, (parts, key[1]), text), False
+        except Warning:  # made into an error by the user's filters
+            raise
+        except Exception:  # whatever the function does with a size that it cannot know
+            return None, True
 
     def _make(
         self, target: Target, values: tuple[Any, ...], signature: Signature, key: tuple[Any, ...], reason: str
@@ -128,6 +134,8 @@ class Store:
         finally:
             self._active.discard(key)
         trace.reason = reason
+        key = trace.key = (keys.refreshed(key[0]), key[1])
+        trace.signature = with_parts(signature, key[0])
         self._sweep()
         if record.volatile:
             self._volatile |= record.volatile
