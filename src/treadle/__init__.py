@@ -1,10 +1,11 @@
 """treadle: a tracing JIT that turns eager Python functions into graphs, on NumPy and Numba."""
 # ruff: noqa: F401  (the public names)
 
-from typing import Any, NoReturn
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from treadle import compile as _compile  # installs the compiler as what runs graphs
-from treadle import data, errors, linalg, losses, metrics, nest, nn, optim, random, strings
+from treadle import errors, nest
 from treadle.autodiff.forward import ForwardAccumulator
 from treadle.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
 from treadle.autodiff.gradient_tape import GradientTape
@@ -40,7 +41,6 @@ from treadle.function.graph_builder import Graph
 from treadle.function.report import RetraceReport
 from treadle.function.settings import no_retrace, run_eagerly, stats
 from treadle.function.trace import Trace
-from treadle.nn.module import Module
 from treadle.ops import methods as _methods  # installs the operators of tensors
 from treadle.ops.arranging import (
     diag,
@@ -274,8 +274,27 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name: str) -> NoReturn:
-    """Names that treadle does not have: say which to use where that is known."""
+if TYPE_CHECKING:
+    from treadle import autograph, data, linalg, losses, metrics, nn, optim, random, strings
+    from treadle.nn import Module
+
+# Namespaces that are imported when first used, so that `import treadle` stays light.
+_LATER = frozenset({"autograph", "data", "linalg", "losses", "metrics", "nn", "optim", "random", "strings"})
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER, "Module"})
+
+
+def __getattr__(name: str) -> Any:
+    """Namespaces on first use; for names that treadle does not have, which to use where that is known."""
+    if name in _LATER:
+        return importlib.import_module(f"treadle.{name}")
+    if name == "Module":
+        from treadle.nn import Module
+
+        globals()["Module"] = Module
+        return Module
     instead = _ELSEWHERE.get(name)
     hint = f"; use td.{instead}" if instead else ""
     raise AttributeError(f"module 'treadle' has no attribute {name!r}{hint}")

@@ -10,7 +10,6 @@ import functools
 import os
 import site
 import sys
-import sysconfig
 import types
 import weakref
 from collections.abc import Callable
@@ -73,9 +72,8 @@ def _package(function: types.FunctionType) -> str:
 
 
 def _installed() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    found = {paths[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")}
-    found |= {os.path.dirname(os.__file__), *site.getsitepackages(), site.getusersitepackages()}
+    # sysconfig knows these too, but loads its build-time variables (a tenth of NumPy's import) to tell.
+    found = {os.path.dirname(os.__file__), *site.getsitepackages(), site.getusersitepackages()}
     return tuple(os.path.join(p, "") for p in found)
 
 
