@@ -39,14 +39,15 @@ class Recipe:
     def __repr__(self) -> str:
         lines = [f"  x{k} = {a.dtype}{a.shape} strides {a.strides}: {a.tolist()}" for k, a in enumerate(self.inputs)]
         n = len(self.inputs)
-        lines += [f"  x{n + k} = {s.op}({', '.join(f'x{o}' for o in s.operands)}, {s.extra})" for k, s in enumerate(self.steps)]
+        lines += [
+            f"  x{n + k} = {s.op}({', '.join(f'x{o}' for o in s.operands)}, {s.extra})"
+            for k, s in enumerate(self.steps)
+        ]
         return "Recipe(\n" + "\n".join(lines) + f"\n  -> {self.outputs})"
 
 
 def _np_float(x: np.ndarray) -> np.ndarray:
     return x if x.dtype.kind == "f" else x.astype(np.float32)
-
-
 
 
 UNARY_FLOAT: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
@@ -67,7 +68,11 @@ BINARY = {
     "minimum": (td.minimum, np.minimum),
 }
 INTEGER = {"floor_divide": (td.floor_divide, np.floor_divide), "remainder": (td.remainder, np.remainder)}
-COMPARE = {"less": (td.less, np.less), "equal": (td.equal, np.equal), "greater_equal": (td.greater_equal, np.greater_equal)}
+COMPARE = {
+    "less": (td.less, np.less),
+    "equal": (td.equal, np.equal),
+    "greater_equal": (td.greater_equal, np.greater_equal),
+}
 REDUCE = {"sum": (td.sum, np.sum), "mean": (td.mean, np.mean), "max": (td.max, np.max), "min": (td.min, np.min)}
 
 
@@ -198,7 +203,15 @@ def _result(op: Callable[..., Any], values: list[_Value], operands: tuple[int, .
 def _infer(step: Step, values: list[_Value]) -> _Value:
     made = _result(lambda: None, values, step.operands, step.extra, step.op)
     inputs = [values[k] for k in step.operands]
-    keeps = step.op not in UNARY_FLOAT and step.op not in ("mean", "matmul", "square", "multiply", "sum", "loop", "branch")
+    keeps = step.op not in UNARY_FLOAT and step.op not in (
+        "mean",
+        "matmul",
+        "square",
+        "multiply",
+        "sum",
+        "loop",
+        "branch",
+    )
     exact = keeps and all(v.exact for v in inputs)
     if step.op in COMPARE or str(made.dtype) in ("int32", "int64", "bool"):
         exact = all(v.exact for v in inputs)
