@@ -73,15 +73,19 @@ def user_location(depth: int = 2) -> Location | None:
     return Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 
-def trim(traceback: TracebackType | None) -> TracebackType | None:
-    """The same traceback without treadle's own frames; unchanged where nothing else would be left."""
+def trim(error: BaseException) -> TracebackType | None:
+    """An error's traceback without treadle's own frames.
+
+    Where nothing would be left it is empty for our own errors, which name the user's line, and unchanged for others.
+    """
+    traceback = error.__traceback__
     frames = []
     walk = traceback
     while walk is not None:
         if not is_own_code(walk.tb_frame.f_code):
             frames.append(walk)
         walk = walk.tb_next
-    if not frames:
+    if not frames and not isinstance(error, TreadleError):
         return traceback
     result: TracebackType | None = None
     for tb in reversed(frames):
