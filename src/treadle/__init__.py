@@ -36,11 +36,7 @@ from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
 from treadle.errors import GradientWarning, RetraceWarning, TracingWarning, TreadleError
 from treadle.function.decorator import function
-from treadle.function.function import Function
-from treadle.function.graph_builder import Graph
-from treadle.function.report import RetraceReport
 from treadle.function.settings import no_retrace, run_eagerly, stats
-from treadle.function.trace import Trace
 from treadle.ops import methods as _methods  # installs the operators of tensors
 from treadle.ops.arranging import (
     diag,
@@ -276,25 +272,34 @@ _ELSEWHERE = {
 
 if TYPE_CHECKING:
     from treadle import autograph, data, linalg, losses, metrics, nn, optim, random, strings
-    from treadle.nn import Module
+    from treadle.function.function import Function
+    from treadle.function.graph_builder import Graph
+    from treadle.function.report import RetraceReport
+    from treadle.function.trace import Trace
+    from treadle.nn.module import Module
 
-# Namespaces that are imported when first used, so that `import treadle` stays light.
-_LATER = frozenset({"autograph", "data", "linalg", "losses", "metrics", "nn", "optim", "random", "strings"})
+# Imported when first used, so that `import treadle` stays as light as NumPy: namespaces, and names with their modules.
+_NAMESPACES = frozenset({"autograph", "data", "linalg", "losses", "metrics", "nn", "optim", "random", "strings"})
+_NAMES = {
+    "Function": "function.function",
+    "Graph": "function.graph_builder",
+    "RetraceReport": "function.report",
+    "Trace": "function.trace",
+    "Module": "nn.module",
+}
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, "Module"})
+    return sorted({*globals(), *_NAMESPACES, *_NAMES})
 
 
 def __getattr__(name: str) -> Any:
-    """Namespaces on first use; for names that treadle does not have, which to use where that is known."""
-    if name in _LATER:
+    """What is imported on first use; for names that treadle does not have, which to use where that is known."""
+    if name in _NAMESPACES:
         return importlib.import_module(f"treadle.{name}")
-    if name == "Module":
-        from treadle.nn import Module
-
-        globals()["Module"] = Module
-        return Module
+    if name in _NAMES:
+        found = globals()[name] = getattr(importlib.import_module(f"treadle.{_NAMES[name]}"), name)
+        return found
     instead = _ELSEWHERE.get(name)
     hint = f"; use td.{instead}" if instead else ""
     raise AttributeError(f"module 'treadle' has no attribute {name!r}{hint}")

@@ -17,8 +17,15 @@ def _run(graph: Any, arrays: Sequence[Any]) -> Sequence[Any]:
     return run_graph(graph, arrays)
 
 
+def prepare(graph: Any) -> None:
+    """Make a graph's program now, where its sizes are known, rather than at the first call."""
+    from treadle.compile.program import prepare as make
+
+    make(graph)
+
+
 def kernels_of(graph: Any) -> tuple[Any, ...]:
-    """The kernels that a graph's programs have so far."""
+    """The kernels of the programs that a graph has; made now where it has none and its sizes are known."""
     from treadle.compile.program import kernels_of as find
 
     return find(graph)

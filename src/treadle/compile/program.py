@@ -11,7 +11,7 @@ import numpy as np
 
 from treadle.compile import build, inplace
 from treadle.compile.lower import KernelInfo, Lowerer, plain
-from treadle.core.dim import Dim
+from treadle.core.dim import Dim, is_static
 from treadle.core.graph import Graph
 from treadle.core.interpret import bind_sizes, concretize
 from treadle.core.mode import activate
@@ -92,8 +92,16 @@ def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     return program_for(graph, [a.shape for a in arrays]).run(arrays)
 
 
+def prepare(graph: Graph) -> None:
+    """Make the program of a graph whose sizes are all known; others wait for their first call."""
+    if all(is_static(s.shape) for s in graph.inputs):
+        program_for(graph, [s.shape for s in graph.inputs], stateful=bool(graph.state))  # type: ignore[misc]
+
+
 def kernels_of(graph: Graph) -> tuple[KernelInfo, ...]:
-    """The kernels of the programs that a graph has so far, each once."""
+    """The kernels of the programs that a graph has, each once; made now where it has none and its sizes are known."""
+    if not graph.derived.get("programs"):
+        prepare(graph)
     found: dict[str, KernelInfo] = {}
     for program in graph.derived.get("programs", {}).values():
         for kernel in program.kernels:

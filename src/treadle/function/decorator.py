@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from treadle.function.function import Function
 from treadle.function.options import Options
+
+if TYPE_CHECKING:
+    from treadle.function.function import Function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +71,8 @@ def function(
     >>> double.trace_count
     1
     """
+    from treadle.function.function import Function  # with autograph, half of all there is to import
+
     static = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     donated = (donate_argnames,) if isinstance(donate_argnames, str) else tuple(donate_argnames)
     options = Options(input_signature, autograph, reduce_retracing, static, donated, name)

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from treadle import autograph
+from treadle.compile import prepare
 from treadle.config import config
 from treadle.core.dtypes import _Defaults
 from treadle.core.mode import current
@@ -246,7 +247,7 @@ class Function(Generic[P, R]):
     def compile(self, *args: Any, **kwargs: Any) -> Trace:
         """Trace, and make the native kernels now."""
         trace = self.trace(*args, **kwargs)
-        _ = trace.kernels
+        prepare(trace.graph)
         return trace
 
     @property
