@@ -21,6 +21,9 @@ from harness.steady import Turns, run_steady
 from peers import ALIASES, PEERS
 
 
+START = time.perf_counter()
+
+
 def arguments(given: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,8 +69,8 @@ def main(given: list[str] | None = None) -> int:
 
 
 def progress(text: str) -> None:
-    """What is being measured, on the standard error stream."""
-    print(f"... {text}", file=sys.stderr, flush=True)
+    """What is being measured, and since when, on the standard error stream."""
+    print(f"{time.perf_counter() - START:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

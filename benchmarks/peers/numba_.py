@@ -18,11 +18,12 @@ f4 = np.float32
 fast = {"contract", "reassoc", "nsz"}
 jit: Any = njit(cache=True, fastmath=fast, error_model="numpy")
 threaded: Any = njit(cache=True, fastmath=fast, error_model="numpy", parallel=True)
-exact: Any = njit(cache=True, fastmath={"contract"}, error_model="numpy")
+# Helpers are forced inline: what is not inlined is not vectorised.
+helper: Any = njit(cache=True, fastmath={"contract"}, error_model="numpy", forceinline=True)
 SMALL = 8192  # elements below which starting threads costs more than it saves
 
 
-@exact  # reassociation would undo the rounding by a large constant
+@helper  # reassociation would undo the rounding by a large constant
 def exp(x: Any) -> Any:
     """float32 exp for finite x: x = n ln 2 + r, a polynomial in r, and 2**n by its bits."""
     x = min(max(x, f4(-87.0)), f4(88.0))
@@ -40,7 +41,7 @@ def exp(x: Any) -> Any:
     return y * np.int32((n + 127) << 23).view(np.float32)
 
 
-@jit
+@helper
 def chain_element(x: Any, a: Any, b: Any) -> Any:
     one, two = f4(1.0), f4(2.0)
     tanh = one - two / (exp(two * (x * a + b)) + one)
