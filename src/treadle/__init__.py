@@ -271,7 +271,7 @@ _ELSEWHERE = {
 
 
 if TYPE_CHECKING:
-    from treadle import autograph, data, linalg, losses, metrics, nn, optim, random, strings
+    from treadle import autograph, data, linalg, losses, metrics, nn, optim, random, strings, testing
     from treadle.function.function import Function
     from treadle.function.graph_builder import Graph
     from treadle.function.report import RetraceReport
@@ -279,7 +279,9 @@ if TYPE_CHECKING:
     from treadle.nn.module import Module
 
 # Imported when first used, so that `import treadle` stays as light as NumPy: namespaces, and names with their modules.
-_NAMESPACES = frozenset({"autograph", "data", "linalg", "losses", "metrics", "nn", "optim", "random", "strings"})
+_NAMESPACES = frozenset(
+    {"autograph", "data", "linalg", "losses", "metrics", "nn", "optim", "random", "strings", "testing"}
+)
 _NAMES = {
     "Function": "function.function",
     "Graph": "function.graph_builder",

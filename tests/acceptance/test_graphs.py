@@ -136,6 +136,25 @@ def test_G5_reverse_mode_with_a_million_inputs(run, tally):
 # -- G6, G7 ------------------------------------------------------------------------------------------------------------
 
 
+def test_G6_numeric_derivatives_as_oracle():
+    def f(x, w):
+        return td.sum(td.tanh(x @ w) * td.exp(-x[:, :1]))
+
+    rng = np.random.default_rng(1)
+    args = td.asarray(rng.normal(size=(3, 2))), td.asarray(rng.normal(size=(2, 4)))
+    td.testing.check_grads(f, args)
+    td.testing.check_grads(td.function(f), args)
+
+    @td.custom_gradient
+    def wrong(x):
+        return x * x, lambda g: g * 2.001 * x
+
+    with pytest.raises(AssertionError):
+        td.testing.check_grads(lambda x: td.sum(wrong(x)), (td.asarray([1.0, 2.0], dtype=td.float64),))
+    with pytest.raises(AssertionError):  # the oracle itself drowns in rounding when its step is too small
+        td.testing.check_grads(f, args, step=1e-11)
+
+
 def test_G6_too_small_a_step_shows_rounding_errors(run):
     f = run(lambda x: td.exp(td.sin(x)))
     x = td.asarray(1.0, dtype=td.float64)
