@@ -4,15 +4,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from treadle import compile as _compile  # installs the compiler as what runs graphs
 from treadle import errors, nest
-from treadle.autodiff.forward import ForwardAccumulator
-from treadle.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
-from treadle.autodiff.gradient_tape import GradientTape
 from treadle.config import config
-from treadle.control.custom import custom_gradient, gradient_hook
-from treadle.control.functional import cond, scan, while_loop
-from treadle.control.staging import Range as range
 from treadle.core.dim import Dim
 from treadle.core.dtypes import (
     bool_,
@@ -272,6 +265,12 @@ _ELSEWHERE = {
 
 if TYPE_CHECKING:
     from treadle import autograph, data, linalg, losses, metrics, nn, optim, random, strings, testing
+    from treadle.autodiff.forward import ForwardAccumulator
+    from treadle.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
+    from treadle.autodiff.gradient_tape import GradientTape
+    from treadle.control.custom import custom_gradient, gradient_hook
+    from treadle.control.functional import cond, scan, while_loop
+    from treadle.control.staging import Range as range
     from treadle.function.function import Function
     from treadle.function.graph_builder import Graph
     from treadle.function.report import RetraceReport
@@ -283,6 +282,12 @@ _NAMESPACES = frozenset(
     {"autograph", "data", "linalg", "losses", "metrics", "nn", "optim", "random", "strings", "testing"}
 )
 _NAMES = {
+    **dict.fromkeys(("grad", "hessian", "jacobian", "jvp", "value_and_grad", "vjp"), "autodiff.functional"),
+    "ForwardAccumulator": "autodiff.forward",
+    "GradientTape": "autodiff.gradient_tape",
+    **dict.fromkeys(("custom_gradient", "gradient_hook"), "control.custom"),
+    **dict.fromkeys(("cond", "scan", "while_loop"), "control.functional"),
+    "range": "control.staging",
     "Function": "function.function",
     "Graph": "function.graph_builder",
     "RetraceReport": "function.report",
@@ -300,7 +305,8 @@ def __getattr__(name: str) -> Any:
     if name in _NAMESPACES:
         return importlib.import_module(f"treadle.{name}")
     if name in _NAMES:
-        found = globals()[name] = getattr(importlib.import_module(f"treadle.{_NAMES[name]}"), name)
+        module = importlib.import_module(f"treadle.{_NAMES[name]}")
+        found = globals()[name] = getattr(module, "Range" if name == "range" else name)
         return found
     instead = _ELSEWHERE.get(name)
     hint = f"; use td.{instead}" if instead else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import treadle.compile  # noqa: F401  (installs the compiler as what runs graphs)
 from treadle import nest
 from treadle.core import graph as core
 from treadle.core.dtypes import float32
