@@ -23,6 +23,7 @@ class Guard:
     place: Place
     expected: Any  # the value itself where identity is enough
     weak: keys.Ref | None  # the same, held weakly
+    version: int | None  # of a Module: identity and version settle the check
     key: Any
     text: str
 
@@ -36,11 +37,13 @@ def guard(place: Place) -> Guard:
     """A guard that expects the value that is there now."""
     value = place.value()
     fixed = value is MISSING or keys.kind_of(value) in _FIXED
-    ref = None
-    if not fixed and keys.kind_of(value) in _WEAK:
+    kind = None if value is MISSING else keys.kind_of(value)
+    ref = version = None
+    if not fixed and (kind in _WEAK or kind == keys.VERSIONED):
         found = keys.identity(value)
         ref = found if isinstance(found, keys.Ref) else None
-    return Guard(place, value if fixed else _NEVER, ref, key_of(value), text_of(value))
+        version = value.__treadle_version__ if kind == keys.VERSIONED else None
+    return Guard(place, value if fixed else _NEVER, ref, version, key_of(value), text_of(value))
 
 
 def key_of(value: Any) -> Any:
@@ -60,18 +63,20 @@ class Guards:
 
     def __init__(self, guards: Iterable[Guard]) -> None:
         self.all = tuple(guards)
-        self._checks: tuple[tuple[Callable[[], Any], Any, keys.Ref | None, Any], ...] = tuple(
-            (g.place.get, g.expected, g.weak, g.key) for g in self.all
+        self._checks: tuple[tuple[Callable[[], Any], Any, keys.Ref | None, int | None, Any], ...] = tuple(
+            (g.place.get, g.expected, g.weak, g.version, g.key) for g in self.all
         )
 
     def hold(self) -> bool:
         """Whether everything is as the trace saw it."""
-        for get, expected, weak, key in self._checks:
+        for get, expected, weak, version, key in self._checks:
             try:
                 value = get()
             except (AttributeError, ValueError, ReferenceError):
                 value = MISSING
-            if value is expected or (weak is not None and value is weak()):
+            if value is expected:
+                continue
+            if weak is not None and value is weak() and (version is None or value.__treadle_version__ == version):
                 continue
             if key_of(value) != key:
                 return False
