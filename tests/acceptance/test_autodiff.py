@@ -302,6 +302,48 @@ def test_A14_gradients_of_two_steps_add_up(run):
     assert accumulate().item() == 4
 
 
+def test_A14_optimizers_accumulate_over_n_steps(run):
+    x = td.Variable(2.0, name="x")
+    optimizer = td.optim.SGD(0.25, gradient_accumulation_steps=2)
+
+    @run
+    def step():
+        with td.GradientTape() as tape:
+            y = x * x
+        optimizer.apply_gradients([(tape.gradient(y, x), x)])
+
+    values = []
+    for _ in range(4):
+        step()
+        values.append(x.numpy().item())
+    assert values == [2, 1, 1, 0.5]  # the mean of two gradients at every second step
+    assert optimizer.iterations.numpy() == 2
+
+
+def test_A14_two_half_batches_are_one_step_of_adam(run):
+    rng = np.random.default_rng(6)
+    x, y = td.asarray(rng.normal(size=(8, 3))), td.asarray(rng.normal(size=(8, 1)))
+
+    def trained(optimizer, parts):
+        w = td.Variable(np.ones((3, 1)), name="w")
+
+        @run
+        def step(x, y):
+            with td.GradientTape() as tape:
+                loss = td.mean((x @ w - y) ** 2)
+            optimizer.apply_gradients([(tape.gradient(loss, w), w)])
+
+        for _ in range(3):
+            for part in parts:
+                step(x[part], y[part])
+        return w.numpy()
+
+    whole = trained(td.optim.Adam(0.1), [slice(0, 8)])
+    halves = trained(td.optim.Adam(0.1, gradient_accumulation_steps=2), [slice(0, 4), slice(4, 8)])
+    np.testing.assert_allclose(halves, whole, rtol=1e-12)
+    assert not np.allclose(whole, 1.0)
+
+
 # -- custom gradients --------------------------------------------------------------------------------------------------
 
 

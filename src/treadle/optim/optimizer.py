@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from treadle.autodiff.gradient_tape import GradientTape
+from treadle.control.functional import cond
 from treadle.core.dtypes import DType, dtype_name, int64
 from treadle.core.mode import activate, call_user
 from treadle.core.tensor import Tensor
@@ -16,6 +17,7 @@ from treadle.core.variable import Variable
 from treadle.errors import GradientWarning, ShapeError, user_location
 from treadle.nn.module import Module
 from treadle.ops.convert import as_tensor, cast
+from treadle.ops.creation import zeros_like
 
 Gradients = Iterable[tuple[Any, Variable]]
 
@@ -50,11 +52,17 @@ class Optimizer(Module):
     """Base of optimizers.
 
     learning_rate: a number (a new one makes traced functions trace again) or a Variable (its value may change freely).
+    gradient_accumulation_steps: gradients of so many steps are averaged, and applied at the last of them.
     """
 
-    def __init__(self, learning_rate: Any, name: str | None = None) -> None:
+    def __init__(self, learning_rate: Any, name: str | None = None, gradient_accumulation_steps: int = 1) -> None:
+        if gradient_accumulation_steps < 1:
+            raise ValueError(f"gradient_accumulation_steps must be 1 or more, got {gradient_accumulation_steps}")
         super().__init__(name)
         self.learning_rate = learning_rate
+        self.gradient_accumulation_steps = int(gradient_accumulation_steps)
+        if self.gradient_accumulation_steps > 1:
+            self.accumulated = Variable(0, dtype=int64, trainable=False)
         self.iterations = Variable(0, dtype=int64, trainable=False)
         self._slots = Slots()
 
@@ -74,6 +82,29 @@ class Optimizer(Module):
             if g is None:
                 _warn_missing(variable)
         present = [(_fitting(g, variable), variable) for g, variable in pairs if g is not None]
+        if self.gradient_accumulation_steps > 1:
+            self._accumulate(present)
+        else:
+            self._apply(present)
+
+    def _accumulate(self, present: Sequence[tuple[Tensor, Variable]]) -> None:
+        """Add to the means of gradients; they are applied, and begin anew, when there are enough."""
+        wanted = self.gradient_accumulation_steps
+        means = [(self.slot(variable, "gradient"), variable) for _, variable in present]
+        for (g, _), (mean, _) in zip(present, means, strict=True):
+            mean.assign_add(g / wanted)
+        self.accumulated.assign_add(1)
+
+        def enough() -> None:
+            self._apply([(mean.value, variable) for mean, variable in means])
+            self.accumulated.assign(0)
+            for mean, _ in means:
+                mean.assign(zeros_like(mean.value))
+
+        cond(self.accumulated.value >= wanted, enough, lambda: None)
+
+    def _apply(self, present: Sequence[tuple[Tensor, Variable]]) -> None:
+        """One step of the rule for each variable."""
         self.iterations.assign_add(1)
         shared: dict[DType, Any] = {}  # what all variables of a dtype have in common is computed once
         for g, variable in present:

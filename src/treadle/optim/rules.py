@@ -27,11 +27,16 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, learning_rate: Any = 0.01, momentum: float = 0.0, nesterov: bool = False, name: str | None = None
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        name: str | None = None,
+        gradient_accumulation_steps: int = 1,
     ) -> None:
         if not 0 <= momentum <= 1:
             raise ValueError(f"SGD: momentum must lie in [0, 1], got {momentum}")
-        super().__init__(learning_rate, name)
+        super().__init__(learning_rate, name, gradient_accumulation_steps)
         self.momentum = float(momentum)
         self.nesterov = nesterov
 
@@ -60,11 +65,12 @@ class Adam(Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         name: str | None = None,
+        gradient_accumulation_steps: int = 1,
     ) -> None:
         for label, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
             if not 0 <= beta < 1:
                 raise ValueError(f"Adam: {label} must lie in [0, 1), got {beta}")
-        super().__init__(learning_rate, name)
+        super().__init__(learning_rate, name, gradient_accumulation_steps)
         self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
 
     def prepare(self, dtype: DType) -> tuple[Tensor, Tensor]:
