@@ -159,6 +159,11 @@ class _Writer:
             self.text.add(indent, f"if not {go}:")
             self.text.add(indent + 1, "break")
         ends = self.graph(node.attrs["body"], names, indent, save)
+        for k in range(len(carry), len(ends)):
+            if ends[k] in carry:  # the row is the value before this iteration changes it
+                kept = self.fresh("r")
+                self.text.add(indent, f"{kept} = {ends[k]}")
+                ends[k] = kept
         new = [self.fresh("t") for _ in carry]
         moves = [(t, c, end) for t, c, end in zip(new, carry, ends[: len(carry)], strict=True) if end != c]
         crossing = any(end in carry for _, _, end in moves)
