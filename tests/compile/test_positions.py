@@ -1,0 +1,40 @@
+"""argmax and argmin in kernels: NumPy's answer for every axis, ties, NaNs, bools and small integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import treadle as td
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2, -1])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_agrees_with_numpy(name: str, dtype: str, axis: int | None) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (3, 5, 4)).astype(dtype)
+    if dtype.startswith("float"):
+        x[1, 2, 1] = np.nan
+        x[1, 3, 1] = np.nan
+
+    @td.function
+    def f(x: td.Tensor) -> td.Tensor:
+        return getattr(td, name)(x, axis=axis)
+
+    got = f(td.asarray(x))
+    np.testing.assert_array_equal(got.numpy(), getattr(np, name)(x, axis=axis))
+    assert got.dtype == td.int64
+    assert any(kernel.name == name for kernel in f.traces[0].kernels)
+
+
+def test_views_and_rows_of_one() -> None:
+    @td.function
+    def f(x: td.Tensor) -> tuple[td.Tensor, td.Tensor, td.Tensor]:
+        return td.argmax(x.T, axis=1), td.argmin(x[::-1, ::2], axis=0), td.argmax(x[:, :1], axis=1, keepdims=True)
+
+    x = np.random.default_rng(1).normal(size=(6, 7)).astype(np.float32)
+    a, b, c = f(td.asarray(x))
+    np.testing.assert_array_equal(a.numpy(), np.argmax(x.T, axis=1))
+    np.testing.assert_array_equal(b.numpy(), np.argmin(x[::-1, ::2], axis=0))
+    np.testing.assert_array_equal(c.numpy(), np.argmax(x[:, :1], axis=1, keepdims=True))
