@@ -98,7 +98,8 @@ def _int(self: Tensor) -> int:
 
 
 def _float(self: Tensor) -> float:
-    return float(_single(self, "float() was called (math.sqrt and its kin do so; td.sqrt and its kin work)"))
+    wish = "float() was called (by math.sqrt and its kin: td.sqrt and its kin work; by array[i] = x: use td.stack or .at)"
+    return float(_single(self, wish))
 
 
 def _complex(self: Tensor) -> complex:
