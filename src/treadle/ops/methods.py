@@ -98,7 +98,9 @@ def _int(self: Tensor) -> int:
 
 
 def _float(self: Tensor) -> float:
-    wish = "float() was called (by math.sqrt and its kin: td.sqrt and its kin work; by array[i] = x: use td.stack or .at)"
+    wish = (
+        "float() was called (by math.sqrt and its kin: td.sqrt and its kin work; by array[i] = x: use td.stack or .at)"
+    )
     return float(_single(self, wish))
 
 
