@@ -44,6 +44,15 @@ def branches(x, y):
 
 
 @td.function
+def structures(x, one):
+    if td.sum(x) > 0:  # structures
+        result = x, {"a": 1}
+    else:
+        result = x, {"a" if one else "b": 1}
+    return result[0]
+
+
+@td.function
 def loops(x, y):
     while td.sum(x) < 10:  # loops
         x = td.concat([x, y])
@@ -82,15 +91,22 @@ CASES = {
         branches,
         (ones(2), ones(3)),
         td.errors.ControlFlowError,
-        ["'result'", "(2", "(3"],
+        ["'result'", "(2,)", "(3,)"],
         (ones(2), ones(2)),
     ),
     "loops": (
         loops,
         (td.full((2,), 2.0), ones(1)),
         td.errors.ControlFlowError,
-        ["'x'", "(2", "(3"],
+        ["'x'", "(2,)", "(3,)"],
         (td.full((2,), 20.0), ones(0)),
+    ),
+    "structures": (
+        structures,
+        (ones(2), False),
+        td.errors.ControlFlowError,
+        ["'result'", "(tensor, {'a': 1})", "(tensor, {'b': 1})"],
+        (ones(2), True),
     ),
     "undefined": (undefined, (ones(2), False), td.errors.UndefinedVariable, ["'y'", "before"], (ones(2), True)),
     "asserts": (asserts, (-ones(2),), td.errors.AssertionFailed, ["not positive"], (ones(2),)),

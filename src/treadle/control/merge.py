@@ -76,8 +76,8 @@ def unify(name: str, a: Any, b: Any, tracers: Sequence[Tracer]) -> Merged:
         if _same(x, y):
             leaves.append(x)
             continue
-        for side, tensor in zip(sides, _pair(path, x, y, tracers), strict=True):
-            side.append(tensor)
+        for found, tensor in zip(sides, _pair(path, x, y, tracers), strict=True):
+            found.append(tensor)
         leaves.append(_TENSOR)
     return Merged(sides, shape, leaves)
 
@@ -182,13 +182,26 @@ def _describe(value: Any) -> str:
     if isinstance(value, Tensor):
         return _spec_text(value.spec)
     if isinstance(value, (list, tuple, dict)):
-        return f"a {type(value).__name__} of {len(value)}"
+        return _outline(value)
     return repr(value)
+
+
+def _outline(value: Any) -> str:
+    """A nest with its tensors as `tensor`."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {_outline(item)}' for key, item in value.items())}}}"
+    if type(value) is list:
+        return f"[{', '.join(map(_outline, value))}]"
+    if isinstance(value, (list, tuple)):
+        name = "" if type(value) is tuple else type(value).__name__
+        return f"{name}({', '.join(map(_outline, value))}{',' if len(value) == 1 else ''})"
+    return "tensor" if isinstance(value, Tensor) else repr(value)
 
 
 def _spec_text(spec: Spec) -> str:
     kind = "a Python number, " if spec.weak else ""
-    return f"{kind}shape ({', '.join(map(str, spec.shape))}), dtype {dtype_name(spec.dtype)}"
+    shape = ", ".join(map(str, spec.shape)) + ("," if len(spec.shape) == 1 else "")
+    return f"{kind}shape ({shape}), dtype {dtype_name(spec.dtype)}"
 
 
 def _fix(a: Spec, b: Spec) -> str:
