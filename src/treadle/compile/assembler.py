@@ -54,6 +54,7 @@ class Assembler:
         self._label_count = 0
         self._parallel = False
         self._blas = False
+        self._commit: int | None = None
 
     # Places
 
@@ -214,6 +215,12 @@ class Assembler:
         if nbytes:
             self._emit(f"fill {target} with {byte}, {nbytes} bytes", Op.FILL, self._place(target), byte, nbytes)
 
+    def commit(self) -> None:
+        """From here on the program overwrites its inputs, so a run goes on to its end: no more host steps, no yields."""
+        if self._commit is None:
+            self._commit = len(self._draft.words)
+            self._draft.lines.append("commit:")
+
     def host(self, k: int) -> None:
         """Hand over to Python: `hosts[k](run)`."""
         self._emit(f"host {k}", Op.HOST, k)
@@ -308,6 +315,7 @@ class Assembler:
                 lines=tuple(draft.lines),
                 parallel=self._parallel,
                 blas=self._blas,
+                commit=self._commit,
             )
         )
 

@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile.fuse import BAKED, is_scalar_constant
+from treadle.compile.fuse import is_scalar_constant
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
 
+# Numbers up to this are written into a kernel's text, as literals; others are passed. In kernels over arrays only the
+# smallest are, since a number may come from a size (a mean divides by it), and a new size must not make a new kernel.
+BAKED, BAKED_IN_LOOPS = 2, 16
 BLOCK = 32_768  # elements that one partial of a full reduction covers: cut by size, so sums do not depend on threads
 
 
@@ -63,15 +66,15 @@ class Kernel:
     grain: int
 
 
-def literal(array: np.ndarray[Any, Any]) -> str | None:
+def literal(array: np.ndarray[Any, Any], limit: int) -> str | None:
     """A constant as kernel text when it is small and whole, or a half; None when it should be an argument."""
     value = array.item()
     kind = code(array.dtype)
     if array.dtype.kind == "b":
         return str(value)
     if array.dtype.kind in "iu":
-        return f"{kind}({value})" if abs(value) <= BAKED else None
-    if math.isfinite(value) and abs(value) <= BAKED and (value * 2).is_integer() and not _negative_zero(value):
+        return f"{kind}({value})" if abs(value) <= limit else None
+    if math.isfinite(value) and abs(value) <= limit and (value * 2).is_integer() and not _negative_zero(value):
         return f"{kind}({value!r})"
     return None
 
@@ -104,7 +107,12 @@ class Operands:
     def add(self, view: View, strides: tuple[int, ...]) -> int:
         """The operand's number."""
         for k, (known, steps) in enumerate(zip(self.views, self.strides, strict=True)):
-            if known.buffer is view.buffer and known.offset == view.offset and steps == strides and known.dtype == view.dtype:
+            if (
+                known.buffer is view.buffer
+                and known.offset == view.offset
+                and steps == strides
+                and known.dtype == view.dtype
+            ):
                 return k
         self.views.append(view)
         self.strides.append(strides)
@@ -145,7 +153,8 @@ def broadcast_strides(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
 class Body:
     """The straight-line part of a kernel: loads, one line a node, and the names of what it makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, baked: int = BAKED) -> None:
+        self.baked = baked
         self.names: dict[Symbol, str] = {}
         self.constants: list[np.ndarray[Any, Any]] = []
         self._values: dict[bytes, str] = {}
@@ -160,7 +169,7 @@ class Body:
 
     def constant(self, array: np.ndarray[Any, Any]) -> str:
         """A literal, or the name of an argument loaded above the loops."""
-        text = literal(array)
+        text = literal(array, self.baked)
         if text is not None:
             return text
         key = array.dtype.str.encode() + array.tobytes()

@@ -28,6 +28,8 @@ Enter = Callable[[object], int]
 
 # As plain integers, since members of an enumeration are slow to look up and compare.
 PC, DETAIL, ARENA, ARRAY_TYPE, FIRST = map(int, (Slot.PC, Slot.DETAIL, Slot.ARENA, Slot.ARRAY_TYPE, Slot.FIRST))
+FINISHED = int(Slot.FINISHED)
+NEVER = 1 << 62  # a pc that no program reaches
 HOST, STATUS = int(Reason.HOST), int(Reason.STATUS)
 BAD_ARGUMENTS = tuple(map(int, (Reason.BAD_INPUT, Reason.BAD_OUTPUT, Reason.BAD_COUNT)))
 BUDGET = 1  # a kernel's status that says: my state is in my args, call me again
@@ -137,12 +139,21 @@ class Layout:
     lines: tuple[str, ...]
     parallel: bool
     blas: bool
+    commit: int | None  # the pc from which on the program overwrites its inputs
+
+
+class CommittedError(Exception):
+    """A run was interrupted after its end: the outputs are all there, and `error` is to be raised once they are kept."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class Code:
     """An immutable program; `run` executes it."""
 
-    __slots__ = ("__weakref__", "_arena_size", "_enter", "_free", "_shelf", "_special", "layout")
+    __slots__ = ("__weakref__", "_arena_size", "_commits", "_enter", "_free", "_shelf", "_special", "layout")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -151,7 +162,8 @@ class Code:
         # Whether a run needs more than a frame: a large arena, or the worker pool.
         self._arena_size = rounded(layout.arena_bytes) if layout.arena_bytes > SMALL_ARENA else 0
         self._shelf = arenas.shelf(self._arena_size)
-        self._special = self._arena_size > 0 or layout.parallel
+        self._commits = layout.commit is not None
+        self._special = self._arena_size > 0 or layout.parallel or self._commits
 
     def run(
         self,
@@ -163,7 +175,8 @@ class Code:
         """Run the program on arrays whose shapes and dtypes are those it was made for.
 
         `hosts[k](run)` does host step k; `on_status(run, note, status)` hears of a kernel's status of 2 or more and
-        raises, or returns to go on behind that call. Raises whatever they raise, and KeyboardInterrupt at Ctrl-C.
+        raises, or returns to go on behind that call. Raises whatever they raise, and KeyboardInterrupt at Ctrl-C;
+        CommittedError with it where a program that overwrites its inputs has already come to its end.
         """
         try:
             frame = self._free.pop()
@@ -178,7 +191,11 @@ class Code:
             reason = self._enter(frame.pointer)
             if reason:
                 self._go_on(frame, reason, inputs, outputs, hosts, on_status)
-        except BaseException:
+        except BaseException as error:
+            # Ctrl-C while native code ran arrives here: if that code has overwritten inputs, the run counts as done.
+            if self._commits and frame.slots[FINISHED]:
+                self._give_back(frame)
+                raise CommittedError(error) from None
             self._abandon(frame)
             raise
         if self._special:
@@ -195,6 +212,7 @@ class Code:
         table[Slot.PATCH_COUNT] = len(layout.patches) // 3
         table[Slot.INPUTS], table[Slot.OUTPUTS] = layout.inputs, layout.outputs
         table[Slot.POOL] = pool.cell_address
+        table[Slot.COMMIT] = NEVER if layout.commit is None else layout.commit
         table[Slot.ARRAY_TYPE] = id(np.ndarray) if arrays_readable() else 0
         if pool.platform is not None:
             table[Slot.CLOCK], table[Slot.CLOCK_ID] = pool.platform.clock, pool.platform.clock_id
@@ -211,7 +229,8 @@ class Code:
         return Frame(ctypes.byref(slots), slots, holder, arena)
 
     def _take_leases(self, frame: Frame) -> None:
-        """What a large program needs for one run."""
+        """What a large program, or one that overwrites inputs, needs for one run."""
+        frame.slots[FINISHED] = 0
         if self.layout.parallel and pool.state.block is None:
             pool.start()
         if self._arena_size:

@@ -15,7 +15,6 @@ KERNEL_KINDS = "biuf"
 REDUCTIONS = {"sum", "prod", "max", "min", "any", "all"}
 MAX_OPERANDS = 18  # beyond this many pointers LLVM stops vectorising unaided
 MAX_NODES = 60  # a kernel stays short enough to read, and to compile quickly
-BAKED = 16  # integers up to this, as constants, are written into the kernel's text; others are passed
 
 
 @dataclass(eq=False, slots=True)

@@ -32,7 +32,8 @@ def identity(op: str, dtype: np.dtype[Any]) -> str:
     if op in ("any", "all"):
         return str(op == "all")
     if op in ("sum", "prod"):
-        return f"{kind}({int(op == 'prod')})"
+        start = "-0.0" if op == "sum" and dtype.kind == "f" else str(int(op == "prod"))  # -0 + x is x, for -0 too
+        return f"{kind}({start})"
     if dtype.kind == "f":
         return f"{kind}({'-' if op == 'max' else ''}1e400)"
     if dtype.kind == "b":
@@ -107,9 +108,14 @@ class GroupKernel:
         return tuple(0 if k in axes else next(steps) for k in range(len(node.inputs[0].shape)))
 
     @property
+    def full(self) -> bool:
+        """Whether everything is reduced."""
+        return bool(self.reductions) and all(self.flags)
+
+    @property
     def blocks(self) -> int:
         """Into how many partial results a full reduction is cut; 1 when the result is written at once."""
-        if not self.reductions or not all(self.flags):
+        if not self.full:
             return 1
         return self.sizes[0] if len(self.sizes) > 1 else -(-self.sizes[0] // BLOCK)
 

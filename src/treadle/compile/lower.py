@@ -63,6 +63,7 @@ class Lowerer:
         self.hosts: list[Callable[[Any], None]] = []
         self.infos: dict[str, KernelInfo] = {}
         self.deferred: dict[str, Deferred] = {}
+        self.spare: dict[str, Source] = {}  # kernels that this program does not call, but with larger sizes would
         self.inplace = inplace
         self.owned: set[int] = set()  # buffers of the arena that have not been given back
         self.has_checks = False
@@ -87,8 +88,9 @@ class Lowerer:
         for symbol, end in zip(graph.outputs, ends, strict=True):
             self.bring(env[symbol], end, symbol)
         self.asm.reserve(self.arena.peak)
-        entries = load([d.source for d in self.deferred.values()])
-        for d, entry in zip(self.deferred.values(), entries, strict=True):
+        spare = [source for key, source in self.spare.items() if key not in self.deferred]
+        entries = load([*(d.source for d in self.deferred.values()), *spare])
+        for d, entry in zip(self.deferred.values(), entries, strict=False):
             d.address = entry.address
         return Lowered(
             self.asm.finish(),
@@ -172,17 +174,23 @@ class Lowerer:
             env[node.outputs[0]] = self.constant_view(node.outputs[0])
         elif node.op == "full" and plain(node.outputs[0].spec):
             self._fill(node, env, targets)
-        elif node.op == "matmul" and self._matmul(node, env, targets):
-            pass
-        elif node.op == "while" and self._loop(node, env, targets):
-            pass
-        elif node.op == "cond" and self._cond(node, env, targets):
-            pass
         elif node.op == "assert":
             self._assert(node, env)
-        else:
+        elif not self._natively(node, env, targets):
             self.host(node, env, targets)
         return list(node.outputs)
+
+    def _natively(self, node: Node, env: Env, targets: Env) -> bool:
+        """Lay out a node without Python, where there is a way that fits it."""
+        ways = {
+            "matmul": self._matmul,
+            "while": self._loop,
+            "cond": self._cond,
+            "argmax": self._position,
+            "argmin": self._position,
+        }
+        way = ways.get(node.op)
+        return way is not None and way(node, env, targets)
 
     # -- values and memory -----------------------------------------------------------------------------------------------
 
@@ -264,6 +272,8 @@ class Lowerer:
                 place[symbol] = env[symbol] = self.fresh(symbol, targets)
         if not stores and not results:
             return made
+        if any(target.buffer.kind == "input" for target in stores.values()):
+            self.asm.commit()  # a variable is overwritten
         self._kernel(group, lambda s: self.value(s, env), stores, results)
         return [s for s in made if s in stores or s in results]
 
@@ -278,6 +288,8 @@ class Lowerer:
             return
         plan = GroupKernel(group, view, stores, results)
         blocks = plan.blocks
+        if plan.full:
+            self._foresee(results)
         if blocks == 1:
             self.call(plan.write(), name_of(group))
             return
@@ -293,6 +305,17 @@ class Lowerer:
             end = View(target.buffer, (), target.dtype, (), target.offset)
             self._kernel(Group((blocks,), [node], axes=(0,)), lambda s, p=partial: p, {}, {made: end})  # type: ignore[misc]
             self.free(partial.buffer)
+            del source
+
+    def _foresee(self, results: Mapping[Symbol, View]) -> None:
+        """Compile what larger sizes will need to combine partial results, so that they compile nothing."""
+        for symbol, target in results.items():
+            assert symbol.node is not None
+            partial = View(target.buffer, (2,), target.dtype, (1,))
+            source, node, made = _combine_node(symbol.node.definition, partial)
+            end = View(Buffer("arena", None, 0), (), target.dtype, ())
+            text = GroupKernel(Group((2,), [node], axes=(0,)), lambda s, p=partial: p, {}, {made: end}).write().text  # type: ignore[misc]
+            self.spare.setdefault(text.key, Source(name_of(Group((2,), [node])), text.key))
             del source
 
     def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
@@ -337,6 +360,11 @@ class Lowerer:
         from treadle.compile.products import lower_matmul
 
         return blas.available() and lower_matmul(self, node, env, targets)
+
+    def _position(self, node: Node, env: Env, targets: Env) -> bool:
+        from treadle.compile.positions import lower_position
+
+        return lower_position(self, node, env, targets)
 
     # -- control flow ----------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,8 @@ class Slot(IntEnum):
     )
     BLAS = 12  # address of BLAS's block of thread counts, or 0 where the program holds no product
     HOLDER = 13  # address of the list that holds the tuples of inputs and outputs during a run
+    COMMIT = 14  # from this pc on the run does not stop half-way: it overwrites its inputs
+    FINISHED = 15  # 1 when the run has come to its end
     FIRST = 16
 
 
@@ -174,7 +176,7 @@ def kernel(frame, lo, hi):
             now = nanoseconds(frame[SLOT_CLOCK], frame[SLOT_CLOCK_ID]) if frame[SLOT_CLOCK] != 0 else last + 200000
             if start == 0:
                 start = now
-            elif now - start > 40000000:
+            elif now - start > 40000000 and pc < frame[SLOT_COMMIT]:
                 frame[SLOT_PC] = pc
                 return REASON_YIELD
             elif now - last < 500000:
@@ -292,6 +294,7 @@ def kernel(frame, lo, hi):
             call1(load(blas + 8 * BLAS_SET), load(blas + 8 * BLAS_SAVED))
         atomic_store(blas + 8 * BLAS_LOCK, 0)
     frame[SLOT_PC] = 0
+    frame[SLOT_FINISHED] = 1
     return REASON_DONE
 """
 

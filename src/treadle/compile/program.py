@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import RLock
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from treadle.compile import build, inplace
+from treadle.compile.executor import CommittedError
 from treadle.compile.lower import KernelInfo, Lowerer, plain
 from treadle.core.dim import Dim, is_static
 from treadle.core.graph import Graph
@@ -26,7 +28,7 @@ _lock = RLock()
 class Program:
     """A graph made executable. `run` may be called by any number of threads at once."""
 
-    __slots__ = ("code", "graph", "hosts", "inplace", "kernels", "on_status", "open", "specs")
+    __slots__ = ("code", "ends", "graph", "hosts", "inplace", "kernels", "on_status", "open")
 
     def __init__(self, graph: Graph, stateful: bool = False) -> None:
         with activate(None):
@@ -37,22 +39,46 @@ class Program:
         self.hosts = lowered.hosts
         self.kernels = lowered.kernels
         self.on_status = lowered.on_status
-        # How to make each output's array; where the shape is found while running, a box that a host step fills.
-        self.specs = tuple((s.shape, s.dtype) if s.spec.static else ((), object) for s in self.graph.outputs)
+        # How to make each output's array: the input that it overwrites, or -1, and shape and dtype; where the shape is
+        # found while running, a box that a host step fills.
+        self.ends = tuple(
+            (self.inplace.get(k, -1), *((s.shape, s.dtype) if s.spec.static else ((), object)))
+            for k, s in enumerate(self.graph.outputs)
+        )
         self.open = tuple(k for k, s in enumerate(self.graph.outputs) if not s.spec.static)
 
-    def run(self, inputs: Sequence[Array], taken: dict[int, Array] | None = None) -> list[Array]:
-        """The outputs for these inputs; `taken` gives the memory of outputs that are written in place."""
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs for these inputs. Inputs that `inplace` names are overwritten, and are outputs too.
+
+        Raises `CommittedRun` when it was interrupted after having overwritten inputs: the outputs are complete.
+        """
         empty = np.empty
-        if taken:
-            outputs = [taken[k] if k in taken else empty(*spec) for k, spec in enumerate(self.specs)]
+        if self.inplace:
+            outputs = [inputs[k] if k >= 0 else empty(shape, dtype) for k, shape, dtype in self.ends]
         else:
-            outputs = [empty(*spec) for spec in self.specs]
-        self.code.run(tuple(inputs), tuple(outputs), self.hosts, self.on_status)
+            outputs = [empty(shape, dtype) for _, shape, dtype in self.ends]
+        try:
+            self.code.run(tuple(inputs), tuple(outputs), self.hosts, self.on_status)
+        except CommittedError as late:
+            raise CommittedRun(outputs, late.error) from None
         if self.open:
             for k in self.open:
                 outputs[k] = outputs[k][()]
         return outputs
+
+    def reads(self, position: int) -> bool:
+        """Whether the value of an input matters."""
+        symbol = self.graph.inputs[position]
+        read = {s for node in self.graph.nodes for s in node.inputs}
+        return symbol in read or symbol in set(self.graph.outputs)
+
+
+class CommittedRun(Exception):
+    """A run that was interrupted by `error` after it had overwritten inputs; its outputs are complete."""
+
+    def __init__(self, outputs: list[Array], error: BaseException) -> None:
+        super().__init__(error)
+        self.outputs, self.error = outputs, error
 
 
 def sizes_of(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
@@ -60,8 +86,7 @@ def sizes_of(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
     if all(plain(s.spec) for s in graph.inputs):
         return {}
     known = [
-        shape if not _open(symbol.shape) else symbol.shape
-        for symbol, shape in zip(graph.inputs, shapes, strict=True)
+        shape if not _open(symbol.shape) else symbol.shape for symbol, shape in zip(graph.inputs, shapes, strict=True)
     ]
     return {name: size for name, size in bind_sizes(graph, known).items() if isinstance(size, int)}
 
@@ -82,8 +107,13 @@ def program_for(graph: Graph, shapes: Sequence[tuple[int, ...]], stateful: bool 
             found = programs.get(key)
             if found is None:
                 found = programs[key] = Program(concretize(graph, sizes), stateful)
+                if sizes:  # the copy with known sizes has served its purpose
+                    graph.derived.pop(("concrete", tuple(sorted(sizes.items()))), None)
                 if len(programs) > MAX_PROGRAMS:
                     programs.popitem(last=False)
+    elif len(programs) > 1:
+        with contextlib.suppress(KeyError):  # another thread may have dropped it
+            programs.move_to_end(key)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile.emit import Body, Text, code, expression
+from treadle.compile.emit import BAKED_IN_LOOPS, Body, Text, code, expression
 from treadle.compile.fuse import in_kernel, is_elementwise, is_scalar_constant
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
@@ -82,7 +82,7 @@ class LoopKernel:
 @dataclass(slots=True)
 class _Writer:
     text: Text = field(default_factory=Text)
-    body: Body = field(default_factory=Body)
+    body: Body = field(default_factory=lambda: Body(BAKED_IN_LOOPS))
     checks: list[Node] = field(default_factory=list)
     count: int = 0
 

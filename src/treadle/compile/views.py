@@ -103,4 +103,3 @@ def view_of(node: Node, source: View) -> View | None:
         return None
     offset = result.__array_interface__["data"][0] - start
     return View(source.buffer, shape, source.dtype, tuple(result.strides), source.offset + offset)
-
