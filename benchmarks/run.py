@@ -20,7 +20,6 @@ from harness.processes import BENCHMARKS, installed, pythons
 from harness.steady import Turns, run_steady
 from peers import ALIASES, PEERS
 
-
 START = time.perf_counter()
 
 
