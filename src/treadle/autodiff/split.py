@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from treadle.autodiff.tape import Tape
+from treadle.core.dim import Dim
 from treadle.core.dtypes import is_float
-from treadle.core.graph import Graph
-from treadle.core.interpret import interpret
+from treadle.core.graph import Graph, Node
+from treadle.core.interpret import interpret, replay
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
-from treadle.core.tracer import Tracer
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tracer import Traced, Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,20 @@ class Split:
         return len(self.backward.inputs) - len(self.cotangents)
 
 
-def split(graph: Graph, needed: tuple[bool, ...]) -> Split:
-    """Forward and backward of a graph, for gradients of the inputs that `needed` marks; made once a graph and mask."""
-    key = ("split", needed)
+def split(graph: Graph, needed: tuple[bool, ...], bounded: bool = False) -> Split:
+    """Forward and backward of a graph, for gradients of the inputs that `needed` marks; made once a graph and mask.
+
+    bounded: no residual has a length that only running tells, as a loop's stack has: the loop runs again in the
+    backward graph instead. Loops and branches ask for it, whose residuals must be alike each time.
+    """
+    key = ("split", needed, bounded)
     found = graph.derived.get(key)
     if found is None:
-        found = graph.derived[key] = _split(graph, needed)
+        found = graph.derived[key] = _split(graph, needed, bounded)
     return found  # type: ignore[no-any-return]
 
 
-def _split(graph: Graph, needed: tuple[bool, ...]) -> Split:
+def _split(graph: Graph, needed: tuple[bool, ...], bounded: bool) -> Split:
     forward = Tracer(f"{graph.name}_forward")
     inputs = [forward.input(Spec(s.shape, s.dtype), s.name) for s in graph.inputs]
     tape = Tape(watch_variables=False)
@@ -61,6 +67,58 @@ def _split(graph: Graph, needed: tuple[bool, ...]) -> Split:
     made = tuple(k for k, g in enumerate(grads) if g is not None)
     with activate(backward):
         back = backward.finish([g for g in grads if g is not None])
+    if bounded and any(_made_open(x) for x in back.captures):
+        back = _again(forward, back, len(seeds))
     with activate(forward):
         front = forward.finish([*outputs, *back.captures])
     return Split(front.graph, back.graph, reached, made)
+
+
+def _made_open(x: Tensor) -> bool:
+    """Whether a node makes this value, and its shape holds a length that only running tells."""
+    return isinstance(x, Symbol) and x.node is not None and _is_open(x)
+
+
+def _is_open(x: Tensor) -> bool:
+    return any(isinstance(size, Dim) and size.open for size in x.shape)
+
+
+def _again(forward: Tracer, back: Traced, count: int) -> Traced:
+    """The backward graph with what makes its open residuals before it, so that it takes only closed ones."""
+    wanted = {x for x in back.captures if _made_open(x)}
+    nodes: list[Node] = []
+    for node in reversed(forward.nodes):
+        if any(s in wanted for s in node.outputs):
+            nodes.append(node)
+            wanted.update(s for s in node.inputs if _made_open(s))
+    tracer = Tracer(back.graph.name, forward.scope)
+    seeds = [tracer.input(s.spec, s.name) for s in back.graph.inputs[:count]]
+    with activate(tracer):
+        values: dict[Symbol, Tensor] = {s: s for node in nodes for s in node.inputs}
+        replay([_quiet_node(node) for node in reversed(nodes)], values, {})
+        residuals = [values.get(x, x) if isinstance(x, Symbol) else x for x in back.captures]
+        return tracer.finish(interpret(back.graph, [*seeds, *residuals], {}))
+
+
+def _quiet_node(node: Node) -> Node:
+    """The node without the effects inside its graphs: they have happened when it ran first."""
+    if not node.effect or node.definition.effect:
+        return node
+    attrs = {key: quiet(value) if isinstance(value, Graph) else value for key, value in node.attrs.items()}
+    twin = Node(node.definition, node.inputs, attrs, node.name, node.location)
+    twin.outputs = node.outputs
+    return twin
+
+
+def quiet(graph: Graph) -> Graph:
+    """The graph without effects, but for those whose results it needs."""
+    if not graph.effect:
+        return graph
+    live = set(graph.outputs)
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.definition.effect and not any(s in live for s in node.outputs):
+            continue
+        nodes.append(_quiet_node(node))
+        live.update(node.inputs)
+    return Graph(graph.name, graph.inputs, tuple(reversed(nodes)), graph.outputs, graph.state)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.core.dim import evaluate
+from treadle.core.dim import Dim, evaluate
 from treadle.core.graph import Graph
 from treadle.core.interpret import bind_sizes, interpret
 from treadle.core.mode import activate
@@ -54,20 +54,52 @@ def zeros_like_spec(spec: Spec) -> Tensor:
     return zeros(spec.shape, dtype=spec.dtype)
 
 
+def zeros_like(x: Tensor) -> Tensor:
+    """Zeros of a tensor's shape, which may be that of a stack whose length only running tells."""
+    if any(isinstance(size, Dim) and size.open for size in x.shape):
+        return zeros_op.bind((x,), {})[0]
+    return zeros_like_spec(x.spec)
+
+
+zeros_op = register(
+    Op("zeros_of", lambda x: np.zeros_like(x), lambda specs, attrs: (Spec(specs[0].shape, specs[0].dtype),), family="host")
+)
+
+
 def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     graph: Graph = attrs["graph"]
-    sizes = bind_sizes(graph, [s.shape for s in specs])
+    sizes = {**bind_sizes(graph, [s.shape for s in specs]), **dict(attrs.get("open", ()))}
     return tuple(Spec(evaluate(s.shape, sizes), s.dtype) for s in graph.outputs)
 
 
+def _open_names(graph: Graph) -> tuple[str, ...]:
+    """The lengths of stacks among a graph's outputs."""
+    found = graph.derived.get("open")
+    if found is None:
+        sizes = [size for s in graph.outputs for size in s.shape if isinstance(size, Dim)]
+        known = {name for s in graph.inputs for size in s.shape if isinstance(size, Dim) for name in size.names()}
+        found = {name: None for size in sizes if (name := size.open) is not None and name not in known}
+        found = graph.derived["open"] = tuple(found)
+    return found  # type: ignore[no-any-return]
+
+
 class CallOp(Op):
-    """inputs -> outputs of attrs["graph"]."""
+    """inputs -> outputs of attrs["graph"]; attrs["open"] names the lengths of stacks that this call gives."""
 
     __slots__ = ()
 
     @property
     def differentiable(self) -> bool:
         return True
+
+    def bind(self, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+        """Run the graph in the current mode; each call has its own stacks, of its own lengths."""
+        names = _open_names(attrs["graph"])
+        if names or "open" in attrs:
+            attrs = {key: value for key, value in attrs.items() if key != "open"}
+            if names:
+                attrs["open"] = tuple([(name, Dim.fresh("steps")) for name in names])
+        return super().bind(inputs, attrs)
 
     def record(
         self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], needed: Sequence[bool]
@@ -83,7 +115,7 @@ class CallOp(Op):
         outputs, residuals = both[:count], both[count:]
 
         def pullback(grads: Sequence[Grad]) -> Sequence[Grad]:
-            seeds = [g if (g := grads[k]) is not None else zeros_like_spec(outputs[k].spec) for k in parts.cotangents]
+            seeds = [g if (g := grads[k]) is not None else zeros_like(outputs[k]) for k in parts.cotangents]
             made = self.bind((*seeds, *residuals), {**attrs, "graph": parts.backward})
             found: list[Grad] = [None] * len(inputs)
             for k, g in zip(parts.gradients, made, strict=True):
@@ -91,7 +123,6 @@ class CallOp(Op):
             return found
 
         return outputs, pullback
-
 
     def push(
         self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], tangents: Sequence[Grad]
@@ -109,9 +140,11 @@ class CallOp(Op):
         return made[:count], found
 
 
-call_op = register(
-    CallOp("call", lambda *arrays, graph, label=None: run_graph(graph, arrays), _infer, family="graph", multiple=True)
-)
+def _body(*arrays: Array, graph: Graph, label: str | None = None, open: Any = ()) -> list[Array]:
+    return run_graph(graph, arrays)
+
+
+call_op = register(CallOp("call", _body, _infer, family="graph", multiple=True))
 
 
 def call(graph: Graph, inputs: Sequence[Tensor], label: str | None = None) -> tuple[Tensor, ...]:

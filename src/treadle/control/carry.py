@@ -11,11 +11,11 @@ from treadle.control.loop import loop
 from treadle.control.merge import close, common, fix_text, is_number, leaf_spec, spec_text, to_spec
 from treadle.control.undefined import Undefined
 from treadle.core.dim import Size
-from treadle.core.graph import Graph
+from treadle.core.graph import Graph, Node
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
-from treadle.core.tensor import Tensor
-from treadle.core.tracer import Tracer, active_tracer
+from treadle.core.tensor import Symbol, Tensor
+from treadle.core.tracer import Tracer, active_tracer, read_op
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor
@@ -219,12 +219,12 @@ def _bind(
     test = _arrange_test(graphs[1], len(carried), len(captures), order) if len(graphs) > 1 else None
     start = [_initial(leaf) for leaf in carried]
     states = [read_variable(v) for v in variables]
-    written = [states[k] for k in order[0]]
+    written = [states[k] for k in order[0]]  # what is read in the loop counts as a read of these
     fixed = [states[k] for k in order[1]]
     count = length if isinstance(length, Tensor) else None
     known: Size | None = length if isinstance(length, int) else (xs[0].shape[0] if xs else None)
     made = list(
-        loop(body, [*start, *written], [*captures, *fixed], xs, test=test, count=count, length=known, reverse=reverse)
+        loop(body, [*start, *written], [*captures, *fixed, *written], xs, test=test, count=count, length=known, reverse=reverse)
     )
     for variable, value in zip([variables[k] for k in order[0]], made[len(carried) :], strict=False):
         write_variable(variable, value)
@@ -256,32 +256,48 @@ def _arrange(
     writes: Sequence[Variable],
     outputs: int,
 ) -> tuple[Graph, Order]:
-    """Reorder the body's inputs to carry, consts, xs: written variables are carried, others are constant."""
-    written_ids = [id(v) for v in writes]
-    written = [k for k, v in enumerate(variables) if id(v) in written_ids]
-    fixed = [k for k in range(len(variables)) if k not in written]
+    """Reorder the body's inputs to carry, consts, xs: written variables are carried, others are constant.
+
+    A written variable comes in twice: its value now is carried, and the value that it had before the loop is a
+    constant, to which the gradient of every read in the loop goes (an assignment passes none on).
+    """
+    written, fixed = order = _order(variables, writes)
+    inputs = graph.inputs
     a, b = carried, carried + stepped
     c = b + captured
-    inputs = graph.inputs
-    arranged = (
-        *inputs[:a],
-        *(inputs[c + k] for k in written),
-        *inputs[b:c],
-        *(inputs[c + k] for k in fixed),
-        *inputs[a:b],
-    )
+    reads, now, before = _reads([inputs[c + k] for k in written])
+    arranged = (*inputs[:a], *now, *inputs[b:c], *(inputs[c + k] for k in fixed), *before, *inputs[a:b])
     ends = graph.outputs
     first = len(ends) - len(writes)
-    by_variable = {key: ends[first + k] for k, key in enumerate(written_ids)}
+    by_variable = {id(v): ends[first + k] for k, v in enumerate(writes)}
     new = (*ends[:outputs], *(by_variable[id(variables[k])] for k in written), *ends[outputs:first])
-    return Graph(graph.name, arranged, graph.nodes, new), (written, fixed)
+    return Graph(graph.name, arranged, (*reads, *graph.nodes), new), order
+
+
+def _order(variables: Sequence[Variable], writes: Sequence[Variable]) -> Order:
+    changed = {id(v) for v in writes}
+    written = [k for k, v in enumerate(variables) if id(v) in changed]
+    return written, [k for k in range(len(variables)) if k not in written]
+
+
+def _reads(symbols: Sequence[Symbol]) -> tuple[list[Node], list[Symbol], list[Symbol]]:
+    """Nodes that make these symbols, so far inputs, from two inputs each: the value now, and that before the loop."""
+    nodes, now, before = [], [], []
+    for symbol in symbols:
+        pair = [Symbol(symbol.spec, symbol.scope, f"{symbol.name}_{what}") for what in ("now", "before")]
+        node = Node(read_op, tuple(pair), {}, f"{symbol.name}_read", None)
+        node.outputs = (symbol,)
+        symbol.node = node
+        nodes.append(node)
+        now.append(pair[0])
+        before.append(pair[1])
+    return nodes, now, before
 
 
 def _arrange_test(graph: Graph, carried: int, captured: int, order: Order) -> Graph:
     inputs = graph.inputs
     a, b = carried, carried + captured
     written, fixed = order
-    arranged = (*inputs[:a], *(inputs[b + k] for k in written), *inputs[a:b], *(inputs[b + k] for k in fixed))
-    return Graph(graph.name, arranged, graph.nodes, graph.outputs[:1])
-
-
+    reads, now, before = _reads([inputs[b + k] for k in written])
+    arranged = (*inputs[:a], *now, *inputs[a:b], *(inputs[b + k] for k in fixed), *before)
+    return Graph(graph.name, arranged, (*reads, *graph.nodes), graph.outputs[:1])

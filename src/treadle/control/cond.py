@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.control.call import run_graph, zeros_like_spec
+from treadle.control.call import run_graph, zeros_like, zeros_like_spec
 from treadle.core.graph import Graph
 from treadle.core.interpret import interpret
 from treadle.core.op import Attrs, Grad, Op, Pullback, register
@@ -39,19 +39,25 @@ class CondOp(Op):
         from treadle.autodiff.split import split  # autodiff runs ops, and this op, so it is imported late
 
         graphs = (attrs["true"], attrs["false"])
-        parts = [split(graph, tuple(needed[1:])) for graph in graphs]
+        parts = [split(graph, tuple(needed[1:]), bounded=True) for graph in graphs]
         gradients = sorted({k for part in parts for k in part.gradients})
         if not gradients:
             return self.bind(inputs, attrs), lambda grads: [None] * len(inputs)
         count = len(graphs[0].outputs)
-        residuals = [[s.spec for s in part.forward.outputs[count:]] for part in parts]
+        origins = [_origins(part.forward, count) for part in parts]
+        residuals = [
+            [s.spec for s, k in zip(part.forward.outputs[count:], origin, strict=True) if k is None]
+            for part, origin in zip(parts, origins, strict=True)
+        ]
         slots, places = _share(residuals)
         operand_specs = [x.spec for x in inputs[1:]]
+        held = sorted({k for origin in origins for k in origin if k is not None})
 
         def forward(position: int) -> Graph:
             def run(*operands: Tensor) -> list[Tensor]:
                 made = interpret(parts[position].forward, operands, {})
-                kept = dict(zip(places[position], made[count:], strict=True))
+                own = [y for y, k in zip(made[count:], origins[position], strict=True) if k is None]
+                kept = dict(zip(places[position], own, strict=True))
                 padded = [kept[k] if k in kept else zeros_like_spec(spec) for k, spec in enumerate(slots)]
                 return [*made[:count], *padded]
 
@@ -65,21 +71,24 @@ class CondOp(Op):
 
             def run(*values: Tensor) -> list[Tensor]:
                 seeds = dict(zip(cotangents, values, strict=False))
-                stored = values[len(cotangents) :]
-                made = interpret(
-                    part.backward, [*(seeds[k] for k in part.cotangents), *(stored[k] for k in places[position])], {}
-                )
+                stored = values[len(cotangents) : len(cotangents) + len(slots)]
+                given = dict(zip(held, values[len(cotangents) + len(slots) :], strict=True))
+                own = iter(places[position])
+                kept = [given[k] if k is not None else stored[next(own)] for k in origins[position]]
+                made = interpret(part.backward, [*(seeds[k] for k in part.cotangents), *kept], {})
                 found = dict(zip(part.gradients, made, strict=True))
                 return [found[k] if k in found else zeros_like_spec(operand_specs[k]) for k in gradients]
 
-            return trace(run, [*outputs_spec, *slots], part.backward.name, closed=True).graph
+            specs = [*outputs_spec, *slots, *(operand_specs[k] for k in held)]
+            return trace(run, specs, part.backward.name, closed=True).graph
 
         made = self.bind(inputs, {"true": forward(0), "false": forward(1)})
         outputs, stored = made[:count], made[count:]
 
         def pullback(grads: Sequence[Grad]) -> Sequence[Grad]:
-            seeds = [g if (g := grads[k]) is not None else zeros_like_spec(outputs[k].spec) for k in cotangents]
-            back = self.bind((inputs[0], *seeds, *stored), {"true": backward(0), "false": backward(1)})
+            seeds = [g if (g := grads[k]) is not None else zeros_like(outputs[k]) for k in cotangents]
+            operands = (inputs[0], *seeds, *stored, *(inputs[k + 1] for k in held))
+            back = self.bind(operands, {"true": backward(0), "false": backward(1)})
             found: list[Grad] = [None] * len(inputs)
             for k, g in zip(gradients, back, strict=True):
                 found[k + 1] = g
@@ -117,6 +126,12 @@ class CondOp(Op):
         for k, t in zip(active, made[count:], strict=True):
             tangent[k] = t
         return made[:count], tangent
+
+
+def _origins(forward: Graph, count: int) -> list[int | None]:
+    """For each residual of a branch: the operand that it is, or None where the branch makes it."""
+    where = {symbol: k for k, symbol in enumerate(forward.inputs)}
+    return [where.get(symbol) for symbol in forward.outputs[count:]]
 
 
 def _share(residuals: Sequence[Sequence[Spec]]) -> tuple[list[Spec], list[list[int]]]:

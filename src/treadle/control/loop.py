@@ -12,7 +12,7 @@ from treadle.control.call import run_graph
 from treadle.core.dim import Dim, Size
 from treadle.core.dtypes import int64
 from treadle.core.graph import Graph
-from treadle.core.op import Attrs, Op, Pullback, register
+from treadle.core.op import Attrs, Grad, Op, Pullback, register
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
 
@@ -125,10 +125,10 @@ class LoopOp(Op):
         return push_loop(inputs, attrs, tangents)
 
 
-loop_op = register(LoopOp("while", _body, _infer, family="graph", multiple=True))
+loop_op: Op = register(LoopOp("while", _body, _infer, family="graph", multiple=True))
 
 # Rows that a loop left early did not reach have gradient 0: the stack of those that it did, filled up with zeros.
-fill_op = register(
+fill_op: Op = register(
     Op(
         "fill_rows",
         lambda rows, like: np.concatenate([rows, np.zeros((len(like) - len(rows), *rows.shape[1:]), rows.dtype)]),
@@ -137,7 +137,7 @@ fill_op = register(
         vjp=lambda g, y, rows, like: (take_op.bind((g, rows), {})[0], None),
     )
 )
-take_op = register(
+take_op: Op = register(
     Op(
         "first_rows",
         lambda x, like: x[: len(like)],
@@ -146,4 +146,3 @@ take_op = register(
         vjp=lambda g, y, x, like: (fill_op.bind((g, x), {})[0], None),
     )
 )
-

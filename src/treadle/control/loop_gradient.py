@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from treadle.control.call import zeros_like_spec
+from treadle.control.call import zeros_like, zeros_like_spec
 from treadle.control.loop import Layout, LoopOp, fill_op, loop
 from treadle.core.dim import Dim
 from treadle.core.dtypes import int64, is_float
@@ -61,7 +61,7 @@ def _plan(body: Graph, layout: Layout, want: tuple[bool, ...]) -> _Plan:
 
     active = [w and is_float(s.dtype) for w, s in zip(want, body.inputs, strict=True)]
     while True:  # a carried value matters as soon as one that matters reaches it
-        parts = split(body, tuple(active))
+        parts = split(body, tuple(active), bounded=True)
         reached = [k for k in parts.cotangents if k < layout.carry and not active[k]]
         if not reached:
             break
@@ -153,8 +153,8 @@ def _backward(
     stepped = [k for k in range(last, last + layout.xs) if k in parts.gradients]
     ys = [k for k in range(layout.carry, len(body.outputs)) if k in parts.cotangents and grads[k] is not None]
 
-    start = [g if (g := grads[k]) is not None else zeros_like_spec(carry[k].spec) for k in carried]
-    sums = [zeros_like_spec(consts[k - layout.carry].spec) for k in shared]
+    start = [g if (g := grads[k]) is not None else zeros_like(carry[k]) for k in carried]
+    sums = [zeros_like(consts[k - layout.carry]) for k in shared]
     used_consts = sorted({k for kind, k in plan.origins if kind == "const"})
     used_xs = sorted({k for kind, k in plan.origins if kind == "x"})
     items = [*stacks, *(xs[k] for k in used_xs), *(g for k in ys if (g := grads[k]) is not None)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
+import sys
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Union
 
-from treadle.errors import TraceError, user_location
+from treadle.errors import TraceError, is_own_code, user_location
 
 if TYPE_CHECKING:
     from treadle.core.tensor import Tensor
@@ -17,6 +20,13 @@ Terms = dict[tuple[Atom, ...], int]
 Size = Union[int, "Dim"]
 
 _fresh = itertools.count()
+
+
+def _as_size(value: object) -> Size | None:
+    """A size among the operands of arithmetic, NumPy's integers included; None for anything else."""
+    if isinstance(value, (int, Dim)):
+        return value
+    return int(value) if isinstance(value, Integral) else None
 
 
 def _atom_key(atom: Atom) -> str:
@@ -53,7 +63,9 @@ class Dim:
 
     @staticmethod
     def _terms(value: Size) -> Terms:
-        return value.terms if isinstance(value, Dim) else ({(): int(value)} if value else {})
+        if isinstance(value, Dim):
+            return value.terms
+        return {(): int(value)} if value else {}
 
     @staticmethod
     def _make(terms: Terms) -> Size:
@@ -65,10 +77,11 @@ class Dim:
         return Dim(terms)
 
     def __add__(self, other: Size) -> Size:
-        if not isinstance(other, (int, Dim)):
+        size = _as_size(other)
+        if size is None:
             return NotImplemented
         terms = dict(self.terms)
-        for key, factor in Dim._terms(other).items():
+        for key, factor in Dim._terms(size).items():
             terms[key] = terms.get(key, 0) + factor
         return Dim._make(terms)
 
@@ -78,20 +91,25 @@ class Dim:
         return Dim._make({key: -factor for key, factor in self.terms.items()})
 
     def __sub__(self, other: Size) -> Size:
-        if not isinstance(other, (int, Dim)):
+        size = _as_size(other)
+        if size is None:
             return NotImplemented
-        return self + (-other)
+        difference: Size = self + (-size)
+        return difference
 
     def __rsub__(self, other: Size) -> Size:
-        if not isinstance(other, (int, Dim)):
+        size = _as_size(other)
+        if size is None:
             return NotImplemented
-        return (-self) + other
+        difference: Size = (-self) + size
+        return difference
 
     def __mul__(self, other: Size) -> Size:
-        if not isinstance(other, (int, Dim)):
+        size = _as_size(other)
+        if size is None:
             return NotImplemented
         terms: Terms = {}
-        for (k1, f1), (k2, f2) in itertools.product(self.terms.items(), Dim._terms(other).items()):
+        for (k1, f1), (k2, f2) in itertools.product(self.terms.items(), Dim._terms(size).items()):
             key = tuple(sorted(k1 + k2, key=_atom_key))
             terms[key] = terms.get(key, 0) + f1 * f2
         return Dim._make(terms)
@@ -99,18 +117,19 @@ class Dim:
     __rmul__ = __mul__
 
     def _divide(self, sign: str, other: Size) -> Size:
-        if not isinstance(other, (int, Dim)):
+        size = _as_size(other)
+        if size is None:
             return NotImplemented
-        if self == other:
-            return 1 if sign == "//" else 0
-        if isinstance(other, int):
-            if other == 0:
-                raise ZeroDivisionError("a symbolic size divided by zero")
-            if all(factor % other == 0 for factor in self.terms.values()):
-                exact = Dim._make({key: factor // other for key, factor in self.terms.items()})
-                return exact if sign == "//" else 0
-        divisor = other if isinstance(other, Dim) else Dim({(): other})
-        return Dim({((sign, self, divisor),): 1})
+        if isinstance(size, Dim):
+            if self.terms == size.terms:
+                return 1 if sign == "//" else 0
+            return Dim({((sign, self, size),): 1})
+        if size == 0:
+            raise ZeroDivisionError(f"the symbolic size {self} is divided by zero")
+        if all(factor % size == 0 for factor in self.terms.values()):
+            exact = Dim._make({key: factor // size for key, factor in self.terms.items()})
+            return exact if sign == "//" else 0
+        return Dim({((sign, self, Dim({(): size})),): 1})
 
     def __floordiv__(self, other: Size) -> Size:
         return self._divide("//", other)
@@ -119,10 +138,16 @@ class Dim:
         return self._divide("%", other)
 
     def __rfloordiv__(self, other: int) -> Size:
-        return Dim({(("//", Dim({(): other}), self),): 1})
+        return self._into("//", other)
 
     def __rmod__(self, other: int) -> Size:
-        return Dim({(("%", Dim({(): other}), self),): 1})
+        return self._into("%", other)
+
+    def _into(self, sign: str, other: int) -> Size:
+        size = _as_size(other)
+        if not isinstance(size, int):
+            return NotImplemented
+        return Dim({((sign, Dim({(): size}), self),): 1})
 
     def __truediv__(self, other: Any) -> Any:
         return _as_tensor(self) / other
@@ -131,39 +156,71 @@ class Dim:
         return other / _as_tensor(self)
 
     def __pow__(self, exponent: int) -> Size:
-        if not isinstance(exponent, int) or exponent < 0:
+        power = _as_size(exponent)
+        if not isinstance(power, int) or power < 0:
             return NotImplemented
         result: Size = 1
-        for _ in range(exponent):
+        for _ in range(power):
             result = self * result
         return result
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Dim):
-            return self.terms == other.terms
-        return False
+        if isinstance(other, Dim) and self.terms == other.terms:
+            return True
+        return self._equals(other, True)  # type: ignore[no-any-return]  # traced where only a run can tell
+
+    def __ne__(self, other: object) -> bool:
+        if isinstance(other, Dim) and self.terms == other.terms:
+            return False
+        return self._equals(other, False)  # type: ignore[no-any-return]
+
+    def _equals(self, other: object, same: bool) -> Any:
+        """Sizes that differ in form. Shapes are compared by form; user code that is traced asks for the numbers."""
+        size = _as_size(other)
+        if size is None or not _asked_by_user():
+            return not same
+        difference = self - size
+        if not isinstance(difference, Dim):
+            return (difference == 0) == same
+        low, high = difference.bounds()
+        if low > 0 or high < 0:
+            return not same
+        left, right = _as_tensor(self), _as_tensor(size) if isinstance(size, Dim) else size
+        return left == right if same else left != right
 
     def __hash__(self) -> int:
         return self._hash
+
+    @property
+    def open(self) -> str | None:
+        """The name, where this is the length of a loop's stack, which is only found by running; else None."""
+        if len(self.terms) != 1:
+            return None
+        ((key, factor),) = self.terms.items()
+        if len(key) == 1 and factor == 1 and isinstance(key[0], str) and "#" in key[0]:
+            return key[0]
+        return None
 
     def bounds(self) -> tuple[float, float]:
         """Least and greatest value when every named size may be anything from 0 on."""
         low = high = 0.0
         for key, factor in self.terms.items():
-            if not key:
-                low, high = low + factor, high + factor
-            elif any(not isinstance(atom, str) for atom in key):
-                return float("-inf"), float("inf")
-            elif factor > 0:
-                high = float("inf")
-            else:
-                low = float("-inf")
+            least, most = 1.0, 1.0
+            for atom in key:
+                a, b = _atom_bounds(atom)
+                if a < 0:  # may have either sign: nothing is known of products
+                    return -math.inf, math.inf
+                least, most = least * a, 0.0 if 0.0 in (most, b) else most * b
+            if factor < 0:
+                least, most = most, least
+            low, high = low + factor * least, high + factor * most
         return low, high
 
     def _compare(self, other: Any, sign: str) -> Any:
-        if not isinstance(other, (int, Dim)):
+        size = _as_size(other)
+        if size is None:
             return NotImplemented
-        difference = self - other
+        difference = self - size
         low, high = difference.bounds() if isinstance(difference, Dim) else (difference, difference)
         if sign == "<" and (high < 0 or low >= 0):
             return high < 0
@@ -174,7 +231,7 @@ class Dim:
         if sign == ">=" and (low >= 0 or high < 0):
             return low >= 0
         left = _as_tensor(self)
-        right = _as_tensor(other) if isinstance(other, Dim) else other
+        right = _as_tensor(size) if isinstance(size, Dim) else size
         return {"<": left.__lt__, "<=": left.__le__, ">": left.__gt__, ">=": left.__ge__}[sign](right)
 
     def __lt__(self, other: Any) -> Any:
@@ -208,7 +265,7 @@ class Dim:
             return True
         raise self._no_int()
 
-    def evaluate(self, sizes: Mapping[str, int]) -> Size:
+    def evaluate(self, sizes: Mapping[str, Size]) -> Size:
         """The value for given sizes; names that are not among them stay symbolic."""
         total: Size = 0
         for key, factor in self.terms.items():
@@ -245,13 +302,39 @@ class Dim:
         return " + ".join(parts).replace("+ -", "- ")
 
 
+def _atom_bounds(atom: Atom) -> tuple[float, float]:
+    """Least and greatest value of a factor."""
+    if isinstance(atom, str):
+        return 0.0, math.inf
+    sign, left, right = atom
+    low, high = left.bounds()
+    divisor = right.terms.get(()) if set(right.terms) == {()} else None
+    if divisor is None or divisor < 0:
+        if low >= 0 and right.bounds()[0] >= 0:  # division by zero raises, so the divisor is at least 1
+            return 0.0, high
+        return -math.inf, math.inf
+    if sign == "%":
+        return 0.0, divisor - 1.0
+    return (low if math.isinf(low) else low // divisor), (high if math.isinf(high) else high // divisor)
+
+
+def _asked_by_user() -> bool:
+    """Whether a comparison stands in code that is being traced, rather than in treadle's own or in generated code."""
+    from treadle.core.tracer import active_tracer  # the tracer imports this module
+
+    if active_tracer() is None:
+        return False
+    code = sys._getframe(3).f_code
+    return not is_own_code(code) and code.co_filename != "<string>"
+
+
 def _as_tensor(dim: Dim) -> Tensor:
     from treadle.core.tracer import dim_value  # the tracer imports this module
 
     return dim_value(dim)
 
 
-def evaluate(value: Any, sizes: Mapping[str, int]) -> Any:
+def evaluate(value: Any, sizes: Mapping[str, Size]) -> Any:
     """Replace every Dim inside a value (an attribute, a shape) by its size."""
     if isinstance(value, Dim):
         return value.evaluate(sizes)

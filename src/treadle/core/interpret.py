@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from treadle.core.dim import evaluate, is_static
+from treadle.core.dim import Dim, Size, evaluate, is_static
 from treadle.core.graph import Graph, Node
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
@@ -15,37 +15,65 @@ from treadle.core.variable import _EVALUATE, read_variable
 from treadle.errors import GraphError, ShapeError
 
 
-def interpret(graph: Graph, inputs: Sequence[Tensor], sizes: Mapping[str, int] | None = None) -> list[Tensor]:
+def interpret(graph: Graph, inputs: Sequence[Tensor], sizes: Mapping[str, Size] | None = None) -> list[Tensor]:
     """The graph's outputs for these inputs, each node done by its op in the current mode.
 
     `sizes` gives symbolic sizes; by default they are read off the inputs' shapes.
     """
     if len(inputs) != len(graph.inputs):
         raise GraphError(f"graph {graph.name} takes {len(graph.inputs)} inputs, got {len(inputs)}")
-    if sizes is None:
-        sizes = bind_sizes(graph, [x.shape for x in inputs])
+    bound: dict[str, Size] = dict(bind_sizes(graph, [x.shape for x in inputs]) if sizes is None else sizes)
     values: dict[Symbol, Tensor] = dict(zip(graph.inputs, inputs, strict=True))
-    tracer = active_tracer()
-    kept = tracer.origin if tracer is not None else None
-    try:
-        for node in graph.nodes:
-            if tracer is not None:
-                tracer.origin = node.location
-            outputs = apply(node, tuple([values[s] for s in node.inputs]), sizes)
-            for symbol, value in zip(node.outputs, outputs, strict=True):
-                values[symbol] = value
-    finally:
-        if tracer is not None:
-            tracer.origin = kept
+    replay(graph.nodes, values, bound)
     return [values[s] for s in graph.outputs]
 
 
-def apply(node: Node, inputs: tuple[Tensor, ...], sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
+def replay(nodes: Iterable[Node], values: dict[Symbol, Tensor], sizes: dict[str, Size]) -> None:
+    """Do nodes in the current mode; `values` gives what they use, and gets what they make.
+
+    Lengths of stacks get new names where nodes are traced again, so that two runs of a loop never share one.
+    """
+    tracer = active_tracer()
+    kept = tracer.origin if tracer is not None else None
+    try:
+        for node in nodes:
+            if tracer is not None:
+                tracer.origin = node.location
+            if "steps" in node.attrs:
+                _renew(node.attrs["steps"], sizes, tracer is not None)
+            outputs = apply(node, tuple([values[s] for s in node.inputs]), sizes)
+            for symbol, value in zip(node.outputs, outputs, strict=True):
+                values[symbol] = value
+                if node.definition.family == "graph":
+                    _learn(symbol.shape, value.shape, sizes)
+    finally:
+        if tracer is not None:
+            tracer.origin = kept
+
+
+def _renew(steps: Any, sizes: dict[str, Size], traced: bool) -> None:
+    name = steps.open if isinstance(steps, Dim) else None
+    if name is None:
+        return
+    if traced:
+        sizes.setdefault(name, Dim.fresh("steps"))
+    else:
+        sizes.pop(name, None)  # found anew by running
+
+
+def _learn(shape: tuple[Any, ...], got: tuple[Any, ...], sizes: dict[str, Size]) -> None:
+    """The length that a stack has this time."""
+    for size, value in zip(shape, got, strict=True):
+        if isinstance(size, Dim) and size is not value and (name := size.open) is not None:
+            sizes[name] = value
+
+
+def apply(node: Node, inputs: tuple[Tensor, ...], sizes: Mapping[str, Size]) -> tuple[Tensor, ...]:
     """One node's op on these inputs, with symbolic sizes in its attributes filled in."""
     return node.definition.bind(inputs, bind_attrs(node, sizes))
 
 
-def bind_attrs(node: Node, sizes: Mapping[str, int]) -> dict[str, Any]:
+def bind_attrs(node: Node, sizes: Mapping[str, Size]) -> dict[str, Any]:
     """The node's attributes with symbolic sizes filled in, those inside held graphs too."""
     if not sizes:
         return dict(node.attrs)
@@ -55,7 +83,7 @@ def bind_attrs(node: Node, sizes: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _bind_value(value: Any, sizes: Mapping[str, int]) -> Any:
+def _bind_value(value: Any, sizes: Mapping[str, Size]) -> Any:
     if isinstance(value, Spec):
         return Spec(evaluate(value.shape, sizes), value.dtype, value.weak)
     return evaluate(value, sizes)
@@ -81,41 +109,47 @@ def bind_sizes(graph: Graph, shapes: Sequence[tuple[Any, ...]]) -> dict[str, int
     return sizes
 
 
-def concretize(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+def concretize(graph: Graph, sizes: Mapping[str, Size]) -> Graph:
     """The same graph with symbolic sizes filled in; the graph itself when it has none of these names."""
-    key = ("concrete", tuple(sorted(sizes.items())))
+    wanted = {name: size for name in names_in(graph) if (size := sizes.get(name)) is not None}
+    if not wanted:
+        return graph
+    if any(isinstance(size, Dim) and size.open for size in wanted.values()):
+        return copy_graph(graph, wanted)  # nobody will ask for these again
+    key = ("concrete", tuple(sorted(wanted.items(), key=lambda item: item[0])))
     found = graph.derived.get(key)
     if found is None:
-        if not _mentions(graph, set(sizes)):
-            found = graph
-        else:
-            found = copy_graph(graph, sizes)
-        graph.derived[key] = found
+        found = graph.derived[key] = copy_graph(graph, wanted)
     return found  # type: ignore[no-any-return]
 
 
-def _mentions(graph: Graph, names: set[str]) -> bool:
-    def has(value: Any) -> bool:
-        if isinstance(value, Spec):
-            return has(value.shape)
-        if type(value) is tuple:
-            return any(has(item) for item in value)
-        return hasattr(value, "terms") and bool(value.names() & names)
-
-    if any(has(symbol.shape) for symbol in graph.inputs):
-        return True
-    return any(
-        any(has(value) for value in node.attrs.values()) or any(has(s.shape) for s in node.outputs)
-        for node in graph.walk()
-    )
+def names_in(graph: Graph) -> frozenset[str]:
+    """The names of symbolic sizes anywhere in a graph."""
+    found = graph.derived.get("names")
+    if found is None:
+        names: set[str] = set()
+        _collect(tuple(s.shape for s in graph.inputs), names)
+        for node in graph.walk():
+            _collect(tuple(node.attrs.values()), names)
+            _collect(tuple(s.shape for s in node.outputs), names)
+        found = graph.derived["names"] = frozenset(names)
+    return found  # type: ignore[no-any-return]
 
 
-def copy_graph(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+def _collect(value: Any, names: set[str]) -> None:
+    if isinstance(value, Spec):
+        value = value.shape
+    if isinstance(value, Dim):
+        names |= value.names()
+    elif type(value) is tuple:
+        for item in value:
+            _collect(item, names)
+
+
+def copy_graph(graph: Graph, sizes: Mapping[str, Size]) -> Graph:
     """Trace the graph anew with sizes filled in."""
     tracer = Tracer(graph.name)
-    inputs = [
-        tracer.input(Spec(evaluate(s.shape, sizes), s.dtype, s.spec.weak), s.name) for s in graph.inputs
-    ]
+    inputs = [tracer.input(Spec(evaluate(s.shape, sizes), s.dtype, s.spec.weak), s.name) for s in graph.inputs]
     with activate(tracer):
         outputs = interpret(graph, inputs, sizes)
         made = tracer.finish(outputs).graph

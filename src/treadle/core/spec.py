@@ -86,6 +86,8 @@ class TensorSpec:
         for size in shape:
             if not (size is None or isinstance(size, (str, Dim)) or (isinstance(size, (int, np.integer)) and size >= 0)):
                 raise ShapeError(f"TensorSpec: a size is an int from 0 on, None or a name, got {size!r} in {shape!r}")
+            if isinstance(size, str) and (not size or "#" in size):
+                raise ShapeError(f"TensorSpec: a size's name must not be empty or hold '#', got {size!r} in {shape!r}")
         self.shape = tuple(int(size) if isinstance(size, np.integer) else size for size in shape)
         self.dtype = as_dtype(dtype)
         self.name = name

@@ -13,7 +13,7 @@ from treadle.optimize.sweep import Step, Sweep
 def _inline(sweep: Sweep, node: Node) -> Sequence[Symbol]:
     """The outputs of the graph that the node calls, its nodes put in place of the node."""
     graph = node.attrs["graph"]
-    sizes = bind_sizes(graph, [s.shape for s in node.inputs])
+    sizes = {**bind_sizes(graph, [s.shape for s in node.inputs]), **dict(node.attrs.get("open", ()))}
     sweep.counts["inline"] += 1
     return sweep.splice(concretize(graph, sizes) if sizes else graph, node.inputs)
 
