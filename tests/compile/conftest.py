@@ -1,10 +1,14 @@
 """Small kernels that the tests of the executor call, compiled together once per session."""
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from treadle.compile import build
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
 
 TEXTS = {
     # args: x, y, c; y[i] = x[i] + c

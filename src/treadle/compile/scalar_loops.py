@@ -1,7 +1,9 @@
 """Loops of scalar work as one kernel: the loop, its branches and the loops inside it, with the values in registers.
 
 The kernel stops every few million iterations and can be entered again, so that Ctrl-C works in a loop of any length:
-between entries its carry stands in the buffers of its results. A failed `assert` ends it with a status.
+between entries its carry stands in the buffers of its results. A loop inside cannot stop half-way, so its number of
+steps must be known and small; where it is not, only the inner loop becomes a kernel. A failed `assert` ends the kernel
+with a status.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 
 BUDGET = 1 << 22  # iterations between two looks at Python: a few milliseconds of scalar work
+INNER = 1 << 16  # steps that the loops inside may take in one iteration
 CHECK = 2  # the status of the first check; further checks count up
 
 
@@ -33,7 +36,7 @@ def _scalar_graph(graph: Graph) -> bool:
         if not all(_scalar(s.spec) for s in (*node.inputs, *node.outputs)):
             return False
         if node.op in ("cond", "while"):
-            if node.op == "while" and (node.attrs["layout"].xs or _stacks(node)):
+            if node.op == "while" and (node.attrs["layout"].xs or _stacks(node) or not _steps(node)):
                 return False
             if not all(_scalar_graph(inner) for _, inner in node.graphs()):
                 return False
@@ -43,6 +46,22 @@ def _scalar_graph(graph: Graph) -> bool:
         elif not is_elementwise(node) and not (node.op == "assert" and len(node.inputs) == 1):
             return False
     return True
+
+
+def _steps(node: Node) -> int:
+    """The steps of a loop and of those inside it; 0 where they are not known or too many to be taken at one go."""
+    steps = node.attrs["steps"]
+    if not isinstance(steps, int):
+        return 0
+    total = max(steps, 1) * (1 + _inner_steps(node.attrs["body"]))
+    return total if total <= INNER else 0
+
+
+def _inner_steps(graph: Graph) -> int:
+    """How many steps the loops in a graph take."""
+    inner = [_steps(node) for node in graph.nodes if node.op == "while"]
+    inner += [_inner_steps(g) for node in graph.nodes if node.op == "cond" for _, g in node.graphs()]
+    return sum(inner)
 
 
 def _stacks(node: Node) -> int:
@@ -249,7 +268,7 @@ def write_loop(node: Node) -> LoopKernel:
     if writer.checks:
         full.add(1, f"failed = p_i8({argument('iteration')})")
     full.add(1, "done = args[1]")
-    full.add(1, f"budget = {BUDGET}")
+    full.add(1, f"budget = {max(1, BUDGET // (1 + _inner_steps(body)))}")
     if names:
         full.add(1, "if args[0] == 0:")
         for name, start in zip(names, starts, strict=True):

@@ -1,0 +1,64 @@
+"""Compiled programs against the interpreter: the same graph, the same arrays, the same results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import treadle as td
+from treadle.compile import build
+from treadle.compile.program import Program, program_for
+from treadle.control.call import interpret_arrays
+from treadle.core.graph import Graph
+from treadle.core.spec import Spec
+from treadle.core.tracer import trace
+
+RTOL = {"float32": 3e-5, "float64": 1e-12}
+
+
+def graph_of(f: Callable[..., Any], arrays: Sequence[np.ndarray]) -> Graph:
+    """The graph of `f` for arrays like these; it may capture nothing."""
+    traced = trace(lambda *xs: [td.asarray(y) for y in _listed(f(*xs))], [Spec(a.shape, a.dtype) for a in arrays], "f")
+    assert not traced.captures
+    return traced.graph
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def compiled(f: Callable[..., Any], *arrays: np.ndarray) -> Program:
+    """The program of `f` for arrays like these."""
+    return program_for(graph_of(f, arrays), [a.shape for a in arrays])
+
+
+def agree(f: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
+    """Run `f` interpreted and compiled, check that they agree, and that inputs are as they were; the results."""
+    graph = graph_of(f, arrays)
+    before = [a.copy() for a in arrays]
+    wanted = interpret_arrays(graph, arrays)
+    got = program_for(graph, [a.shape for a in arrays]).run(arrays)
+    for k, (mine, want) in enumerate(zip(got, wanted, strict=True)):
+        same(mine, want, f"output {k}")
+        assert not any(np.shares_memory(mine, a) for a in arrays)
+    for a, old in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(a, old)
+    return got
+
+
+def same(got: np.ndarray, want: np.ndarray, what: str = "") -> None:
+    """Equal dtype and shape; equal values for whole numbers, close ones for floats."""
+    assert got.dtype == want.dtype, f"{what}: {got.dtype}, wanted {want.dtype}"
+    assert got.shape == want.shape, f"{what}: {got.shape}, wanted {want.shape}"
+    if want.dtype.kind == "f":
+        tolerance = RTOL[str(want.dtype)]
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=20 * tolerance, err_msg=what)
+    else:
+        np.testing.assert_array_equal(got, want, err_msg=what)
+
+
+def compilations() -> int:
+    """How many kernels have been asked for that were not in this process yet."""
+    return build.counters.kernels_compiled + build.counters.kernels_loaded
