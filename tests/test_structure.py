@@ -78,6 +78,15 @@ def test_importing_treadle_imports_numpy_and_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_public_names_are_there_and_known_to_type_checkers() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    imported = {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+    for name in treadle.__all__:
+        assert getattr(treadle, name) is not None
+        assert name in imported or name in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}, name
+    assert set(treadle._NAMES) | treadle._NAMESPACES <= set(treadle.__all__) & set(dir(treadle))
+
+
 def test_files_say_what_they_are_for() -> None:
     for path in ROOT.rglob("*.py"):
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path} begins with no docstring"

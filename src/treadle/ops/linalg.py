@@ -13,7 +13,6 @@ from treadle.core.spec import Shape, Spec, broadcast_shapes, normalize_axis
 from treadle.core.tensor import Tensor
 from treadle.errors import ShapeError
 from treadle.ops.arithmetic import conj, multiply
-from treadle.ops.arranging import diagonal
 from treadle.ops.convert import as_tensor, operands
 from treadle.ops.families import declare, sum_to
 from treadle.ops.reductions import sum as sum_
@@ -185,6 +184,8 @@ def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
 
 def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
     """The sum of the diagonal of each matrix in the last two axes."""
+    from treadle.ops.arranging import diagonal  # imported when first used: `import treadle` stays light
+
     return sum_(diagonal(as_tensor(x), offset=offset), axis=-1, dtype=dtype)
 
 

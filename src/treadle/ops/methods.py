@@ -17,10 +17,8 @@ from treadle.core.variable import Variable, read_variable
 from treadle.errors import ShapeError, TraceError
 from treadle.ops import elementwise as ew
 from treadle.ops import linalg, numpy_protocol, reductions, shaping
-from treadle.ops.cumulative import cumsum
 from treadle.ops.display import tensor_format, tensor_html, tensor_repr, tensor_str
 from treadle.ops.indexing import getitem
-from treadle.ops.updates import At
 
 Array = np.ndarray[Any, Any]
 _COMPARABLE = (Tensor, Variable, bool, int, float, complex, str, np.ndarray, np.generic, Dim, list, tuple)
@@ -32,6 +30,20 @@ def _reflected(function: Any) -> Any:
         return result
 
     return method
+
+
+def _at(x: Any) -> Any:
+    """Functional updates: `x.at[index].set(value)`."""
+    from treadle.ops.updates import At  # imported when first used: `import treadle` stays light
+
+    return At(x)
+
+
+def _cumsum(x: Any, axis: int | None = None, *, dtype: Any = None, reverse: bool = False) -> Tensor:
+    """Running sums along an axis."""
+    from treadle.ops.cumulative import cumsum
+
+    return cumsum(x, axis, dtype=dtype, reverse=reverse)
 
 
 def _equal(self: Any, other: Any) -> Any:
@@ -249,7 +261,7 @@ _OPERATORS: dict[str, Any] = {
     "mT": property(shaping.matrix_transpose),
     "size": property(_size),
     "device": property(lambda self: "cpu"),
-    "at": property(At),
+    "at": property(_at),
     "astype": ew.astype,
     "reshape": _reshape,
     "transpose": _transpose,
@@ -259,7 +271,7 @@ _OPERATORS: dict[str, Any] = {
         name: getattr(reductions, name)
         for name in ("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin", "std", "var")
     },
-    "cumsum": cumsum,
+    "cumsum": _cumsum,
     "clip": ew.clip,
     "round": ew.round,
     "conj": ew.conj,

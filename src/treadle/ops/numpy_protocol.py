@@ -77,7 +77,9 @@ def _namespace(name: str, module: str = "numpy") -> Callable[..., Any] | None:
     for part in module.split(".")[1:]:
         if part in ("linalg", "fft"):
             place = getattr(treadle, part, None)
-    found = vars(place).get(_RENAMED.get(name, name)) if place is not None else None
+    wanted = _RENAMED.get(name, name)
+    known = treadle.__all__ if place is treadle else vars(place) if place is not None else ()  # some names are imported when first used
+    found = getattr(place, wanted) if wanted in known else None
     return found if callable(found) and not isinstance(found, type) else None
 
 
