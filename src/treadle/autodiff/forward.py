@@ -13,8 +13,8 @@ from treadle.core.interpret import interpret
 from treadle.core.mode import Mode, _current, activate, current
 from treadle.core.op import Grad, Op
 from treadle.core.spec import Spec
-from treadle.core.tensor import Symbol, Tensor
-from treadle.core.tracer import Tracer, identity_op
+from treadle.core.tensor import Scope, Symbol, Tensor
+from treadle.core.tracer import Tracer, active_tracer, identity_op
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import GradientError
 from treadle.ops.convert import as_tensor, cast
@@ -56,13 +56,9 @@ class Forward(Mode):
         return value
 
     def write(self, variable: Variable, value: Tensor) -> None:
-        tangent = self.tangent(value)
+        """An assignment passes no tangent on, as it passes no gradient: every read counts as one of the variable."""
         with activate(self.outer):
             write_variable(variable, value)
-            if tangent is not None:
-                self.variables[id(variable)] = (variable, tangent)
-            elif id(variable) in self.variables:
-                self.variables[id(variable)] = (variable, zeros(value.shape, dtype=value.dtype))
 
 
 def push(
@@ -131,6 +127,7 @@ class ForwardAccumulator:
     def __init__(self, primals: Any, tangents: Any) -> None:
         self._mode = Forward()
         self._tokens: list[Any] = []
+        self._scope: Scope | None = None
         xs, shape = nest.flatten_with_structure(primals)
         ts, other = nest.flatten_with_structure(tangents)
         if shape != other:
@@ -148,6 +145,10 @@ class ForwardAccumulator:
                 self._mode.tangents[id(x)] = (x, t if before is None else add(before, t))
 
     def __enter__(self) -> ForwardAccumulator:
+        if self._tokens:
+            raise GradientError("this ForwardAccumulator is already recording; enter it once, or use a second one")
+        tracer = active_tracer()
+        self._scope = tracer.scope if tracer is not None else None
         self._mode.outer = current()
         self._tokens.append(_current.set(self._mode))
         return self
@@ -155,11 +156,29 @@ class ForwardAccumulator:
     def __exit__(self, *exc_info: object) -> None:
         _current.reset(self._tokens.pop())
 
+    def _check_seen(self, y: Tensor) -> None:
+        if isinstance(y, Symbol) and y.scope is not self._scope and (self._scope is None or self._scope.encloses(y.scope)):
+            raise GradientError(
+                f"jvp: the tensor {y.name!r} was made inside a function, branch or loop body that is one operation to "
+                "this accumulator, entered outside it; ask for tangents of its results, or enter one inside"
+            )
+
     def jvp(self, target: Any, unconnected: str = "none") -> Any:
-        """The tangent of each tensor in a nest; None (or zeros) where it does not depend on the primals."""
+        """The tangent of each tensor in a nest; None (or zeros) where it does not depend on the primals.
+
+        Raises GradientError for a tensor of a trace, branch or loop body that began inside the accumulator.
+        """
+        if unconnected not in ("none", "zero"):
+            raise GradientError(f'jvp: unconnected must be "none" or "zero", got {unconnected!r}')
 
         def one(y: Any) -> Grad:
-            found = self._mode.tangent(y)
+            if isinstance(y, Variable):
+                found = self._mode.variables[id(y)][1] if id(y) in self._mode.variables else None
+            elif isinstance(y, Tensor):
+                self._check_seen(y)
+                found = self._mode.tangent(y)
+            else:
+                raise GradientError(f"jvp: takes tensors and variables, got {type(y).__name__}")
             if found is None and unconnected == "zero":
                 return zeros(y.shape, dtype=y.dtype)
             return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from treadle import nest
-from treadle.autodiff.tape import Tape
+from treadle.autodiff.tape import Tape, Trail
 from treadle.core.dtypes import dtype_name, is_float
 from treadle.core.mode import _current, activate, current, modes
 from treadle.core.op import Grad
@@ -38,6 +38,7 @@ class GradientTape:
         self._tape = Tape(watch_accessed_variables)
         self._scope: Scope | None = None
         self._used = False
+        self._trail: Trail | None = None
         self._tokens: list[Any] = []
 
     def __enter__(self) -> GradientTape:
@@ -54,6 +55,12 @@ class GradientTape:
 
     def watch(self, nest_of_tensors: Any) -> None:
         """Record what is done with these tensors or variables from here on. Raises GradientError for integers."""
+        tracer = active_tracer()
+        if self._tokens and tracer is not None and tracer.scope is not self._scope:
+            raise GradientError(
+                "watch: this tape was entered outside the function, branch or loop body that is being traced, which "
+                "is one operation to it; watch the tensor outside, or enter a tape inside"
+            )
         for x in nest.flatten(nest_of_tensors):
             if isinstance(x, Variable):
                 self._tape.watch_variable(x)
@@ -79,7 +86,8 @@ class GradientTape:
         self._tape.records, self._tape.watched = fresh.records, fresh.watched
         self._tape.variables, self._tape.blocked = fresh.variables, fresh.blocked
         self._tape.outer = outer if active else None
-        self._used = False
+        self._tape.recording = True
+        self._used, self._trail = False, None
 
     def watched_variables(self) -> tuple[Variable, ...]:
         """The variables that were read or watched, in order."""
@@ -100,16 +108,15 @@ class GradientTape:
         self._check_use()
         leaves, structure = nest.flatten_with_structure(sources)
         groups = [self._group(x) for x in leaves]
+        self._check_seen([*nest.flatten(target), *leaves])
         targets = [as_tensor(t) for t in nest.flatten(target) if t is not None]
         seeds = self._seeds(targets, output_gradients)
         pairs = [(t, s) for t, s in zip(targets, seeds, strict=True) if is_float(t.dtype)]
-        if not self._persistent:
-            self._used = True
         with activate(self._around()):
             found = self._tape.backward([t for t, _ in pairs], [s for _, s in pairs], groups)
             grads = [self._finish(g, x, unconnected) for g, x in zip(found, leaves, strict=True)]
         if not self._persistent:
-            self._tape.records = []
+            self._finish_record()
         return nest.unflatten(structure, grads)
 
     def jacobian(self, target: Tensor, sources: Any, unconnected: str = "none") -> Any:
@@ -121,6 +128,7 @@ class GradientTape:
 
         self._check_use()
         target = as_tensor(target)
+        self._check_seen([target, *nest.flatten(sources)])
         if any(not isinstance(size, int) for size in target.shape):
             raise ShapeError(f"jacobian: the target's shape must be known, got {target.shape}")
         leaves, structure = nest.flatten_with_structure(sources)
@@ -141,15 +149,21 @@ class GradientTape:
                 filled = [g if g is not None else zeros(x.shape, dtype=x.dtype) for g in column]
                 results.append(reshape(stack(filled), (*target.shape, *x.shape)))
         if not self._persistent:
-            self._used = True
-            self._tape.records = []
+            self._finish_record()
         return nest.unflatten(structure, results)
 
     def explain(self, target: Any, source: Any) -> str:
         """Why the gradient of `target` with respect to `source` is None, or that it is not."""
         from treadle.autodiff.explain import explain
 
-        return explain(self._tape, as_tensor(target), source, self._group(source))
+        self._group(source)
+        return explain(self._trail or self._tape.trail(), as_tensor(target), source)
+
+    def _finish_record(self) -> None:
+        """A tape that is not persistent keeps no tensor alive once it has given its gradient."""
+        self._used = True
+        self._trail = self._tape.trail()
+        self._tape.forget()
 
     def _around(self) -> Any:
         """The mode that gradients run in: not this tape itself, unless it is persistent and still recording."""
@@ -169,6 +183,17 @@ class GradientTape:
                 "this tape was entered outside the function that is being traced, so it cannot be asked inside it; "
                 "enter a tape inside the function, or ask this one outside"
             )
+
+    def _check_seen(self, tensors: list[Any]) -> None:
+        """What a branch or a loop body makes is inside one operation of a tape that was entered around it."""
+        for x in tensors:
+            if isinstance(x, Symbol) and self._scope is not None and x.scope is not self._scope:
+                if self._scope.encloses(x.scope):
+                    raise GradientError(
+                        f"gradient: the tensor {x.name!r} was made inside a branch or a loop body, which is one operation "
+                        "to this tape, entered outside it; ask for gradients of its results, or enter a tape inside",
+                        x.location,
+                    )
 
     def _group(self, source: Any) -> list[Tensor]:
         if isinstance(source, Variable):

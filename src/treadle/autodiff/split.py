@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from treadle.autodiff.tape import Tape
 from treadle.core.dim import Dim
 from treadle.core.dtypes import is_float
-from treadle.core.graph import Graph, Node
+from treadle.core.graph import Graph, Node, quiet_node
 from treadle.core.interpret import interpret, replay
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
@@ -95,30 +95,6 @@ def _again(forward: Tracer, back: Traced, count: int) -> Traced:
     seeds = [tracer.input(s.spec, s.name) for s in back.graph.inputs[:count]]
     with activate(tracer):
         values: dict[Symbol, Tensor] = {s: s for node in nodes for s in node.inputs}
-        replay([_quiet_node(node) for node in reversed(nodes)], values, {})
+        replay([quiet_node(node) for node in reversed(nodes)], values, {})
         residuals = [values.get(x, x) if isinstance(x, Symbol) else x for x in back.captures]
         return tracer.finish(interpret(back.graph, [*seeds, *residuals], {}))
-
-
-def _quiet_node(node: Node) -> Node:
-    """The node without the effects inside its graphs: they have happened when it ran first."""
-    if not node.effect or node.definition.effect:
-        return node
-    attrs = {key: quiet(value) if isinstance(value, Graph) else value for key, value in node.attrs.items()}
-    twin = Node(node.definition, node.inputs, attrs, node.name, node.location)
-    twin.outputs = node.outputs
-    return twin
-
-
-def quiet(graph: Graph) -> Graph:
-    """The graph without effects, but for those whose results it needs."""
-    if not graph.effect:
-        return graph
-    live = set(graph.outputs)
-    nodes: list[Node] = []
-    for node in reversed(graph.nodes):
-        if node.definition.effect and not any(s in live for s in node.outputs):
-            continue
-        nodes.append(_quiet_node(node))
-        live.update(node.inputs)
-    return Graph(graph.name, graph.inputs, tuple(reversed(nodes)), graph.outputs, graph.state)

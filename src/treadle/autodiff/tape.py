@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,22 @@ class Record:
         return first.location if isinstance(first, Symbol) else None
 
 
+@dataclass(slots=True)
+class Trail:
+    """What is left of a tape that has given its gradient: who led to whom, by id, for explanations. No tensor stays.
+
+    steps:   per record its op, and the ids of inputs and outputs.
+    watched: weak references by id, which tell whether a tensor is the one that had this id.
+    blocked: so too, with the op that let no gradient through.
+    reads:   the ids of what was read from each variable.
+    """
+
+    steps: list[tuple[Op, tuple[int, ...], tuple[int, ...]]]
+    watched: dict[int, weakref.ref[Tensor]]
+    blocked: dict[int, tuple[weakref.ref[Tensor], Op]]
+    reads: dict[int, tuple[int, ...]]
+
+
 class Tape(Mode):
     """Records ops with a watched input. Everything is run by the mode outside it."""
 
@@ -41,8 +58,8 @@ class Tape(Mode):
         # Tensors are known by identity; the dict keeps them alive, so that an id stays theirs.
         self.watched: dict[int, Tensor] = {}
         self.variables: dict[int, tuple[Variable, list[Tensor]]] = {}
-        # Ops that let no gradient through although an input was watched: only for explanations.
-        self.blocked: dict[int, Op] = {}
+        # What ops made that let no gradient through although an input was watched: only for explanations.
+        self.blocked: dict[int, tuple[Tensor, Op]] = {}
 
     def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
         watched = self.watched
@@ -54,14 +71,14 @@ class Tape(Mode):
                 return op.bind(inputs, attrs)
             if not op.differentiable:
                 outputs = op.bind(inputs, attrs)
-                self.blocked.update((id(y), op) for y in outputs)
+                self.blocked.update((id(y), (y, op)) for y in outputs)
                 return outputs
             outputs, pullback = op.record(inputs, attrs, needed)
         for y in outputs:
             if is_float(y.dtype):
                 watched[id(y)] = y
             else:
-                self.blocked[id(y)] = op
+                self.blocked[id(y)] = (y, op)
         self.records.append(Record(op, inputs, outputs, pullback))
         return outputs
 
@@ -72,6 +89,21 @@ class Tape(Mode):
     def watch_variable(self, variable: Variable) -> None:
         """Record reads of this variable, also of one that is not trainable."""
         self.variables.setdefault(id(variable), (variable, []))
+
+    def trail(self) -> Trail:
+        """The record as ids."""
+        return Trail(
+            [(r.op, tuple([id(x) for x in r.inputs]), tuple([id(y) for y in r.outputs])) for r in self.records],
+            {key: weakref.ref(x) for key, x in self.watched.items()},
+            {key: (weakref.ref(x), op) for key, (x, op) in self.blocked.items()},
+            {key: tuple([id(x) for x in group]) for key, (_, group) in self.variables.items()},
+        )
+
+    def forget(self) -> None:
+        """Let go of everything recorded and watched; the variables are still known."""
+        self.recording = False
+        self.records, self.watched, self.blocked = [], {}, {}
+        self.variables = {key: (variable, []) for key, (variable, _) in self.variables.items()}
 
     def read(self, variable: Variable) -> Tensor:
         with activate(self.outer):

@@ -8,27 +8,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle import nest
-from treadle.control.call import call, interpret_arrays, run_graph, zeros_like_spec
+from treadle.control.again import Again, First
+from treadle.control.call import call, interpret_arrays, run_graph, zeros_like
 from treadle.core.dtypes import is_float
-from treadle.core.graph import Graph
-from treadle.core.mode import activate, call_user
+from treadle.core.graph import Graph, quiet
+from treadle.core.mode import activate, call_user, current
 from treadle.core.op import Attrs, Grad, Op, Pullback, register
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import Tracer, active_tracer
-from treadle.core.variable import Variable
+from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import GradientError
-from treadle.ops.convert import as_tensor
+from treadle.ops.convert import as_tensor, cast
 
 
 class _Eager:
-    """One eager call: runs the user's function once and keeps its gradient function for every tape that asks."""
+    """One eager call: the user's function, and after it has run its gradient function and what it read."""
 
-    __slots__ = ("function", "grad_fn")
+    __slots__ = ("answers", "function", "grad_fn")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.grad_fn: Callable[..., Any] | None = None
+        self.answers: list[Tensor | None] = []
 
 
 class EagerCustomOp(Op):
@@ -42,8 +44,11 @@ class EagerCustomOp(Op):
 
     def run(self, inputs: Sequence[Tensor], attrs: Attrs) -> tuple[Tensor, ...]:
         cell: _Eager = attrs["cell"]
-        with activate(None):
+        first = First(None)
+        with activate(first):
             outputs, cell.grad_fn = cell.function(*inputs)
+        # Values of variables that it assigned are gone; others are read again, so that gradients reach them.
+        cell.answers = [value if id(v) in first.written else None for v, value in first.reads]
         return tuple(Tensor(y.array) for y in outputs)
 
     def record(
@@ -51,16 +56,21 @@ class EagerCustomOp(Op):
     ) -> tuple[tuple[Tensor, ...], Pullback]:
         outputs = self.bind(inputs, attrs)
         cell: _Eager = attrs["cell"]
+        grad_fn = cell.grad_fn
+        if current() is not None:
+            # A mode outside differentiates the gradient too, so it must see how what it uses was computed.
+            with activate(Again(cell.answers)):
+                _, grad_fn = cell.function(*inputs)
 
         def pullback(grads: Sequence[Grad]) -> Sequence[Grad]:
-            assert cell.grad_fn is not None
-            return cell.grad_fn(*_seeds(grads, outputs))  # type: ignore[no-any-return]
+            assert grad_fn is not None
+            return grad_fn(*_seeds(grads, outputs))  # type: ignore[no-any-return]
 
         return outputs, pullback
 
 
 def _seeds(grads: Sequence[Grad], outputs: Sequence[Tensor]) -> list[Tensor]:
-    return [g if g is not None else zeros_like_spec(y.spec) for g, y in zip(grads, outputs, strict=True)]
+    return [g if g is not None else zeros_like(y) for g, y in zip(grads, outputs, strict=True)]
 
 
 class CustomOp(Op):
@@ -81,7 +91,8 @@ class CustomOp(Op):
 
         def pullback(grads: Sequence[Grad]) -> Sequence[Grad]:
             found: list[Grad] = [None] * len(inputs)
-            back = call(attrs["backward"], [*_seeds(grads, outputs), *residuals], label=f"{attrs['label']}_gradient")
+            seeds = _seeds(grads, outputs)[: len(attrs["backward"].inputs) - len(residuals)]
+            back = call(attrs["backward"], [*seeds, *residuals], label=f"{attrs['label']}_gradient")
             for k, g in zip(made, back, strict=True):
                 found[k] = g
             return found
@@ -128,7 +139,7 @@ def custom_gradient(f: Any) -> Callable[..., Any]:
     Tensor(1., shape=(), dtype=float32)
     """
     if inspect.isclass(f):
-        kind = f
+        kind: Any = f
 
         def both(*args: Any) -> Any:
             ctx = Context()
@@ -158,7 +169,7 @@ def _apply(function: Callable[..., Any], label: str, args: tuple[Any, ...], kwar
             filled[k] = x
         result = call_user(functools.partial(function, **kwargs) if kwargs else function, *nest.unflatten(shape, filled))
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
-            raise GradientError(f"custom_gradient: {label} must return (value, gradient function)")
+            raise GradientError(f"custom_gradient: {label} must return (value, gradient function), two values in a tuple")
         flat, found = nest.flatten_with_structure(result[0])
         out_shape.append(found)
 
@@ -167,12 +178,14 @@ def _apply(function: Callable[..., Any], label: str, args: tuple[Any, ...], kwar
             grads = list(given) if isinstance(given, (tuple, list)) else [given]
             if len(grads) != len(inputs):
                 raise GradientError(
-                    f"custom_gradient: the gradient of {label} gave {len(grads)} values for {len(inputs)} tensors"
+                    f"custom_gradient: the gradient of {label} gave {len(grads)} values for {len(inputs)} tensors; "
+                    "return one for each tensor argument, None where there is none"
                 )
-            return [None if g is None else as_tensor(g) for g in grads]
+            return [_checked(label, k, g, x) for k, (g, x) in enumerate(zip(grads, inputs, strict=True))]
 
         return [as_tensor(y) for y in flat], grad_fn
 
+    outputs: Sequence[Tensor]
     if active_tracer() is None:
         outputs = eager_custom_op.bind(tensors, {"cell": _Eager(run)})
     else:
@@ -180,31 +193,61 @@ def _apply(function: Callable[..., Any], label: str, args: tuple[Any, ...], kwar
     return nest.unflatten(out_shape[-1], outputs)
 
 
-def _traced(run: Callable[..., Any], label: str, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _checked(label: str, position: int, gradient: Any, x: Tensor) -> Grad:
+    """A gradient as the tensor that it must be: of the argument's shape and dtype."""
+    if gradient is None or not is_float(x.dtype):
+        return None
+    g = as_tensor(gradient)
+    if len(g.shape) != len(x.shape) or any(
+        isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(g.shape, x.shape, strict=True)
+    ):
+        raise GradientError(
+            f"custom_gradient: the gradient of {label} with respect to tensor {position} has shape {g.shape}; "
+            f"it must be that of the tensor, {x.shape}"
+        )
+    return cast(g, x.dtype)
+
+
+def _traced(run: Callable[..., Any], label: str, tensors: tuple[Tensor, ...]) -> Sequence[Tensor]:
     """Trace the function and its gradient at once: what the gradient uses of the function are its residuals."""
     around = active_tracer()
     assert around is not None
-    forward = Tracer(label, around.scope)
+    forward = _sub_tracer(label, around)
     inputs = [forward.input(Spec(x.shape, x.dtype), f"x{k}") for k, x in enumerate(tensors)]
     with activate(forward):
         outputs, grad_fn = run(*inputs)
         outputs = [forward.lift(y) for y in outputs]
-    backward = Tracer(f"{label}_gradient", forward.scope)
+    backward = _sub_tracer(f"{label}_gradient", forward)
     with activate(backward):
         seeds = [backward.input(Spec(y.shape, y.dtype), f"g{k}") for k, y in enumerate(outputs)]
         grads = grad_fn(*seeds)
-        made = tuple(k for k, g in enumerate(grads) if g is not None and is_float(tensors[k].dtype))
+        made = tuple(k for k, g in enumerate(grads) if g is not None)
         back = backward.finish([grads[k] for k in made])
+    if back.writes:
+        raise GradientError(
+            f"custom_gradient: the gradient of {label} assigns the variable {back.writes[0].name!r}, which a traced "
+            "gradient cannot do; return the value, or assign it outside the function"
+        )
     with activate(forward):
-        residuals = [forward.lift(x) for x in back.captures]
+        # Variables that the gradient reads count as residuals: it uses the values that the function saw.
+        residuals = [forward.lift(x) for x in (*back.captures, *(read_variable(v) for v in back.reads))]
         front = forward.finish([*outputs, *residuals])
-    count = len(outputs)
-    graph, rest = (
-        Graph(name, front.graph.inputs, front.graph.nodes, ends)
-        for name, ends in ((label, front.graph.outputs[:count]), (f"{label}_residuals", front.graph.outputs[count:]))
-    )
-    attrs = {"graph": graph, "residuals": rest, "backward": back.graph, "made": made, "label": label}
-    return custom_op.bind((*tensors, *front.captures), attrs)
+    count, total = len(outputs), len(outputs) + len(residuals)
+    inside, ends = front.graph.inputs, front.graph.outputs
+    graph = Graph(label, inside, front.graph.nodes, (*ends[:count], *ends[total:]))
+    rest = Graph(f"{label}_residuals", inside, front.graph.nodes, ends[count:total])
+    attrs = {"graph": graph, "residuals": quiet(rest), "backward": back.graph, "made": made, "label": label}
+    operands = (*tensors, *front.captures, *(read_variable(v) for v in front.reads))
+    results = custom_op.bind(operands, attrs)
+    for variable, value in zip(front.writes, results[count:], strict=True):
+        write_variable(variable, value)
+    return results[:count]
+
+
+def _sub_tracer(name: str, around: Tracer) -> Tracer:
+    tracer = Tracer(name, around.scope)
+    tracer.origin = around.origin
+    return tracer
 
 
 def gradient_hook(x: Any, callback: Callable[[Tensor], Any]) -> Tensor:

@@ -141,7 +141,7 @@ def to_spec(value: Any, dtype: DType, weak: bool) -> Tensor:
     if t.dtype == dtype and t.spec.weak == weak:
         return t
     if weak:
-        return as_tensor(value) if t.dtype == dtype else astype_op.bind((t,), {"dtype": dtype})[0]
+        return t if t.dtype == dtype else astype_op.bind((t,), {"dtype": dtype, "weak": True})[0]
     return astype_op.bind((t,), {"dtype": dtype})[0]
 
 

@@ -175,5 +175,29 @@ class Graph:
                 raise GraphError(f"graph {self.name}: output {symbol.name} is never made")
 
 
+def quiet_node(node: Node) -> Node:
+    """The node without the effects inside its graphs: they have happened when it ran first."""
+    if not node.effect or node.definition.effect:
+        return node
+    attrs = {key: quiet(value) if isinstance(value, Graph) else value for key, value in node.attrs.items()}
+    twin = Node(node.definition, node.inputs, attrs, node.name, node.location)
+    twin.outputs = node.outputs
+    return twin
+
+
+def quiet(graph: Graph) -> Graph:
+    """The graph without effects, but for those whose results it needs."""
+    if not graph.effect:
+        return graph
+    live = set(graph.outputs)
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.definition.effect and not any(s in live for s in node.outputs):
+            continue
+        nodes.append(quiet_node(node))
+        live.update(node.inputs)
+    return Graph(graph.name, graph.inputs, tuple(reversed(nodes)), graph.outputs, graph.state)
+
+
 # Filled by function.prune: running a graph is above this module.
 PRUNE: list[Callable[[Graph, Any, Any], Callable[..., Any]]] = []

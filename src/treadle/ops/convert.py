@@ -20,7 +20,7 @@ from treadle.errors import DeviceError, DTypeError
 _SCALARS = (bool, int, float, complex, str)
 
 
-def _cast_body(x: np.ndarray[Any, Any], *, dtype: DType) -> np.ndarray[Any, Any]:
+def _cast_body(x: np.ndarray[Any, Any], *, dtype: DType, weak: bool = False) -> np.ndarray[Any, Any]:
     with np.errstate(all="ignore"):
         if dtype.kind == "b" and x.dtype.kind != "b":
             return np.asarray(x != 0)
@@ -29,7 +29,7 @@ def _cast_body(x: np.ndarray[Any, Any], *, dtype: DType) -> np.ndarray[Any, Any]
         return x.astype(dtype)
 
 
-def _cast_vjp(g: Tensor, y: Tensor, x: Tensor, *, dtype: DType) -> Tensor | None:
+def _cast_vjp(g: Tensor, y: Tensor, x: Tensor, *, dtype: DType, weak: bool = False) -> Tensor | None:
     if dtype.kind not in "fc" or x.dtype.kind not in "fc":
         return None
     return cast(g, x.dtype)
@@ -39,7 +39,7 @@ astype_op = register(
     Op(
         "astype",
         _cast_body,
-        lambda specs, attrs: (Spec(specs[0].shape, attrs["dtype"]),),
+        lambda specs, attrs: (Spec(specs[0].shape, attrs["dtype"], attrs.get("weak", False)),),
         family="elementwise",
         vjp=_cast_vjp,
         scalar="{o}({0})",
@@ -245,7 +245,8 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
 
 
 def _weak(x: Tensor, dtype: DType) -> Tensor:
-    return x if x.dtype == dtype else cast(x, dtype)
+    """A traced Python number as one of another kind, still weak: it has met no tensor."""
+    return x if x.dtype == dtype else astype_op.bind((x,), {"dtype": dtype, "weak": True})[0]
 
 
 def check_device(device: Any) -> None:
