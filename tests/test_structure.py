@@ -81,9 +81,12 @@ def test_importing_treadle_imports_numpy_and_nothing_heavy() -> None:
 def test_public_names_are_there_and_known_to_type_checkers() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text())
     imported = {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+    targets = [t for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
+    targets += [n.target for n in tree.body if isinstance(n, ast.AnnAssign)]
+    assigned = {t.id for t in targets if isinstance(t, ast.Name)}
     for name in treadle.__all__:
         assert getattr(treadle, name) is not None
-        assert name in imported or name in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}, name
+        assert name in imported | assigned, name
     assert set(treadle._NAMES) | treadle._NAMESPACES <= set(treadle.__all__) & set(dir(treadle))
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import Any
 
 import numpy as np
 
-from treadle.compile import build, inplace
+from treadle.compile import build, inplace, results
 from treadle.compile.executor import CommittedError
 from treadle.compile.lower import KernelInfo, Lowerer, plain
 from treadle.core.dim import Dim, is_static
 from treadle.core.graph import Graph
 from treadle.core.interpret import bind_sizes, concretize
 from treadle.core.mode import activate
+from treadle.core.spec import Spec
 from treadle.optimize.pipeline import optimize
 
 Array = np.ndarray[Any, Any]
@@ -39,24 +40,28 @@ class Program:
         self.hosts = lowered.hosts
         self.kernels = lowered.kernels
         self.on_status = lowered.on_status
-        # How to make each output's array: the input that it overwrites, or -1, and shape and dtype; where the shape is
-        # found while running, a box that a host step fills.
-        self.ends = tuple(
-            (self.inplace.get(k, -1), *((s.shape, s.dtype) if s.spec.static else ((), object)))
-            for k, s in enumerate(self.graph.outputs)
-        )
+        self.ends = tuple(self._end(k, s.spec) for k, s in enumerate(self.graph.outputs))
         self.open = tuple(k for k, s in enumerate(self.graph.outputs) if not s.spec.static)
+
+    def _end(self, k: int, spec: Spec) -> tuple[int, Callable[..., Array], Any, Any]:
+        """How to make an output's array: the input that it overwrites, or -1, a function, shape and dtype.
+
+        Where the shape is found while running, it is a box that a host step fills.
+        """
+        if not spec.static:
+            return -1, np.empty, (), object
+        large = plain(spec) and spec.nbytes >= results.LARGE
+        return self.inplace.get(k, -1), results.make if large else np.empty, spec.shape, spec.dtype
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for these inputs. Inputs that `inplace` names are overwritten, and are outputs too.
 
         Raises `CommittedRun` when it was interrupted after having overwritten inputs: the outputs are complete.
         """
-        empty = np.empty
         if self.inplace:
-            outputs = [inputs[k] if k >= 0 else empty(shape, dtype) for k, shape, dtype in self.ends]
+            outputs = [inputs[k] if k >= 0 else make(shape, dtype) for k, make, shape, dtype in self.ends]
         else:
-            outputs = [empty(shape, dtype) for _, shape, dtype in self.ends]
+            outputs = [make(shape, dtype) for _, make, shape, dtype in self.ends]
         try:
             self.code.run(tuple(inputs), tuple(outputs), self.hosts, self.on_status)
         except CommittedError as late:
