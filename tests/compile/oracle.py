@@ -18,11 +18,17 @@ from treadle.core.tracer import trace
 RTOL = {"float32": 3e-5, "float64": 1e-12}
 
 
+def traced(f: Callable[..., Any], arrays: Sequence[np.ndarray]) -> tuple[Graph, list[np.ndarray]]:
+    """The graph of `f` for arrays like these, and its inputs: these arrays, and what `f` captured."""
+    found = trace(lambda *xs: [td.asarray(y) for y in _listed(f(*xs))], [Spec(a.shape, a.dtype) for a in arrays], "f")
+    return found.graph, [*arrays, *(x.array for x in found.captures)]
+
+
 def graph_of(f: Callable[..., Any], arrays: Sequence[np.ndarray]) -> Graph:
-    """The graph of `f` for arrays like these; it may capture nothing."""
-    traced = trace(lambda *xs: [td.asarray(y) for y in _listed(f(*xs))], [Spec(a.shape, a.dtype) for a in arrays], "f")
-    assert not traced.captures
-    return traced.graph
+    """The graph of `f`, which captures nothing, for arrays like these."""
+    graph, inputs = traced(f, arrays)
+    assert len(inputs) == len(arrays)
+    return graph
 
 
 def _listed(value: Any) -> list[Any]:
@@ -31,15 +37,16 @@ def _listed(value: Any) -> list[Any]:
 
 def compiled(f: Callable[..., Any], *arrays: np.ndarray) -> Program:
     """The program of `f` for arrays like these."""
-    return program_for(graph_of(f, arrays), [a.shape for a in arrays])
+    graph, inputs = traced(f, arrays)
+    return program_for(graph, [a.shape for a in inputs])
 
 
 def agree(f: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
     """Run `f` interpreted and compiled, check that they agree, and that inputs are as they were; the results."""
-    graph = graph_of(f, arrays)
+    graph, inputs = traced(f, arrays)
     before = [a.copy() for a in arrays]
-    wanted = interpret_arrays(graph, arrays)
-    got = program_for(graph, [a.shape for a in arrays]).run(arrays)
+    wanted = interpret_arrays(graph, inputs)
+    got = program_for(graph, [a.shape for a in inputs]).run(inputs)
     for k, (mine, want) in enumerate(zip(got, wanted, strict=True)):
         same(mine, want, f"output {k}")
         assert not any(np.shares_memory(mine, a) for a in arrays)

@@ -28,8 +28,14 @@ _serial = itertools.count()
 _convert: list[Callable[[Any, DType | None], Tensor]] = []
 
 
+class _Memory(np.ndarray[Any, np.dtype[Any]]):
+    """Stands between a variable's memory and its `_Buffer`, so that NumPy finds no plain array behind that."""
+
+
 class _Buffer(np.ndarray[Any, np.dtype[Any]]):
-    """Memory of a variable. NumPy does not look through a subclass, so views of an export keep the export alive."""
+    """Memory of a variable. A view keeps alive the array it was made from, and NumPy shortens a chain of views only
+    where an array of the view's own type lies behind: behind an export lie a `_Buffer` and a `_Memory`, so that views
+    of the export keep the export alive."""
 
 
 class Variable:
@@ -72,7 +78,7 @@ class Variable:
     def _adopt(self, array: np.ndarray[Any, Any]) -> None:
         """Make an array that nobody else writes the variable's memory."""
         self._memory = array
-        self._buffer = array if array.dtype.kind == "T" else array.view(_Buffer)
+        self._buffer = array if array.dtype.kind == "T" else array.view(_Memory).view(_Buffer)
         self._lease = None
 
     def _export(self) -> np.ndarray[Any, Any]:
