@@ -83,7 +83,7 @@ def test_public_names_are_there_and_known_to_type_checkers() -> None:
     imported = {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
     targets = [t for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
     targets += [n.target for n in tree.body if isinstance(n, ast.AnnAssign)]
-    assigned = {t.id for t in targets if isinstance(t, ast.Name)}
+    assigned = {t.id for target in targets for t in ast.walk(target) if isinstance(t, ast.Name)}
     for name in treadle.__all__:
         assert getattr(treadle, name) is not None
         assert name in imported | assigned, name
