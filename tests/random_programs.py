@@ -1,7 +1,7 @@
 """Random programs over tensors: a recipe is drawn by hypothesis and can be played with treadle's ops or with NumPy's.
 
-Values carry a mark that says whether they are exact (small dyadic numbers, integers, bools): only exact ones are compared,
-rounded or branched on, so that rounding can never flip a decision between two ways of computing.
+Values carry a mark that says whether they are exact (small dyadic numbers, integers, bools): only exact ones are
+compared, rounded or branched on, so that rounding can never flip a decision between two ways of computing.
 """
 
 from __future__ import annotations

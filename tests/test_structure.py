@@ -1,4 +1,4 @@
-"""The house's rules, read off the source: a package imports only packages above it, and importing treadle stays light."""
+"""The house's rules, read off the source: a package imports only those above it, and importing treadle stays light."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def test_only_the_compiler_imports_numba() -> None:
 
 
 def test_importing_treadle_imports_numpy_and_nothing_heavy() -> None:
-    code = "import sys, treadle; print([m for m in ('numba', 'llvmlite', 'scipy', 'rich', 'hypothesis') if m in sys.modules])"
+    heavy = ("numba", "llvmlite", "scipy", "rich", "hypothesis")
+    code = f"import sys, treadle; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -85,7 +86,7 @@ def test_public_names_are_there_and_known_to_type_checkers() -> None:
     targets += [n.target for n in tree.body if isinstance(n, ast.AnnAssign)]
     assigned = {t.id for target in targets for t in ast.walk(target) if isinstance(t, ast.Name)}
     for name in treadle.__all__:
-        assert getattr(treadle, name) is not None
+        assert hasattr(treadle, name)
         assert name in imported | assigned, name
     assert set(treadle._NAMES) | treadle._NAMESPACES <= set(treadle.__all__) & set(dir(treadle))
 
