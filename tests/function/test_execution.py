@@ -206,3 +206,27 @@ def test_functions_that_trace_each_other_from_two_threads():
     for t in threads:
         t.join(30)
     assert results == [4.0, 4.0]
+
+
+def test_a_decorated_inner_function_is_one_call_node():
+    @td.function
+    def inner(x):
+        return x * 2
+
+    @td.function
+    def outer(x):
+        return inner(x) + inner(x)
+
+    assert outer(td.asarray(3.0)).item() == 12.0
+    assert [n.op for n in outer.traces[0].graph.nodes].count("call") == 2
+    assert inner.trace_count == 1
+
+
+def test_a_trace_takes_the_tensors_of_its_signature():
+    f = td.function(lambda x: x + x)
+    f(td.asarray(1))
+    f(td.asarray(1.0))
+    assert [str(t.signature) for t in f.traces] == ["(x: int64[])", "(x: float32[])"]
+    assert f.traces[1](td.asarray(4.0)).item() == 8.0
+    with pytest.raises(td.errors.SignatureMismatch, match="takes the tensors"):
+        f.traces[1](td.asarray(4))

@@ -310,3 +310,71 @@ def test_a_decorated_function_inside_captures_traced_tensors():
     assert outer(td.asarray(1.0)).item() == 6.0
     assert outer(td.asarray(2.0)).item() == 12.0
     assert outer.trace_count == 1
+
+
+tensor_list = []
+
+
+def test_a_leak_into_a_global_list_is_named():
+    @td.function
+    def append(x):
+        tensor_list.append(x + 1)
+        return x
+
+    with pytest.raises(
+        td.errors.LeakedTensor, match=r"(?s)global tensor_list.*Return it.*tensor_list.append\(x \+ 1\)"
+    ):
+        append(td.asarray(5.0))
+    with pytest.raises(td.errors.LeakedTensor):
+        _ = tensor_list[0] + 1
+    tensor_list.clear()
+
+
+class _Model:
+    def __init__(self):
+        self.w = td.Variable(2.0)
+
+    def __call__(self, x):
+        return self.w * x
+
+
+class _Optimizer:
+    rate = 0.5
+
+    def step(self, v, g):
+        v.assign_sub(self.rate * g)
+
+
+def test_objects_as_arguments_are_told_by_name():
+    @td.function
+    def train(model, optimizer, x):
+        optimizer.step(model.w, x)
+        return model(x)
+
+    x = td.asarray(1.0)
+    first, second, optimizer = _Model(), _Model(), _Optimizer()
+    assert [train(first, optimizer, x).item() for _ in range(3)] == [1.5, 1.0, 0.5]
+    assert train.trace_count == 1
+    assert train(second, optimizer, x).item() == 1.5
+    assert train.trace_count == 2
+    assert "model" in train.traces[1].reason
+    optimizer.rate = 1.0
+    assert train(second, optimizer, x).item() == 0.5
+    assert "optimizer.rate: 0.5 -> 1.0" in train.traces[2].reason
+
+
+class _Thing:
+    rate = 2.0
+
+
+def test_an_object_that_is_gone_is_not_none():
+    thing = _Thing()
+
+    @td.function
+    def f(x):
+        return x if thing is None else x * 2
+
+    x = td.asarray(1.0)
+    assert f(x).item() == 2.0
+    thing = None
+    assert f(x).item() == 1.0

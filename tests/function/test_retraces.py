@@ -83,6 +83,16 @@ def test_recursion_on_one_signature_is_an_error_and_on_values_is_not():
     assert power(td.asarray(2.0), 3).item() == 16.0
 
 
+def test_recursion_tells_what_differs_from_the_calls_inside():
+    @td.function
+    def fib(n):
+        return td.asarray(n) if n < 2 else fib(n - 1) + fib(n - 2)
+
+    assert fib(4).item() == 3
+    reasons = [reason.splitlines()[0] for reason in fib.explain().reasons]
+    assert reasons == ["first trace", "n: 1 -> 0", "n: 0 -> 2", "n: 2 -> 3", "n: 3 -> 4"]
+
+
 def test_a_failed_trace_leaves_nothing_and_the_function_still_works():
     @td.function
     def f(x, y):
@@ -225,3 +235,22 @@ def test_clocks_are_warned_about_once():
     with pytest.warns(td.TracingWarning, match="use td.random") as caught:
         td.function(chance)(td.asarray(1.0))
     assert len(caught) == 2
+
+
+def test_a_trace_for_a_spec_serves_every_size():
+    f = td.function(lambda x: x + x.shape[0])
+    f.trace(td.TensorSpec((None,)))
+    assert f(td.zeros((60,)))[0].item() == 60.0
+    assert f(td.zeros((7,)))[0].item() == 7.0
+    assert f.trace_count == 1
+
+
+def test_a_variable_of_no_lasting_leaves_no_trace():
+    @td.function
+    def bad(x):
+        v = td.Variable(1.0)
+        return v.assign_add(x)
+
+    with pytest.raises(td.errors.VariableCreation):
+        bad(td.asarray(1.0))
+    assert bad.traces == ()

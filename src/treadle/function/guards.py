@@ -76,7 +76,9 @@ class Guards:
                 value = MISSING
             if value is expected:
                 continue
-            if weak is not None and value is weak() and (version is None or value.__treadle_version__ == version):
+            # A weak reference to an object that is gone gives None, which is not what the trace saw.
+            same = weak is not None and value is not None and value is weak()
+            if same and (version is None or value.__treadle_version__ == version):
                 continue
             if key_of(value) != key:
                 return False

@@ -15,7 +15,7 @@ from treadle.core.tracer import active_tracer
 from treadle.errors import RetraceWarning, TraceError, is_own_code
 from treadle.function import keys
 from treadle.function.relax import relaxed
-from treadle.function.report import RetraceReport, why
+from treadle.function.report import RetraceReport, Why, why
 from treadle.function.settings import TRACE_LOCK, forbidden, settings_key, switches
 from treadle.function.signature import Leaf, Signature
 from treadle.function.trace import Trace, matches
@@ -100,15 +100,15 @@ class Store:
                 )
             failed = False
             if relax and not self.relax_failed:
-                made, failed = self._relaxed(target, values, signature, key, str(reason))
+                made, failed = self._relaxed(target, values, signature, key, reason)
                 if made is not None:
                     return made
-            exact = self._make(target, values, signature, key, str(reason))
+            exact = self._make(target, values, signature, key, reason)
             self.relax_failed |= failed  # its code wants known sizes: from here on traces are exact
             return exact
 
     def _relaxed(
-        self, target: Target, values: tuple[Any, ...], signature: Signature, key: tuple[Any, ...], reason: str
+        self, target: Target, values: tuple[Any, ...], signature: Signature, key: tuple[Any, ...], reason: Why
     ) -> tuple[Trace | None, bool]:
         """A trace with the sizes that varied left open, if any did; and whether the function could not be traced so."""
         paths = [leaf.path for leaf in signature.leaves]
@@ -118,22 +118,31 @@ class Store:
             return None, False
         wide = with_parts(signature, parts)
         try:
-            text = f"{reason}\n  the sizes that varied are open now"
-            return self._make(target, values, wide, (parts, key[1]), text), False
+            note = "\n  the sizes that varied are open now"
+            return self._make(target, values, wide, (parts, key[1]), reason, note), False
         except Warning:  # made into an error by the user's filters
             raise
         except Exception:  # whatever the function does with a size that it cannot know
             return None, True
 
     def _make(
-        self, target: Target, values: tuple[Any, ...], signature: Signature, key: tuple[Any, ...], reason: str
+        self,
+        target: Target,
+        values: tuple[Any, ...],
+        signature: Signature,
+        key: tuple[Any, ...],
+        reason: Why,
+        note: str = "",
     ) -> Trace:
+        made = self.made
         self._active.add(key)
         try:
             trace, record = make_trace(target, values, signature, key, self.traces)
         finally:
             self._active.discard(key)
-        trace.reason = reason
+        if self.made != made:  # the function called itself, so that other traces came before this one
+            reason = why(signature, key, self.traces)
+        trace.reason = f"{reason}{note}"
         key = trace.key = (keys.refreshed(key[0]), key[1])
         trace.signature = with_parts(signature, key[0])
         self._sweep()

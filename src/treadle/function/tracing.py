@@ -17,8 +17,9 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 from treadle.core.tracer import Tracer, active_tracer
 from treadle.core.variable import _CREATED, Variable
-from treadle.errors import Location, TraceError, VariableCreation, user_location
+from treadle.errors import Location, VariableCreation, user_location
 from treadle.function import frozen, keys
+from treadle.function.explain import explain, own_error
 from treadle.function.guards import Guard, Guards, guard, key_of, text_of
 from treadle.function.places import MISSING, Place, Places
 from treadle.function.signature import Binder, Signature
@@ -86,8 +87,11 @@ def make_trace(
             symbols = _symbols(target.binder, values, signature, tracer)
             result = Result(target.binder.call(function, symbols), target.name, tracer.scope)
             traced = tracer.finish(result.take_outputs())
-    except TraceError as error:
-        _explain_unconverted(error, target, None if converted is None else converted.missing_source)
+    except Exception as error:
+        told = own_error(error)
+        explain(told, target.name, target.autograph, None if converted is None else converted.missing_source)
+        if told is not error:
+            raise told from None
         raise
     finally:
         _record.reset(token)
@@ -227,15 +231,3 @@ def _check_created(record: Record) -> None:
                 "        self.v = td.Variable(...)",
                 location,
             )
-
-
-def _explain_unconverted(error: TraceError, target: Target, reason: str | None) -> None:
-    if "has no value yet" not in str(error.args[0]):
-        return
-    if not target.autograph:
-        hint = f"{target.name} has autograph=False; with autograph=True `if`, `while` and `for` work on tensors"
-    elif reason is not None:
-        hint = f"{target.name} runs as it is, without autograph, because {reason}"
-    else:
-        return
-    error.args = (f"{error.args[0]}\n  {hint}", *error.args[1:])

@@ -1,0 +1,126 @@
+"""What errors that leave a trace tell: whose line, why, and what to write instead."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import treadle as td
+
+
+def line_of(text):
+    """The number of the line of this file that ends with a marker."""
+    (found,) = [k for k, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.endswith(f"# {text}")]
+    return found
+
+
+def test_writing_into_a_numpy_array_is_our_error():
+    @td.function
+    def f(x):
+        out = np.zeros(2)
+        out[0] = x[0]  # into NumPy
+        return td.asarray(out)
+
+    with pytest.raises(td.errors.TraceError, match=r"(?s)\.at.*out\[0\] = x\[0\]") as caught:
+        f(td.ones((2,)))
+    assert f"line {line_of('into NumPy')}" in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert caught.traceback[-1].lineno + 1 == line_of("into NumPy")
+
+
+def test_an_error_of_the_user_s_own_stays_as_it_is():
+    @td.function
+    def f(x):
+        try:
+            float(x)
+        except td.errors.TraceError as error:
+            raise ValueError("mine") from error
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        f(td.asarray(1.0))
+    assert type(caught.value) is ValueError
+    assert isinstance(caught.value.__cause__, td.errors.TraceError)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_raise_in_a_branch_on_a_tensor_is_told():
+    @td.function
+    def inner(x):
+        while x < 3:
+            if x < 0:  # the inner test
+                raise ValueError("negative")
+            x = x + 1
+        return x
+
+    @td.function
+    def outer(x):
+        if x > 0:
+            x = inner(x)
+        return x
+
+    def plain(x, n):
+        if n > 0:
+            raise ValueError("no tensor decides")
+        return x
+
+    with pytest.raises(ValueError, match="negative") as caught:
+        outer(td.asarray(1.0))
+    (note,) = caught.value.__notes__
+    assert f"line {line_of('the inner test')}" in note
+    assert "if x < 0:" in note
+    assert "assert condition, message" in note
+    with pytest.raises(ValueError, match="no tensor") as caught:
+        td.function(plain)(td.asarray(1.0), 1)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_what_the_note_proposes_works():
+    def refuse(bad):
+        if bad:
+            raise ValueError("negative")
+        return td.asarray(0.0)
+
+    @td.function
+    def f(x):
+        return x + td.py_function(refuse, x < 0, out=td.TensorSpec(()))
+
+    assert f(td.asarray(1.0)).item() == 1.0
+    with pytest.raises(ValueError, match="negative"):
+        f(td.asarray(-1.0))
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_appending_in_a_loop_over_a_tensor(stacked):
+    @td.function
+    def f(xs):
+        out = []
+        for x in xs:
+            out.append(x * 2)  # appended
+        return td.stack(out) if stacked else out
+
+    @td.function
+    def proposed(xs):
+        out = []
+        for k in range(len(xs)):
+            out.append(xs[k] * 2)
+        return td.stack(out), td.scan(lambda carry, x: (carry, x * 2), td.asarray(0.0), xs)[1]
+
+    xs = td.asarray([1.0, 2.0])
+    with pytest.raises(td.errors.LeakedTensor, match=r"(?s)td\.scan.*range\(len\(x\)\).*td\.stack") as caught:
+        f(xs)
+    assert f"line {line_of('appended')}" in str(caught.value)
+    assert str(caught.value).count("td.scan") == 1
+    assert [y.tolist() for y in proposed(xs)] == [[2.0, 4.0]] * 2
+
+
+def test_a_value_that_leaves_a_branch_by_a_list():
+    @td.function
+    def f(x):
+        out = []
+        if x > 0:
+            out.append(x * 2)
+        return x + sum(out)
+
+    with pytest.raises(td.errors.LeakedTensor, match="set a name in both branches"):
+        f(td.asarray(1.0))
