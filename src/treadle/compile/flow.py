@@ -80,7 +80,7 @@ def _run_into(lowerer: Lowerer, graph: Graph, inner: Env, results: list[View]) -
     """Lay out a block whose outputs end in given places."""
     aims: Env = {}
     for symbol, result in zip(graph.outputs, results, strict=True):
-        lowerer._aim(graph, symbol, result, aims)
+        lowerer._aim(symbol, result, aims)
     before = set(lowerer.owned)
     lowerer.block(graph, inner, aims)
     for symbol, result in zip(graph.outputs, results, strict=True):
@@ -134,7 +134,7 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     rows = loop.rows(stacks)
     aims: Env = {}
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
-        lowerer._aim(body, symbol, row, aims)
+        lowerer._aim(symbol, row, aims)
     before = set(lowerer.owned)
     lowerer.block(body, inner, aims)
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):

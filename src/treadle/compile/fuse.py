@@ -5,6 +5,7 @@ A node joins the groups of its producers when their shapes agree and no path lea
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from treadle.core.graph import Graph, Node
@@ -27,6 +28,9 @@ class Group:
     order: int = 0
     after: int = 0  # bit set of groups and single nodes that must run before
     merged: Group | None = None
+    made: set[Symbol] = field(default_factory=set)
+    ends: set[Symbol] = field(default_factory=set)  # what reductions made, which is not complete inside the kernel
+    read: set[Symbol] = field(default_factory=set)  # arrays from outside
 
     def find(self) -> Group:
         """The group that this one has become part of."""
@@ -74,29 +78,26 @@ def is_scalar_constant(symbol: Symbol) -> bool:
     return node is not None and node.op == "constant" and symbol.shape == () and in_kernel(symbol.spec)
 
 
-class _Fuser:
-    """Walks the nodes once, in program order."""
+class Fuser:
+    """Groups a graph's nodes, walking them once, in program order; `ordered` tells in which order to run the groups."""
 
-    def __init__(self, graph: Graph, late: frozenset[Symbol]) -> None:
-        self.graph = graph
-        self.late = late
+    def __init__(self, graph: Graph) -> None:
         self.places = {node: k for k, node in enumerate(graph.nodes)}
         self.items: list[Item] = []
         self.home: dict[Symbol, Item] = {}
-        self.bits: dict[int, int] = {}
+        self.constants: set[Symbol] = set()  # those that kernels take by value
+        self.bits: dict[Item, int] = {}
+        self.needed = 0  # bit set of all that something else comes after
         self.effect: Item | None = None
-
-    def run(self) -> list[Item]:
-        for node in self.graph.nodes:
+        for node in graph.nodes:
             if node.op == "constant" and is_scalar_constant(node.outputs[0]):
-                continue
-            if is_elementwise(node):
+                self.constants.add(node.outputs[0])
+            elif is_elementwise(node):
                 self._join(node, node.outputs[0].shape, None)
             elif is_reduction(node):
                 self._join(node, node.inputs[0].shape, node.attrs["axes"])
             else:
                 self._single(node)
-        return self._ordered()
 
     def _producers(self, node: Node) -> list[Item]:
         found: list[Item] = []
@@ -109,129 +110,126 @@ class _Fuser:
         return found
 
     def _bit(self, item: Item) -> int:
-        bit = self.bits.get(id(item))
+        bit = self.bits.get(item)
         if bit is None:
-            bit = self.bits[id(item)] = 1 << len(self.bits)
+            bit = self.bits[item] = 1 << len(self.bits)
             item.order = len(self.bits)
             self.items.append(item)
         return bit
 
     def _single(self, node: Node) -> None:
         item = Single(node)
-        for producer in self._producers(node):
-            item.after |= producer.after | self._bit(producer)
-        if node.effect and self.effect is not None:
-            before = self.effect
-            item.after |= before.after | self._bit(before)
-        if node.effect:
+        effect = node.effect
+        before = self._producers(node)
+        if effect and self.effect is not None:
+            before.append(self.effect)
+        for other in before:
+            item.after |= other.after | self._bit(other)
+        if effect:
             self.effect = item
+        self.needed |= item.after
         self._bit(item)
         for symbol in node.outputs:
             self.home[symbol] = item
 
     def _join(self, node: Node, shape: Shape, axes: tuple[int, ...] | None) -> None:
         producers = self._producers(node)
+        fresh = {s for s in node.inputs if s not in self.constants}
         chosen: Group | None = None
         for item in producers:
-            if not isinstance(item, Group) or item.shape != shape or not self._open(item, node):
+            if not isinstance(item, Group) or item.shape != shape or not self._open(item, fresh):
                 continue
-            if axes is not None and item.axes not in (None, axes):
+            if axes is not None and item.axes is not None and item.axes != axes:
                 continue
-            if any(other.after & self._bit(item) for other in producers if other is not item):
+            bit = self._bit(item)
+            if bit & self.needed and any(other.after & bit for other in producers if other is not item):
                 continue  # a producer needs the group's results: joining would make a circle
             if chosen is None:
                 chosen = item
-            elif self._mergeable(chosen, item, node):
-                chosen = self._merge(chosen, item)
+            elif self._mergeable(chosen, item, fresh):
+                self._merge(chosen, item)
         if chosen is None:
             chosen = Group(shape)
             self._bit(chosen)
-        chosen.nodes.append(node)
-        if axes is not None:
-            chosen.axes = axes
+        self._add(chosen, node, fresh, axes)
         grown = 0
         for item in producers:
             item = item.find() if isinstance(item, Group) else item
             if item is not chosen:
                 grown |= item.after | self._bit(item)
         self._grow(chosen, grown)
-        self.home[node.outputs[0]] = chosen
+
+    def _add(self, group: Group, node: Node, fresh: set[Symbol], axes: tuple[int, ...] | None) -> None:
+        symbol = node.outputs[0]
+        group.nodes.append(node)
+        group.read |= fresh - group.made
+        group.made.add(symbol)
+        if axes is not None:
+            group.axes = axes
+            group.ends.add(symbol)
+        self.home[symbol] = group
 
     def _grow(self, group: Group, bits: int) -> None:
         """The group now depends on more; so does all that depends on it."""
         if bits & ~group.after:
             group.after |= bits
+            self.needed |= bits
             mine = self._bit(group)
-            for item in self.items:
-                if item.after & mine:
-                    item.after |= bits
+            if mine & self.needed:
+                for item in self.items:
+                    if item.after & mine:
+                        item.after |= bits
 
-    def _open(self, group: Group, node: Node) -> bool:
+    def _open(self, group: Group, fresh: set[Symbol]) -> bool:
         """Whether the group can take one more node: what it reads of the group is elementwise, and there is room."""
-        if len(group.nodes) >= MAX_NODES:
+        if len(group.nodes) >= MAX_NODES or not group.ends.isdisjoint(fresh):
             return False
-        ends = {n.outputs[0] for n in group.nodes if n.op in REDUCTIONS and n.definition.family == "reduction"}
-        if any(symbol in ends for symbol in node.inputs):
-            return False
-        return operands(group, node) <= MAX_OPERANDS
+        return len(group.read) + len(fresh) <= MAX_OPERANDS or len(group.read | fresh - group.made) <= MAX_OPERANDS
 
-    def _mergeable(self, a: Group, b: Group, node: Node) -> bool:
+    def _mergeable(self, a: Group, b: Group, fresh: set[Symbol]) -> bool:
+        """Whether two groups that a node reads, and neither of which the other needs, can be one."""
         if a.axes is not None and b.axes is not None and a.axes != b.axes:
             return False
-        if len(a.nodes) + len(b.nodes) >= MAX_NODES or operands(a, *b.nodes, node) > MAX_OPERANDS:
-            return False
-        return not (a.after & self._bit(b) or b.after & self._bit(a)) or self._adjacent(a, b)
+        made = a.made | b.made
+        read = (a.read | b.read | fresh) - made
+        return len(made) < MAX_NODES and len(read) <= MAX_OPERANDS and a.after & self._bit(b) == 0
 
-    def _adjacent(self, a: Group, b: Group) -> bool:
-        """One group reads the other's elementwise results and nothing lies between them."""
-        first, second = (a, b) if b.after & self._bit(a) else (b, a)
-        between = second.after & ~first.after & ~self._bit(first)
-        mine = self._bit(first)
-        if any(item.after & mine and self._bit(item) & between for item in self.items if item is not second):
-            return False
-        ends = {n.outputs[0] for n in first.nodes if n.definition.family == "reduction"}
-        return not any(symbol in ends for n in second.nodes for symbol in n.inputs)
-
-    def _merge(self, a: Group, b: Group) -> Group:
+    def _merge(self, a: Group, b: Group) -> None:
         """Both become one; the earlier keeps its place."""
         mine, theirs = self._bit(a), self._bit(b)
         a.nodes = sorted([*a.nodes, *b.nodes], key=self.places.__getitem__)
         a.axes = a.axes if a.axes is not None else b.axes
+        a.made |= b.made
+        a.ends |= b.ends
+        a.read = (a.read | b.read) - a.made
         b.merged = a
         self.items.remove(b)
-        both = (a.after | b.after) & ~mine & ~theirs
-        a.after = both
-        for item in self.items:
-            if item is not a and item.after & (mine | theirs):
-                item.after = (item.after | mine | both) & ~theirs
-        return a
+        a.after = (a.after | b.after) & ~mine & ~theirs
+        if (mine | theirs) & self.needed:
+            self.needed |= mine | a.after
+            for item in self.items:
+                if item is not a and item.after & (mine | theirs):
+                    item.after = (item.after | mine | a.after) & ~theirs
 
-    def _ordered(self) -> list[Item]:
-        """An order in which everything comes after what it needs."""
-        done, order = 0, []
+    def ordered(self, late: frozenset[Symbol] = frozenset()) -> list[Item]:
+        """An order in which everything comes after what it needs, and what makes one of `late` as late as it may."""
+        order: list[Item] = []
+        done = 0
         waiting = sorted(self.items, key=lambda item: item.order)
-        late = {id(item) for item in waiting if self.late and makes(item) & self.late}
+        last = {item for item in waiting if late and not late.isdisjoint(makes(item))}
         while waiting:
-            left, moved = [], False
-            ready_early = any(not item.after & ~done and id(item) not in late for item in waiting)
+            left: list[Item] = []
+            early = not last or any(not item.after & ~done and item not in last for item in waiting)
             for item in waiting:
-                if item.after & ~done or (ready_early and id(item) in late):
+                if item.after & ~done or (early and item in last):
                     left.append(item)
                 else:
                     order.append(item)
-                    done |= self._bit(item)
-                    moved = True
-            if not moved:
+                    done |= self.bits[item]
+            if len(left) == len(waiting):
                 raise AssertionError("fusion made a circle")
             waiting = left
         return order
-
-
-def operands(group: Group, *more: Node) -> int:
-    """How many arrays the group reads with these nodes added."""
-    made = {n.outputs[0] for n in (*group.nodes, *more)}
-    read = {s for n in (*group.nodes, *more) for s in n.inputs if s not in made and not is_scalar_constant(s)}
-    return len(read)
 
 
 def fuse(graph: Graph, late: frozenset[Symbol] = frozenset()) -> list[Item]:
@@ -239,10 +237,14 @@ def fuse(graph: Graph, late: frozenset[Symbol] = frozenset()) -> list[Item]:
 
     Groups that make one of the `late` symbols come as late as they may: they update variables in place.
     """
-    return _Fuser(graph, late).run()
+    return Fuser(graph).ordered(late)
 
 
-def makes(item: Item) -> set[Symbol]:
+def makes(item: Item) -> Collection[Symbol]:
     """The values that an item makes."""
-    nodes = item.nodes if isinstance(item, Group) else [item.node]
-    return {s for node in nodes for s in node.outputs}
+    return item.made if isinstance(item, Group) else item.node.outputs
+
+
+def reads(item: Item) -> Collection[Symbol]:
+    """The values that an item needs; constants that kernels take by value are not told of."""
+    return item.read if isinstance(item, Group) else item.node.inputs

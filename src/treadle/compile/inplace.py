@@ -8,16 +8,34 @@ may keep what they read of a variable.
 from __future__ import annotations
 
 from treadle.compile import blas
-from treadle.compile.fuse import Group, Item, fuse, makes
-from treadle.core.graph import Graph, Node
+from treadle.compile.fuse import Fuser, Group, Item, makes, reads
+from treadle.core.graph import Graph
 from treadle.core.tensor import Symbol
 
 
-def plan(graph: Graph) -> dict[int, int]:
-    """Output position -> input position, for variables that are updated in place."""
-    pairs: dict[int, int] = {}
+def plan(graph: Graph, stateful: bool = True) -> tuple[dict[int, int], list[Item]]:
+    """Output position -> input position, for variables that are updated in place; and the work in the order for that.
+
+    stateful: whether the program is run with its variables; otherwise it updates nothing.
+    """
+    fuser = Fuser(graph)
+    pairs = _candidates(graph) if stateful else {}
+    roots = _roots(graph)
+    # The order of the work depends on which groups come late, so what fits must fit in the order that it leads to.
+    while True:
+        items = fuser.ordered(frozenset(graph.outputs[k] for k in pairs))
+        if not pairs:
+            return pairs, items
+        fitting = _fitting(graph, pairs, items, roots)
+        if len(fitting) == len(pairs):
+            return pairs, items
+        pairs = fitting
+
+
+def _candidates(graph: Graph) -> dict[int, int]:
+    """Variables whose new value is shown by nothing else, and whose old value does not come out."""
     if not graph.state or any(node.op == "py_function" for node in graph.walk()):
-        return pairs
+        return {}
     roots = _roots(graph)
     # Symbols compare element by element, as tensors do: only sets and dicts may be asked for them.
     counts: dict[Symbol, int] = {}
@@ -25,23 +43,12 @@ def plan(graph: Graph) -> dict[int, int]:
     for symbol in graph.outputs:
         counts[symbol] = counts.get(symbol, 0) + 1
         shown.add(roots.get(symbol, symbol))
+    pairs: dict[int, int] = {}
     for slot in graph.state:
-        if slot.output is None:
-            continue
-        new, old = graph.outputs[slot.output], graph.inputs[slot.input]
-        if counts[new] == 1 and old not in shown:
-            pairs[slot.output] = slot.input
-    # The order of the work depends on which groups come late, so what fits must fit in the order that it leads to.
-    while pairs:
-        items = fuse(graph, frozenset(graph.outputs[k] for k in pairs))
-        fitting = {
-            output: source
-            for output, source in pairs.items()
-            if _fits(items, graph.outputs[output], graph.inputs[source], roots)
-        }
-        if len(fitting) == len(pairs):
-            break
-        pairs = fitting
+        if slot.output is not None:
+            new, old = graph.outputs[slot.output], graph.inputs[slot.input]
+            if counts[new] == 1 and old not in shown:
+                pairs[slot.output] = slot.input
     return pairs
 
 
@@ -54,27 +61,34 @@ def _roots(graph: Graph) -> dict[Symbol, Symbol]:
     return root
 
 
-def _fits(items: list[Item], new: Symbol, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:
-    if new.spec != old.spec or not new.spec.static:
-        return False
-    place = next((k for k, item in enumerate(items) if new in makes(item)), None)
-    if place is None:
-        return False
-    group = items[place]
-    if not isinstance(group, Group) or group.shape != new.shape:
-        return False
-    if new.node is None or new.node.definition.family == "reduction":
-        return False
-    if any(roots.get(s) is old for node in group.nodes for s in node.inputs):
-        return False  # a view of the old value may be read out of step with the writes
-    if any(s is old or roots.get(s) is old for item in items[place + 1 :] for s in _reads(item)):
-        return False
-    return not any(_can_fail(item) for item in items[place + 1 :])
+def _fitting(graph: Graph, pairs: dict[int, int], items: list[Item], roots: dict[Symbol, Symbol]) -> dict[int, int]:
+    """Those of the pairs that may be updated in place when the work is done in this order."""
+    place = {s: k for k, item in enumerate(items) for s in makes(item)}
+    last: dict[Symbol, int] = {}  # where a value, or a view of it, is read for the last time
+    for k, item in enumerate(items):
+        for symbol in reads(item):
+            last[roots.get(symbol, symbol)] = k
+    failing = max((k for k, item in enumerate(items) if _can_fail(item)), default=-1)
+    fitting = {}
+    for output, source in pairs.items():
+        new, old = graph.outputs[output], graph.inputs[source]
+        k = place.get(new)
+        if k is None or k < failing or k < last.get(old, -1):
+            continue
+        if (
+            new.spec.static
+            and (new.shape, new.dtype) == (old.shape, old.dtype)
+            and _overwrites(items[k], new, old, roots)
+        ):
+            fitting[output] = source
+    return fitting
 
 
-def _reads(item: Item) -> list[Symbol]:
-    nodes: list[Node] = item.nodes if isinstance(item, Group) else [item.node]
-    return [s for node in nodes for s in node.inputs]
+def _overwrites(item: Item, new: Symbol, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:
+    """Whether an item is a kernel that reads each element of the old value before it writes that of the new one."""
+    if not isinstance(item, Group) or item.shape != new.shape or new in item.ends:
+        return False
+    return not any(roots.get(s) is old for s in item.read)  # a view may be read out of step with the writes
 
 
 def _can_fail(item: Item) -> bool:

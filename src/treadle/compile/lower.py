@@ -19,7 +19,7 @@ from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.build import Source
 from treadle.compile.emit import Kernel, Text
 from treadle.compile.executor import Code, Ref
-from treadle.compile.fuse import Group, Item, Single, fuse
+from treadle.compile.fuse import Group, Item, Single, fuse, reads
 from treadle.compile.kernels import GroupKernel
 from treadle.compile.scalar_loops import is_scalar_loop
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
@@ -55,8 +55,8 @@ class Lowered:
 class Lowerer:
     """Lays out one program."""
 
-    def __init__(self, graph: Graph, inplace: Mapping[int, int]) -> None:
-        """inplace: output position -> input position whose memory it takes over."""
+    def __init__(self, graph: Graph, inplace: Mapping[int, int], work: Sequence[Item] | None = None) -> None:
+        """inplace: output position -> input position whose memory it takes over; work: what to do, in that order."""
         self.graph = graph
         self.asm = Assembler(len(graph.inputs), len(graph.outputs))
         self.arena = ArenaPlan()
@@ -65,6 +65,7 @@ class Lowerer:
         self.deferred: dict[str, Deferred] = {}
         self.spare: dict[str, Source] = {}  # kernels that this program does not call, but with larger sizes would
         self.inplace = inplace
+        self.work = work
         self.owned: set[int] = set()  # buffers of the arena that have not been given back
         self.has_checks = False
         self.loops: list[Ref] = []  # the counters of the loops around what is laid out now
@@ -83,7 +84,7 @@ class Lowerer:
                 ends.append(env[graph.inputs[self.inplace[k]]])
             else:
                 ends.append(self._outside("output", self.asm.output(k), symbol.spec, k))
-            self._aim(graph, symbol, ends[-1], targets)
+            self._aim(symbol, ends[-1], targets)
         self.block(graph, env, targets)
         for symbol, end in zip(graph.outputs, ends, strict=True):
             self.bring(env[symbol], end, symbol)
@@ -104,33 +105,32 @@ class Lowerer:
             return View(Buffer(f"object {kind}", Ref(kind, k), 0), spec.shape, spec.dtype, ())  # type: ignore[arg-type]
         return whole(Buffer(kind, ref, spec.nbytes), spec)
 
-    def _aim(self, graph: Graph, symbol: Symbol, end: View, targets: Env) -> None:
+    def _aim(self, symbol: Symbol, end: View, targets: Env) -> None:
         """Let the node that makes an output write straight to its place; also through reshapes, which move nothing."""
-        inside = {s for node in graph.nodes for s in node.outputs}
-        while symbol.node is not None and symbol.node.op == "reshape" and symbol in inside:
+        while symbol.node is not None and symbol.node.op == "reshape":
             symbol = symbol.node.inputs[0]
-        if symbol in inside and symbol not in targets and plain(symbol.spec) and end.contiguous:
-            if end.size == symbol.spec.size and "object" not in end.buffer.kind:
-                shape: tuple[int, ...] = symbol.shape  # type: ignore[assignment]
-                targets[symbol] = View(end.buffer, shape, end.dtype, contiguous_strides(shape), end.offset)
+        if symbol.node is None or symbol in targets or "object" in end.buffer.kind or not plain(symbol.spec):
+            return
+        if end.contiguous and end.size == symbol.spec.size:
+            shape: tuple[int, ...] = symbol.shape  # type: ignore[assignment]
+            targets[symbol] = View(end.buffer, shape, end.dtype, contiguous_strides(shape), end.offset)
 
     # -- blocks: the items of one graph, in order ----------------------------------------------------------------------
 
     def block(self, graph: Graph, env: Env, targets: Env) -> None:
         """Lay out a graph's work; `env` is given its inputs and gets all its values."""
-        late = frozenset(graph.outputs[k] for k in self.inplace) if graph is self.graph else frozenset()
-        items = fuse(graph, late)  # in the order that the updates in place were planned for
-        reads = [_reads(item) for item in items]
-        root: dict[Symbol, Symbol] = {}
+        items = self.work if self.work is not None and graph is self.graph else fuse(graph)
+        uses = [reads(item) for item in items]
+        root: dict[Symbol, Symbol] = {}  # view -> the value that it shows
         for node in graph.nodes:
             if node.definition.family == "view":
                 root[node.outputs[0]] = root.get(node.inputs[0], node.inputs[0])
         outputs = {root.get(s, s) for s in graph.outputs}
         last: dict[Symbol, int] = {}
-        for position, symbols in enumerate(reads):
+        for position, symbols in enumerate(uses):
             for symbol in symbols:
                 last[root.get(symbol, symbol)] = position
-        wanted = self._wanted(items, reads, graph)
+        wanted = set(graph.outputs).union(*uses)
         dying: dict[int, list[Symbol]] = {}
         for symbol, position in last.items():
             if symbol not in outputs:
@@ -148,15 +148,6 @@ class Lowerer:
         for symbol in graph.outputs:
             if symbol not in env:
                 env[symbol] = self.constant_view(symbol)
-
-    @staticmethod
-    def _wanted(items: list[Item], reads: list[set[Symbol]], graph: Graph) -> set[Symbol]:
-        """Values that some other item, or the end, reads."""
-        found = set(graph.outputs)
-        for item, symbols in zip(items, reads, strict=True):
-            own = {n.outputs[0] for n in item.nodes} if isinstance(item, Group) else set()
-            found |= symbols - own
-        return found
 
     def _item(self, item: Item, env: Env, targets: Env, wanted: set[Symbol]) -> list[Symbol]:
         if isinstance(item, Group):
@@ -410,11 +401,6 @@ def name_of(group: Group) -> str:
     """A kernel's name for people: what it does, shortened."""
     ops = [node.op for node in group.nodes]
     return "_".join(ops[:4]) + ("_etc" if len(ops) > 4 else "")
-
-
-def _reads(item: Item) -> set[Symbol]:
-    nodes = item.nodes if isinstance(item, Group) else [item.node]
-    return {s for node in nodes for s in node.inputs}
 
 
 def _copy_node(view: View) -> tuple[Symbol, Node, Symbol]:

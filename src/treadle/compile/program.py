@@ -34,8 +34,9 @@ class Program:
     def __init__(self, graph: Graph, stateful: bool = False) -> None:
         with activate(None):
             self.graph = optimize(graph)
-            self.inplace = inplace.plan(self.graph) if stateful else {}
-            lowered = Lowerer(self.graph, self.inplace).run(build.load)
+            overwritten, work = inplace.plan(self.graph, stateful)
+            self.inplace = overwritten
+            lowered = Lowerer(self.graph, overwritten, work).run(build.load)
         self.code = lowered.code
         self.hosts = lowered.hosts
         self.kernels = lowered.kernels
