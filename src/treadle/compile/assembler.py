@@ -216,7 +216,7 @@ class Assembler:
             self._emit(f"fill {target} with {byte}, {nbytes} bytes", Op.FILL, self._place(target), byte, nbytes)
 
     def commit(self) -> None:
-        """From here on the program overwrites its inputs, so a run goes on to its end: no more host steps, no yields."""
+        """From here on the program overwrites its inputs, so a run goes on to its end: no host steps, no yields."""
         if self._commit is None:
             self._commit = len(self._draft.words)
             self._draft.lines.append("commit:")

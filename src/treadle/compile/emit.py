@@ -163,7 +163,8 @@ class Body:
         """The kernel's name or literal for a value."""
         known = self.names.get(symbol)
         if known is None:
-            assert is_scalar_constant(symbol) and symbol.node is not None
+            assert is_scalar_constant(symbol)
+            assert symbol.node is not None
             known = self.names[symbol] = self.constant(symbol.node.attrs["value"].array)
         return known
 

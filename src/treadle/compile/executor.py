@@ -143,7 +143,7 @@ class Layout:
 
 
 class CommittedError(Exception):
-    """A run was interrupted after its end: the outputs are all there, and `error` is to be raised once they are kept."""
+    """A run was interrupted after its end: the outputs are complete; `error` is to be raised once they are kept."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)

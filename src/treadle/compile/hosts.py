@@ -49,7 +49,7 @@ def fetch(view: View) -> Callable[[Run], Array]:
         k = buffer.ref.index
         return lambda run: run.outputs[k]
     if buffer.kind == "object":
-        return lambda run: run.scratch[buffer]  # type: ignore[no-any-return]
+        return lambda run: run.scratch[buffer]
     if buffer.kind == "stack":
         stack: Stack = buffer.stack
         shape, dtype = view.shape[1:], view.dtype
@@ -176,7 +176,8 @@ def room(lowerer: Lowerer, view: View, index: Ref) -> Ref:
     lowerer.hosts.append(grow)
     lowerer.asm.host(len(lowerer.hosts) - 1)
     lowerer.asm.place(fits)
-    return stack.base
+    base: Ref = stack.base
+    return base
 
 
 def reserve(lowerer: Lowerer, view: View, limit: Ref) -> None:
@@ -207,7 +208,8 @@ def note_length(lowerer: Lowerer, stacks: list[View], index: Ref) -> None:
 def array_base(lowerer: Lowerer, view: View) -> Ref:
     """A cell with the address of a value that lies in the scratch or is an object input."""
     if view.buffer.kind == "stack":
-        return view.buffer.stack.base
+        base: Ref = view.buffer.stack.base
+        return base
     get = fetch(view)
     cell = lowerer.asm.cell()
     key = Buffer("object", None, 0)

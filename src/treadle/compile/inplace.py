@@ -72,13 +72,13 @@ def _fitting(graph: Graph, pairs: dict[int, int], items: list[Item], roots: dict
     fitting = {}
     for output, source in pairs.items():
         new, old = graph.outputs[output], graph.inputs[source]
-        k = place.get(new)
-        if k is None or k < failing or k < last.get(old, -1):
+        at = place.get(new)
+        if at is None or at < failing or at < last.get(old, -1):
             continue
         if (
             new.spec.static
             and (new.shape, new.dtype) == (old.shape, old.dtype)
-            and _overwrites(items[k], new, old, roots)
+            and _overwrites(items[at], new, old, roots)
         ):
             fitting[output] = source
     return fitting

@@ -1,4 +1,4 @@
-"""From a group to its kernel: loops around the body, with reductions by rows, by columns, or in blocks of everything."""
+"""From a group to its kernel: loops around the body; reductions go by rows, by columns, or in blocks of everything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.compile import pool
 from treadle.compile.emit import BLOCK, Body, Kernel, Operands, Text, broadcast_strides, code
 from treadle.compile.fuse import Group
 from treadle.compile.views import View
@@ -189,7 +190,8 @@ class _Writer:
         if hi > 1 and total >= 2 * GRAIN:
             grain = max(1, -(-GRAIN * hi // total))
             if self.kind == "columns" and first == inner:
-                grain = max(grain, 256)
+                # Narrow strips walk memory badly, and the cut does not change the sums: as few strips as there are cores.
+                grain = max(grain, 256, -(-hi // pool.processors()))
         return Kernel(self.text, tuple(self.args), hi, grain)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ class _Writer:
         return name
 
     def _pointers(self, indent: int, loops: Sequence[int], inner: int, which: Sequence[int]) -> None:
-        """`q0 = p_f4(a0 + ...)`: each operand's address where the inner loop begins; values that stay the same in it."""
+        """`q0 = p_f4(a0 + ...)`: each operand's address where the inner loop begins; values that do not change in it."""
         plan = self.plan
         for k in which:
             view = plan.operands.views[k]

@@ -183,7 +183,7 @@ class Lowerer:
         way = ways.get(node.op)
         return way is not None and way(node, env, targets)
 
-    # -- values and memory -----------------------------------------------------------------------------------------------
+    # -- values and memory ---------------------------------------------------------------------------------------------
 
     def value(self, symbol: Symbol, env: Env) -> View:
         """Where a value lies; constants get a place when they are first asked for."""
@@ -195,7 +195,8 @@ class Lowerer:
     def constant_view(self, symbol: Symbol) -> View:
         """A constant's memory, kept by the program."""
         node = symbol.node
-        assert node is not None and node.op == "constant", f"{symbol.name} has no value yet"
+        assert node is not None, f"{symbol.name} has no value yet"
+        assert node.op == "constant", f"{symbol.name} has no value yet"
         array = node.attrs["value"].array
         if not plain(symbol.spec):
             return View(Buffer("object constant", None, 0), symbol.shape, symbol.dtype, (array,))  # type: ignore[arg-type]
@@ -250,7 +251,7 @@ class Lowerer:
         self._kernel(Group(view.shape, [node]), lambda s: view, {made: target}, {})
         del source
 
-    # -- kernels ---------------------------------------------------------------------------------------------------------
+    # -- kernels -------------------------------------------------------------------------------------------------------
 
     def _group(self, group: Group, env: Env, targets: Env, wanted: set[Symbol]) -> list[Symbol]:
         stores: dict[Symbol, View] = {}
@@ -345,7 +346,7 @@ class Lowerer:
         self._kernel(Group(target.shape, [copied]), lambda s: stretched, {made: target}, {})
         del source
 
-    # -- BLAS ------------------------------------------------------------------------------------------------------------
+    # -- BLAS ----------------------------------------------------------------------------------------------------------
 
     def _matmul(self, node: Node, env: Env, targets: Env) -> bool:
         from treadle.compile.products import lower_matmul
@@ -357,7 +358,7 @@ class Lowerer:
 
         return lower_position(self, node, env, targets)
 
-    # -- control flow ----------------------------------------------------------------------------------------------------
+    # -- control flow --------------------------------------------------------------------------------------------------
 
     def _loop(self, node: Node, env: Env, targets: Env) -> bool:
         from treadle.compile.flow import lower_loop, lower_scalar_loop
@@ -379,7 +380,7 @@ class Lowerer:
         self.host(node, env, {})
         self.asm.place(fine)
 
-    # -- Python's steps --------------------------------------------------------------------------------------------------
+    # -- Python's steps ------------------------------------------------------------------------------------------------
 
     def host(self, node: Node, env: Env, targets: Env) -> None:
         """A step that NumPy or Python does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from treadle.compile import blas
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -71,14 +72,15 @@ def lower_matmul(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     target = env[out] = lowerer.fresh(out, targets)
     m, n = out.shape[-2:]
     k = a.shape[-2] if flags[0] else a.shape[-1]
-    assert isinstance(m, int) and isinstance(n, int)
+    assert isinstance(m, int)
+    assert isinstance(n, int)
     if m * n * count == 0:
         return True
     if k == 0:
         lowerer.asm.fill(target.ref, 0, target.nbytes)
         return True
     (va, ta, lda, sa), (vb, tb, ldb, sb) = sides
-    kind = "f4" if out.dtype.itemsize == 4 else "f8"
+    kind: blas.Dtype = "f4" if out.dtype.itemsize == 4 else "f8"
     lowerer.asm.gemm(
         kind, ta, tb, m, n, k, va.ref, lda, vb.ref, ldb, target.ref, n, batch=count, strides=(sa, sb, m * n), note=node
     )

@@ -65,7 +65,8 @@ def _inner_steps(graph: Graph) -> int:
 
 
 def _stacks(node: Node) -> int:
-    return len(node.attrs["body"].outputs) - node.attrs["layout"].carry
+    stacks: int = len(node.attrs["body"].outputs) - node.attrs["layout"].carry
+    return stacks
 
 
 def is_scalar_loop(node: Node) -> bool:

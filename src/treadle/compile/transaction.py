@@ -1,7 +1,7 @@
 """Running a graph together with the variables that it touches, as one transaction.
 
-Variables are locked in one global order. Those that are only read give a snapshot and are let go at once; those that are
-written stay locked until the call ends, are updated in place where the program may, and get their other new values
+Variables are locked in one global order. Those that are only read give a snapshot and are let go at once; those that
+are written stay locked until the call ends, are updated in place where the program may, and get their other new values
 together when the call has succeeded: a call that fails changes nothing.
 """
 
@@ -90,21 +90,26 @@ class _Transaction:
         program, plan = (self.static and self.planned) or self._prepared(arrays)
         inputs: list[Any] = [*arrays, *plan.blanks]
         held: list[Variable] = []
+        reading: list[Variable] = []
         try:
-            for ref, _, _ in plan.slots:
+            for ref, position, way in plan.slots:
                 variable = ref()
                 if variable is None:
                     self._complain()
                 held.append(variable)  # before it is locked: an interrupt must not leave it so
                 variable._lock.acquire()
-            for variable, (_, position, way) in zip(held, plan.slots, strict=True):
+                # Whoever writes several variables holds all their locks, so each can be read as soon as it is locked.
                 memory = variable._memory
                 if memory is None:
-                    inputs[position] = _nothing_yet(variable, position, program)
+                    memory = _nothing_yet(variable, position, program)
                 elif way == READ:
-                    inputs[position] = variable._export()
-                else:  # while it is locked nobody else can write it
-                    inputs[position] = memory if way == REPLACED else variable._writable()
+                    variable._readers += 1
+                    reading.append(variable)
+                elif way == OVERWRITTEN and (
+                    variable._readers or ((lease := variable._lease) is not None and lease() is not None)
+                ):
+                    memory = variable._writable()
+                inputs[position] = memory
             if plan.readers:
                 for k in plan.readers:
                     held[k]._lock.release()
@@ -112,6 +117,9 @@ class _Transaction:
             outputs = self._outputs(program, inputs, held, plan)
         finally:
             _release(held)
+            for variable in reading:
+                with variable._lock:
+                    variable._readers -= 1
         return outputs[: self.results]
 
     def _outputs(self, program: Program, inputs: list[Any], written: list[Variable], plan: _Plan) -> list[Array]:
@@ -139,7 +147,7 @@ class _Transaction:
             pairs = sorted(zip(variables, self.graph.state, strict=True), key=lambda pair: pair[0].serial)
             self.slots = tuple(slot for _, slot in pairs)
         shapes = [*(a.shape for a in arrays), *(v.shape for v in variables)]
-        program = program_for(self.graph, shapes, stateful=True)  # type: ignore[arg-type]
+        program = program_for(self.graph, shapes, stateful=True)
         if self.planned is None or self.planned[0] is not program:
             self.planned = program, _plan(self.slots, program)
         return self.planned
@@ -153,7 +161,7 @@ def _nothing_yet(variable: Variable, position: int, program: Program) -> Array:
     """The input of a variable without a value: an error, unless the program only writes it."""
     if program.reads(position):
         variable._export()  # raises the error that says so
-    return np.zeros(program.graph.inputs[position].shape, variable.dtype)  # type: ignore[arg-type]
+    return np.zeros(program.graph.inputs[position].shape, variable.dtype)
 
 
 def _adopt(variables: Sequence[Variable], outputs: Sequence[int], arrays: Sequence[Array]) -> None:
@@ -166,7 +174,7 @@ def _adopt(variables: Sequence[Variable], outputs: Sequence[int], arrays: Sequen
 def _release(held: Sequence[Variable]) -> None:
     """Let go of variables; the last may not have been locked yet when an interrupt came."""
     for variable in held:
-        try:
+        try:  # noqa: SIM105 - a context manager would cost as much as all the rest
             variable._lock.release()
         except RuntimeError:
             pass

@@ -49,7 +49,10 @@ class Variable:
     A tensor read from a variable never changes afterwards. Threads may assign at once: nothing is lost.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_lease", "_lock", "_memory", "_spec", "name", "serial", "trainable")
+    __slots__ = (
+        *("__weakref__", "_buffer", "_lease", "_lock", "_memory", "_readers", "_spec"),
+        *("name", "serial", "trainable"),
+    )
     __array_priority__ = 1000.0
 
     def __init__(self, value: Any, dtype: Any = None, name: str | None = None, trainable: bool = True) -> None:
@@ -57,9 +60,10 @@ class Variable:
         self.name = name or "variable"
         self.trainable = bool(trainable)
         self._lock = threading.RLock()
+        self._readers = 0  # programs that read the memory now without a lease
         self._lease: weakref.ref[np.ndarray[Any, Any]] | None = None
-        self._buffer: np.ndarray[Any, Any] | None = None
-        self._memory: np.ndarray[Any, Any] | None = None  # the same memory, as a plain array
+        self._memory: np.ndarray[Any, Any] | None = None
+        self._buffer: np.ndarray[Any, Any] | None = None  # the same memory as exports are made from it, once one is
         wanted = as_dtype(dtype) if dtype is not None else None
         if isinstance(value, TensorSpec):
             spec = value.to_spec("_")
@@ -78,16 +82,20 @@ class Variable:
     def _adopt(self, array: np.ndarray[Any, Any]) -> None:
         """Make an array that nobody else writes the variable's memory."""
         self._memory = array
-        self._buffer = array if array.dtype.kind == "T" else array.view(_Memory).view(_Buffer)
-        self._lease = None
+        self._buffer = self._lease = None
 
     def _export(self) -> np.ndarray[Any, Any]:
         """A read-only array of the value; the same one while anybody holds it."""
         with self._lock:
             export = self._lease() if self._lease is not None else None
             if export is None:
+                memory = self._memory
+                if memory is None:
+                    raise UndefinedVariable(
+                        f"the variable {self.name!r} is read before it has a value; assign one first"
+                    )
                 if self._buffer is None:
-                    raise UndefinedVariable(f"the variable {self.name!r} is read before it has a value; assign one first")
+                    self._buffer = memory if memory.dtype.kind == "T" else memory.view(_Memory).view(_Buffer)
                 export = self._buffer.view(np.ndarray)
                 export.flags.writeable = False
                 self._lease = weakref.ref(export)
@@ -98,7 +106,7 @@ class Variable:
         memory = self._memory
         if memory is None:
             raise UndefinedVariable(f"the variable {self.name!r} is read before it has a value; assign one first")
-        if self._lease is not None and self._lease() is not None:
+        if self._readers or (self._lease is not None and self._lease() is not None):
             memory = memory.copy()
             self._adopt(memory)
         return memory
@@ -178,7 +186,7 @@ class Variable:
         return tensor
 
     def __repr__(self) -> str:
-        if self._buffer is None:
+        if self._memory is None:
             return f"<Variable {self.name!r}: shape={self.shape}, dtype={dtype_name(self.dtype)}, no value yet>"
         text = np.array2string(self._export(), separator=", ")
         return f"<Variable {self.name!r}: {text}, shape={self.shape}, dtype={dtype_name(self.dtype)}>"
@@ -190,13 +198,14 @@ class Variable:
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        array = None if self._buffer is None else np.array(self._export())
+        array = None if self._memory is None else np.array(self._export())
         return {"array": array, "spec": self._spec, "name": self.name, "trainable": self.trainable}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.serial = next(_serial)
         self.name, self.trainable, self._spec = state["name"], state["trainable"], state["spec"]
         self._lock = threading.RLock()
+        self._readers = 0
         self._lease = self._buffer = self._memory = None
         if state["array"] is not None:
             self._adopt(state["array"])
