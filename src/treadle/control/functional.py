@@ -7,9 +7,12 @@ from typing import Any
 
 from treadle import nest
 from treadle.control import staging
+from treadle.control.call import zeros_like_spec
 from treadle.control.carry import run_loop
 from treadle.core.mode import call_user
-from treadle.core.tracer import active_tracer
+from treadle.core.spec import Spec
+from treadle.core.tensor import Tensor
+from treadle.core.tracer import active_tracer, trace
 from treadle.errors import ControlFlowError, ShapeError
 from treadle.ops.convert import as_tensor
 
@@ -120,8 +123,22 @@ def _scan_eagerly(
     if reverse:
         rows.reverse()
     if not rows:
-        raise ShapeError("scan: with no steps, the shape of the ys is not known outside a td.function")
+        return carry, _no_rows(f, carry, items, shape)
     return carry, nest.map(lambda *ys: stack([as_tensor(y) for y in ys]), *rows)
+
+
+def _no_rows(f: Callable[..., Any], carry: Any, items: list[Any], shape: nest.Structure | None) -> Any:
+    """The ys of no steps: f is traced, not run, to see what they would be like."""
+    found: list[nest.Structure] = []
+
+    def step(*row: Tensor) -> list[Tensor]:
+        _, y = call_user(f, carry, nest.unflatten(shape, row) if shape is not None else None)
+        flat, structure = nest.flatten_with_structure(y)
+        found.append(structure)
+        return [as_tensor(value) for value in flat]
+
+    graph = trace(step, [Spec(x.shape[1:], x.dtype) for x in items], "scan").graph
+    return nest.unflatten(found[0], [zeros_like_spec(Spec((0, *s.shape), s.dtype)) for s in graph.outputs])
 
 
 __all__ = ["cond", "scan", "while_loop"]
