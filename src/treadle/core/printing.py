@@ -12,6 +12,8 @@ from treadle.core.graph import Const, Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 
+_LONG = 60  # nodes of an inner graph that are shown
+
 
 def _value(value: Any) -> str:
     if isinstance(value, Graph):
@@ -44,18 +46,24 @@ def _call(node: Node) -> str:
     return f"{node.op}({', '.join(parts)})"
 
 
-def _lines(graph: Graph, indent: str) -> Iterator[str]:
+def _lines(graph: Graph, indent: str, shown: set[int]) -> Iterator[str]:
     arguments = ", ".join(f"{s.name}: {s.spec}" for s in graph.inputs)
     yield f"{indent}def {graph.name}({arguments}):"
     inside = indent + "    "
-    for node in graph.nodes:
-        if node.outputs and _inline(node.outputs[0]):
-            continue
+    left = _LONG if indent else len(graph.nodes)
+    nodes = [node for node in graph.nodes if not (node.outputs and _inline(node.outputs[0]))]
+    for node in nodes[:left] if len(nodes) > left + 1 else nodes:
         for _, inner in node.graphs():
-            yield from _lines(inner, inside)
+            if id(inner) in shown:
+                yield f"{inside}# {inner.name} as above"
+            else:
+                shown.add(id(inner))
+                yield from _lines(inner, inside, shown)
         targets = ", ".join(f"{s.name}: {s.spec}" if len(node.outputs) == 1 else s.name for s in node.outputs)
         text = f"{inside}{targets + ' = ' if targets else ''}{_call(node)}"
         yield f"{text:<70}  # {node.location.short}" if node.location else text
+    if len(nodes) > left + 1:
+        yield f"{inside}# ... and {len(nodes) - left} more; str(node.attrs[...]) of the node that holds it shows all"
     for slot in graph.state:
         if slot.output is not None:
             yield f"{inside}# variable {slot.name} becomes {_name(graph.outputs[slot.output])}"
@@ -63,8 +71,11 @@ def _lines(graph: Graph, indent: str) -> Iterator[str]:
 
 
 def graph_text(graph: Graph) -> str:
-    """The graph as Python-like text, one line a node, the user's line beside it."""
-    return "\n".join(_lines(graph, ""))
+    """The graph as Python-like text, one line a node, the user's line beside it.
+
+    Graphs that nodes hold stand above their node, once each; long ones are cut.
+    """
+    return "\n".join(_lines(graph, "", {id(graph)}))
 
 
 def graph_dot(graph: Graph) -> str:
