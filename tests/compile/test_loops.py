@@ -333,3 +333,24 @@ def test_a_static_loop_is_known_to_end() -> None:
     graph = trace(lambda x: td.scan(lambda c, e: (c + e, c), td.zeros((2,)), x), [Spec((4, 2), np.dtype(F))], "f").graph
     assert _loop(graph).attrs["test"] is None
     assert _loop(graph).attrs["steps"] == 4
+
+
+def test_new_carries_go_straight_to_their_places() -> None:
+    """No copy at each step where nothing reads the old value any more; one where something does."""
+
+    given = np.array(3), np.ones((3, 3), F), np.ones((3, 3), F)
+
+    def copies(body: Any) -> int:
+        def f(n: Any, x: Any, y: Any) -> Any:
+            return td.while_loop(lambda k, x, y: k < n, lambda k, x, y: (k + 1, *body(x, y)), (0, x, y))
+
+        agree(f, *given)
+        lines = compiled(f, *given).code.text().splitlines()
+        loop = next(k for k, line in enumerate(lines) if line.startswith("L0"))
+        return sum(" copy " in line for line in lines[loop:])
+
+    assert copies(lambda x, y: (td.tanh(x), y * 2)) == 0
+    assert copies(lambda x, y: (td.tanh(x) @ y, y + 1)) == 0
+    assert copies(lambda x, y: (x + 1, y @ y)) == 1
+    assert copies(lambda x, y: (td.permute_dims(x, (1, 0)) + x, y + 1)) == 1
+    assert copies(lambda x, y: (y, x)) == 4

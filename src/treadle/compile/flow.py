@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.compile import hosts
+from treadle.compile import hosts, inplace
 from treadle.compile.executor import Ref
 from treadle.compile.scalar_loops import write_loop
 from treadle.compile.views import Buffer, View, whole
@@ -132,11 +132,13 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         asm.jump_unless(seen[test.outputs[0]].ref, loop.end)
         _release(lowerer, test, seen, before)
     rows = loop.rows(stacks)
-    aims: Env = {}
+    # New values go straight to their places where nothing reads the old ones any more.
+    straight, work = inplace.carried(body, layout.carry)
+    aims: Env = {body.outputs[k]: state[k] for k in straight}
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
         lowerer._aim(symbol, row, aims)
     before = set(lowerer.owned)
-    lowerer.block(body, inner, aims)
+    lowerer.block(body, inner, aims, work)
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
         lowerer.bring(inner[symbol], row, symbol)
     _advance(lowerer, body, inner, state)

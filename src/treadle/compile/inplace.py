@@ -1,8 +1,8 @@
-"""Which variables a program may update in place: the new value is written over the old one, element by element.
+"""Which variables a program, and which carried values a loop, may update in place: the new value over the old one.
 
 Allowed when the old value is read by nothing later, and nothing later can fail: then a call that fails has changed
 nothing, and nobody sees a half-written value. A graph that calls Python functions updates nothing in place, since they
-may keep what they read of a variable.
+may keep what they read of a variable. A loop's carried values are its own, so there only reads matter.
 """
 
 from __future__ import annotations
@@ -18,38 +18,49 @@ def plan(graph: Graph, stateful: bool = True) -> tuple[dict[int, int], list[Item
 
     stateful: whether the program is run with its variables; otherwise it updates nothing.
     """
+    pairs: dict[int, int] = {}
+    if stateful and graph.state and not any(node.op == "py_function" for node in graph.walk()):
+        pairs = {slot.output: slot.input for slot in graph.state if slot.output is not None}
+    return _settled(graph, pairs, careful=True)
+
+
+def carried(body: Graph, count: int) -> tuple[dict[int, int], list[Item]]:
+    """The same for the body of a loop whose first `count` inputs are carried to its first outputs."""
+    return _settled(body, {k: k for k in range(count)}, careful=False)
+
+
+def _settled(graph: Graph, pairs: dict[int, int], careful: bool) -> tuple[dict[int, int], list[Item]]:
+    """Those of the pairs that may be updated in place, and the work in the order that this holds for.
+
+    careful: nothing may fail once an input has been overwritten.
+    """
     fuser = Fuser(graph)
-    pairs = _candidates(graph) if stateful else {}
     roots = _roots(graph)
+    pairs = _candidates(graph, pairs, roots)
     # The order of the work depends on which groups come late, so what fits must fit in the order that it leads to.
     while True:
         items = fuser.ordered(frozenset(graph.outputs[k] for k in pairs))
-        if not pairs:
-            return pairs, items
-        fitting = _fitting(graph, pairs, items, roots)
+        fitting = _fitting(graph, pairs, items, roots, careful) if pairs else pairs
         if len(fitting) == len(pairs):
             return pairs, items
         pairs = fitting
 
 
-def _candidates(graph: Graph) -> dict[int, int]:
-    """Variables whose new value is shown by nothing else, and whose old value does not come out."""
-    if not graph.state or any(node.op == "py_function" for node in graph.walk()):
-        return {}
-    roots = _roots(graph)
+def _candidates(graph: Graph, pairs: dict[int, int], roots: dict[Symbol, Symbol]) -> dict[int, int]:
+    """The pairs whose new value is only one output, and whose old value does not come out."""
     # Symbols compare element by element, as tensors do: only sets and dicts may be asked for them.
     counts: dict[Symbol, int] = {}
     shown: set[Symbol] = set()  # values that an output is, or is a view of
     for symbol in graph.outputs:
         counts[symbol] = counts.get(symbol, 0) + 1
         shown.add(roots.get(symbol, symbol))
-    pairs: dict[int, int] = {}
-    for slot in graph.state:
-        if slot.output is not None:
-            new, old = graph.outputs[slot.output], graph.inputs[slot.input]
-            if counts[new] == 1 and old not in shown:
-                pairs[slot.output] = slot.input
-    return pairs
+    found: dict[int, int] = {}
+    for output, source in pairs.items():
+        new, old = graph.outputs[output], graph.inputs[source]
+        fits = new.spec.static and (new.shape, new.dtype) == (old.shape, old.dtype)
+        if fits and counts[new] == 1 and old not in shown:
+            found[output] = source
+    return found
 
 
 def _roots(graph: Graph) -> dict[Symbol, Symbol]:
@@ -61,27 +72,29 @@ def _roots(graph: Graph) -> dict[Symbol, Symbol]:
     return root
 
 
-def _fitting(graph: Graph, pairs: dict[int, int], items: list[Item], roots: dict[Symbol, Symbol]) -> dict[int, int]:
+def _fitting(
+    graph: Graph, pairs: dict[int, int], items: list[Item], roots: dict[Symbol, Symbol], careful: bool
+) -> dict[int, int]:
     """Those of the pairs that may be updated in place when the work is done in this order."""
     place = {s: k for k, item in enumerate(items) for s in makes(item)}
     last: dict[Symbol, int] = {}  # where a value, or a view of it, is read for the last time
     for k, item in enumerate(items):
         for symbol in reads(item):
             last[roots.get(symbol, symbol)] = k
-    failing = max((k for k, item in enumerate(items) if _can_fail(item)), default=-1)
+    failing = max((k for k, item in enumerate(items) if _can_fail(item)), default=-1) if careful else -1
     fitting = {}
     for output, source in pairs.items():
         new, old = graph.outputs[output], graph.inputs[source]
-        at = place.get(new)
-        if at is None or at < failing or at < last.get(old, -1):
+        at, read = place.get(new), last.get(old, -1)
+        if at is None or at < failing or at < read:
             continue
-        if (
-            new.spec.static
-            and (new.shape, new.dtype) == (old.shape, old.dtype)
-            and _overwrites(items[at], new, old, roots)
-        ):
+        if _overwrites(items[at], new, old, roots) or (not careful and read < at and not _is_view(items[at])):
             fitting[output] = source
     return fitting
+
+
+def _is_view(item: Item) -> bool:
+    return not isinstance(item, Group) and item.node.definition.family == "view"
 
 
 def _overwrites(item: Item, new: Symbol, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:

@@ -85,7 +85,7 @@ class Lowerer:
             else:
                 ends.append(self._outside("output", self.asm.output(k), symbol.spec, k))
             self._aim(symbol, ends[-1], targets)
-        self.block(graph, env, targets)
+        self.block(graph, env, targets, self.work)
         for symbol, end in zip(graph.outputs, ends, strict=True):
             self.bring(env[symbol], end, symbol)
         self.asm.reserve(self.arena.peak)
@@ -117,9 +117,12 @@ class Lowerer:
 
     # -- blocks: the items of one graph, in order ----------------------------------------------------------------------
 
-    def block(self, graph: Graph, env: Env, targets: Env) -> None:
-        """Lay out a graph's work; `env` is given its inputs and gets all its values."""
-        items = self.work if self.work is not None and graph is self.graph else fuse(graph)
+    def block(self, graph: Graph, env: Env, targets: Env, work: Sequence[Item] | None = None) -> None:
+        """Lay out a graph's work, in the order of `work` where that is given.
+
+        `env` is given the graph's inputs and gets all its values; `targets` tells where some are to be made.
+        """
+        items = fuse(graph) if work is None else work
         uses = [reads(item) for item in items]
         root: dict[Symbol, Symbol] = {}  # view -> the value that it shows
         for node in graph.nodes:
@@ -264,7 +267,7 @@ class Lowerer:
                 place[symbol] = env[symbol] = self.fresh(symbol, targets)
         if not stores and not results:
             return made
-        if any(target.buffer.kind == "input" for target in stores.values()):
+        if self.inplace and any(target.buffer.kind == "input" for target in stores.values()):
             self.asm.commit()  # a variable is overwritten
         self._kernel(group, lambda s: self.value(s, env), stores, results)
         return [s for s in made if s in stores or s in results]
