@@ -219,7 +219,7 @@ class _Writer:
         return name
 
     def _pointers(self, indent: int, loops: Sequence[int], inner: int, which: Sequence[int]) -> None:
-        """`q0 = p_f4(a0 + ...)`: each operand's address where the inner loop begins; values that do not change in it."""
+        """`q0 = p_f4(a0 + ...)`: addresses where the inner loop begins, and values that do not change in it."""
         plan = self.plan
         for k in which:
             view = plan.operands.views[k]
