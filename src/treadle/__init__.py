@@ -232,6 +232,7 @@ if TYPE_CHECKING:
     from treadle.autodiff.forward import ForwardAccumulator
     from treadle.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
     from treadle.autodiff.gradient_tape import GradientTape
+    from treadle.control.checkpoint import checkpoint
     from treadle.control.custom import custom_gradient, gradient_hook
     from treadle.control.functional import cond, scan, while_loop
     from treadle.control.staging import Range as range
@@ -328,6 +329,7 @@ __all__ = [
     "can_cast",
     "cast",
     "ceil",
+    "checkpoint",
     "clip",
     "complex64",
     "complex128",
@@ -523,6 +525,7 @@ _LATER = {
     "autodiff.forward": "ForwardAccumulator",
     "autodiff.functional": "grad hessian jacobian jvp value_and_grad vjp",
     "autodiff.gradient_tape": "GradientTape",
+    "control.checkpoint": "checkpoint",
     "control.custom": "custom_gradient gradient_hook",
     "control.functional": "cond scan while_loop",
     "control.staging": "range",

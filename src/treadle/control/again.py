@@ -36,6 +36,10 @@ class First(Mode):
         self._made.update((id(y), y) for y in outputs)
         return outputs
 
+    def made(self, x: Tensor) -> bool:
+        """Whether a tensor was made or read in this run."""
+        return id(x) in self._made
+
     def read(self, variable: Variable) -> Tensor:
         with activate(self.through):
             value = read_variable(variable)

@@ -154,6 +154,8 @@ def custom_gradient(f: Any) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return _apply(function, label, args, kwargs)
 
+    if inspect.isclass(f):
+        del wrapped.__wrapped__  # its signature is not that of the class, which is never called
     return wrapped
 
 
