@@ -22,11 +22,11 @@ from treadle.compile.executor import Code, Ref
 from treadle.compile.fuse import Group, Item, Single, fuse, reads
 from treadle.compile.kernels import GroupKernel
 from treadle.compile.scalar_loops import is_scalar_loop
+from treadle.compile.small_groups import combine_node, combining, copy_node, name_of
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
-from treadle.ops.convert import astype_op
 
 Array = np.ndarray[Any, Any]
 Env = dict[Symbol, View]
@@ -250,7 +250,7 @@ class Lowerer:
         if view.contiguous and target.contiguous:
             self.asm.copy(target.ref, view.ref, view.nbytes)
             return
-        source, node, made = _copy_node(view)
+        source, node, made = copy_node(view)
         self._kernel(Group(view.shape, [node]), lambda s: view, {made: target}, {})
         del source
 
@@ -284,7 +284,8 @@ class Lowerer:
         plan = GroupKernel(group, view, stores, results)
         blocks = plan.blocks
         if plan.full:
-            self._foresee(results)
+            # Compiled now, so that a larger size compiles nothing.
+            self.spare.update((source.text, source) for source in combining(results) if source.text not in self.spare)
         if blocks == 1:
             self.call(plan.write(), name_of(group))
             return
@@ -295,22 +296,11 @@ class Lowerer:
         self.call(GroupKernel(group, view, stores, flat).write(), name_of(group))
         for symbol, partial in partials.items():
             assert symbol.node is not None
-            source, node, made = _combine_node(symbol.node.definition, partial)
+            source, node, made = combine_node(symbol.node.definition, partial)
             target = results[symbol]
             end = View(target.buffer, (), target.dtype, (), target.offset)
             self._kernel(Group((blocks,), [node], axes=(0,)), lambda s, p=partial: p, {}, {made: end})  # type: ignore[misc]
             self.free(partial.buffer)
-            del source
-
-    def _foresee(self, results: Mapping[Symbol, View]) -> None:
-        """Compile what larger sizes will need to combine partial results, so that they compile nothing."""
-        for symbol, target in results.items():
-            assert symbol.node is not None
-            partial = View(target.buffer, (2,), target.dtype, (1,))
-            source, node, made = _combine_node(symbol.node.definition, partial)
-            end = View(Buffer("arena", None, 0), (), target.dtype, ())
-            text = GroupKernel(Group((2,), [node], axes=(0,)), lambda s, p=partial: p, {}, {made: end}).write().text  # type: ignore[misc]
-            self.spare.setdefault(text.key, Source(name_of(Group((2,), [node])), text.key))
             del source
 
     def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
@@ -345,7 +335,7 @@ class Lowerer:
             return
         view = whole(Buffer("constant", self.asm.constant(array), array.nbytes), Spec((), symbol.dtype))
         stretched = View(view.buffer, target.shape, view.dtype, (0,) * len(target.shape))
-        source, copied, made = _copy_node(stretched)
+        source, copied, made = copy_node(stretched)
         self._kernel(Group(target.shape, [copied]), lambda s: stretched, {made: target}, {})
         del source
 
@@ -399,31 +389,6 @@ class Lowerer:
 def plain(spec: Spec) -> bool:
     """Whether values of a spec are plain memory of a known size."""
     return spec.static and spec.dtype.kind != "T"
-
-
-def name_of(group: Group) -> str:
-    """A kernel's name for people: what it does, shortened."""
-    ops = [node.op for node in group.nodes]
-    return "_".join(ops[:4]) + ("_etc" if len(ops) > 4 else "")
-
-
-def _copy_node(view: View) -> tuple[Symbol, Node, Symbol]:
-    """A node that copies a value, for a kernel of its own."""
-    spec = Spec(view.shape, view.dtype)
-    source = Symbol(spec, None, "source")  # type: ignore[arg-type]
-    node = Node(astype_op, (source,), {"dtype": view.dtype}, "copy", None)
-    made = Symbol(spec, None, "copy", node)  # type: ignore[arg-type]
-    node.outputs = (made,)
-    return source, node, made
-
-
-def _combine_node(op: Any, partial: View) -> tuple[Symbol, Node, Symbol]:
-    """A node that reduces partial results."""
-    source = Symbol(Spec(partial.shape, partial.dtype), None, "partials")  # type: ignore[arg-type]
-    node = Node(op, (source,), {"axes": (0,), "keepdims": False}, "combine", None)
-    made = Symbol(Spec((), partial.dtype), None, "combined", node)  # type: ignore[arg-type]
-    node.outputs = (made,)
-    return source, node, made
 
 
 __all__ = ["Item", "KernelInfo", "Lowered", "Lowerer", "Single", "name_of", "plain"]
