@@ -22,7 +22,6 @@ from treadle.core.tensor import Tensor
 from treadle.errors import SignatureMismatch, trim
 from treadle.function import keys
 from treadle.function.donate import donate
-from treadle.function.execution import run_trace
 from treadle.function.naming import def_line, display_name, listed, named, plain_and_bound
 from treadle.function.options import Options
 from treadle.function.report import RetraceReport, count
@@ -40,6 +39,8 @@ Q = ParamSpec("Q")
 _ndarray = np.ndarray
 # Values of these types go into the fast path's key as they are, with their type (1, True and 1.0 differ).
 _PLAIN = frozenset({int, str, bool, type(None)})
+# Values of these kinds go in by identity, which is checked: an id may be used again.
+_OBJECTS = frozenset({keys.OBJECT, keys.VERSIONED, keys.VARIABLE})
 
 
 class Function(Generic[P, R]):
@@ -77,23 +78,25 @@ class Function(Generic[P, R]):
         try:
             store = self._store
             last = store.last
-            # The way of most calls: tensors like those of the last call, by position, and nothing special going on.
+            # The way of most calls: arguments like those of the last call, by position, and nothing special going on.
             if last is not None and not kwargs and current() is None and not switches.special:
                 specs, trace, floating = last
                 if len(args) == len(specs) and floating is _Defaults.floating:
                     arrays = []
                     for a, (dtype, shape) in zip(args, specs):  # noqa: B905  (their lengths are known to be equal)
-                        if type(a) is not Tensor:
+                        if type(a) is Tensor:
+                            array = a.array
+                            if array.dtype is not dtype or array.shape != shape:
+                                break
+                            arrays.append(array)
+                        elif dtype is not None or shape() is not a:  # not a tensor: the very object, or another call
                             break
-                        array = a.array
-                        if array.dtype is not dtype or array.shape != shape:
-                            break
-                        arrays.append(array)
                     else:
                         guards = trace.guards
                         if guards is None or guards.hold():
-                            if trace.direct:
-                                return Tensor(run_trace(trace, arrays)[0])  # type: ignore[return-value]
+                            run = trace.ready
+                            if run is not None:
+                                return Tensor(run(arrays)[0])  # type: ignore[return-value]
                             return trace.run(arrays)  # type: ignore[no-any-return]
             return self._call(args, kwargs)  # type: ignore[no-any-return]
         except Exception as error:
@@ -130,6 +133,7 @@ class Function(Generic[P, R]):
         key: list[Any] = []
         arrays: list[Any] = []
         unsafe: list[Any] = []
+        objects: list[Any] = []
         for a in (*args, *kwargs.values()) if kwargs else args:
             kind = type(a)
             if kind is Tensor or kind is _ndarray:
@@ -143,9 +147,13 @@ class Function(Generic[P, R]):
                 key.append(kind)
                 key.append(a)
             else:
-                return None
+                key.append(kind)
+                key.append(id(a))
+                objects.append(a)
         found = self._store.fast.get((*key, *kwargs) if kwargs else tuple(key))
         if found is None or found.floating is not _Defaults.floating:
+            return None
+        if objects and not found.know(objects):
             return None
         for trace in found.traces:
             if trace.guards is None or trace.guards.hold():
@@ -174,17 +182,23 @@ class Function(Generic[P, R]):
         if kwargs and not binder.in_order(len(args), kwargs):
             return
         raw: list[Any] = []
+        objects: list[Any] = []
         for a in (*args, *kwargs.values()):
             kind = type(a)
             if kind is Tensor or kind is _ndarray:
                 if keys.as_dtype(a.dtype) != a.dtype:
                     return
                 raw += (a.dtype, a.shape)
-            elif kind in _PLAIN and self._specs is None:
+            elif self._specs is not None:
+                return
+            elif kind in _PLAIN:
                 raw += (kind, a)
+            elif not binder.static and keys.kind_of(a) in _OBJECTS:
+                raw += (kind, id(a))
+                objects.append(a)
             else:
                 return
-        self._store.remember((*raw, *kwargs), parts)
+        self._store.remember((*raw, *kwargs), parts, objects)
 
     def _inline(self, values: tuple[Any, ...]) -> Any:
         """Run the converted function in the outer trace: sizes like n + 1 have no name that a call could read."""

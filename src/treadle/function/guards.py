@@ -84,6 +84,10 @@ class Guards:
                 return False
         return True
 
+    def version(self, module: Any) -> bool:
+        """Whether they look at the version of a Module."""
+        return any(g.version is not None and g.weak is not None and g.weak() is module for g in self.all)
+
     def changed(self) -> list[tuple[str, str, str]]:
         """What differs now: label, old, new."""
         found = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from treadle.config import config
 from treadle.core.dim import Dim, is_static
@@ -30,13 +33,24 @@ class Fast:
 
     traces: tuple[Trace, ...]
     floating: Any  # the default float that they were made under
+    # The objects among the arguments, and the version of each Module that the guards do not look at anyway.
+    objects: tuple[tuple[keys.Ref, int | None], ...]
+
+    def know(self, objects: Sequence[Any]) -> bool:
+        """Whether these are the objects, unchanged, of the call that is remembered."""
+        for x, (ref, version) in zip(objects, self.objects, strict=True):
+            held = ref()
+            if held is None or held is not x or (version is not None and held.__treadle_version__ != version):
+                return False
+        return True
 
 
 class Store:
     """Traces, by key.
 
     fast: from the raw dtypes and shapes of a call's arguments to the traces that may serve it.
-    last: dtypes and shapes of the last call on tensors alone, its trace, and the default float: no hashing is needed.
+    last: what the arguments of the last call were, its trace, and the default float: no hashing is needed. A tensor is
+          its dtype and shape, anything else None and a function that gives the object.
     """
 
     __slots__ = ("_active", "_volatile", "_warned", "fast", "last", "made", "relax_failed", "table", "traces")
@@ -65,19 +79,30 @@ class Store:
                 return trace
         return None
 
-    def remember(self, raw: tuple[Any, ...], parts: tuple[keys.Part, ...]) -> None:
-        """Let the fast path find the traces of these parts by the raw key of a call."""
+    def remember(self, raw: tuple[Any, ...], parts: tuple[keys.Part, ...], objects: Sequence[Any]) -> None:
+        """Let the fast path find the traces of these parts by the raw key of a call with these objects in it."""
         settings = settings_key()
         traces = [t for t in self.table.get((parts, settings), ()) if t.home is None]
-        if traces:
+        known = [_known(x, traces) for x in objects]
+        if traces and None not in known:
             if len(self.fast) >= _FAST_LIMIT:
                 self.fast = {}
-            self.fast[raw] = Fast(tuple(traces), settings[0])
+            self.fast[raw] = Fast(tuple(traces), settings[0], tuple(known))  # type: ignore[arg-type]
 
     def note_last(self, args: tuple[Any, ...], trace: Trace, found: Fast) -> None:
-        """Let the next call with tensors like these find the trace without a look-up."""
-        if all(type(a) is Tensor for a in args):
-            self.last = tuple((a.array.dtype, a.array.shape) for a in args), trace, found.floating
+        """Let the next call with arguments like these find the trace without a look-up."""
+        if any(version is not None for _, version in found.objects):
+            return
+        refs = {id(ref()): ref for ref, _ in found.objects}
+        specs: list[tuple[Any, Any]] = []
+        for a in args:
+            if type(a) is Tensor:
+                specs.append((a.array.dtype, a.array.shape))
+            elif isinstance(a, np.ndarray):
+                return
+            else:
+                specs.append((None, refs.get(id(a)) or functools.partial(_itself, a)))
+        self.last = tuple(specs), trace, found.floating
 
     def get(self, target: Target, values: tuple[Any, ...], parts: tuple[keys.Part, ...], relax: bool) -> Trace:
         """The trace for bound values, made now if there is none."""
@@ -180,6 +205,20 @@ class Store:
         self._warned = True
         report = RetraceReport(target.name, self.traces)
         warnings.warn(f"{target.name} was traced {self.made} times.\n{report}", RetraceWarning, stacklevel=_depth())
+
+
+def _known(x: Any, traces: Sequence[Trace]) -> tuple[keys.Ref, int | None] | None:
+    """How the fast path knows an object again: None where it cannot be held weakly."""
+    ref = keys.identity(x)
+    if not isinstance(ref, keys.Ref):
+        return None
+    if keys.kind_of(x) != keys.VERSIONED or all(t.guards is not None and t.guards.version(x) for t in traces):
+        return ref, None
+    return ref, x.__treadle_version__
+
+
+def _itself(x: Any) -> Any:
+    return x
 
 
 def _usable(trace: Trace) -> bool:
