@@ -1,4 +1,4 @@
-"""Grouping: what becomes one kernel, that data and effects keep their order, and that memory is not given back too early."""
+"""Grouping: what becomes one kernel; data and effects keep their order; memory is not given back too early."""
 
 from __future__ import annotations
 

@@ -121,8 +121,8 @@ def test_every_elementwise_op_on_every_dtype(dtype: str) -> None:
 
 
 UNARY = {
-    "negative", "abs", "sign", "square", "bitwise_invert", "logical_not", "isnan", "isfinite", "isinf", "signbit", "floor",
-    "ceil", "trunc", "round", "tanh", "exp", "sin", "cos", "sigmoid", "expm1", "erf",
+    "negative", "abs", "sign", "square", "bitwise_invert", "logical_not", "isnan", "isfinite", "isinf", "signbit",
+    "floor", "ceil", "trunc", "round", "tanh", "exp", "sin", "cos", "sigmoid", "expm1", "erf",
 }  # fmt: skip
 
 

@@ -110,6 +110,8 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         return False
     if test is not None and node.attrs["reverse"] and len(body.outputs) > layout.carry:
         return False  # rows would have to be shifted at the end; no loop that treadle builds is like this
+    if layout.xs and not layout.counted and not isinstance(node.attrs["steps"], int):
+        return False  # as many steps as there are rows, which is only known while running
     asm = lowerer.asm
     count, carry, consts, xs = layout.parts([lowerer.value(s, env) for s in node.inputs])
     if not all(plain(s.spec) for s in layout.parts(node.inputs)[1] + layout.parts(node.inputs)[2]):
