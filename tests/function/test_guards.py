@@ -378,3 +378,36 @@ def test_an_object_that_is_gone_is_not_none():
     assert f(x).item() == 2.0
     thing = None
     assert f(x).item() == 1.0
+
+
+class _Layer(td.Module):
+    def __init__(self):
+        super().__init__()
+        self.rate = 2.0
+
+    def __call__(self, x):
+        return x * self.rate
+
+
+def test_a_module_found_in_two_places_is_looked_at_once():
+    looks = []
+
+    class Counted(_Layer):
+        @property
+        def __treadle_version__(self):
+            looks.append(1)
+            return super().__treadle_version__
+
+    first = second = layer = Counted()
+    f = td.function(lambda x: first(x) + second(x))
+    x = td.asarray(1.0)
+    assert f(x).item() == 4.0
+    assert f(x).item() == 4.0
+    looks.clear()
+    assert f(x).item() == 4.0
+    assert len(looks) == 1
+    layer.rate = 3.0
+    assert f(x).item() == 6.0
+    second = _Layer()
+    assert f(x).item() == 5.0
+    assert f.trace_count == 3

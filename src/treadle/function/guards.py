@@ -63,9 +63,14 @@ class Guards:
 
     def __init__(self, guards: Iterable[Guard]) -> None:
         self.all = tuple(guards)
-        self._checks: tuple[tuple[Callable[[], Any], Any, keys.Ref | None, int | None, Any], ...] = tuple(
-            (g.place.get, g.expected, g.weak, g.version, g.key) for g in self.all
-        )
+        checks: list[tuple[Callable[[], Any], Any, keys.Ref | None, int | None, Any]] = []
+        seen: set[tuple[Any, int | None]] = set()  # a Module that is found in two places has one version
+        for g in self.all:
+            version = None if (g.weak, g.version) in seen else g.version
+            if g.weak is not None:
+                seen.add((g.weak, g.version))
+            checks.append((g.place.get, g.expected, g.weak, version, g.key))
+        self._checks = tuple(checks)
 
     def hold(self) -> bool:
         """Whether everything is as the trace saw it."""

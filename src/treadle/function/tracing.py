@@ -194,8 +194,9 @@ def _guards(places: Places, before: dict[Any, tuple[Any, Any, str]], record: Rec
             )
             continue
         guards.append(g)
+    looked_at = {id(g.weak()) for g in guards if g.weak is not None and g.version is not None}
     for known in places.known:
-        if keys.kind_of(known.target) == keys.VERSIONED:
+        if keys.kind_of(known.target) == keys.VERSIONED and id(known.target) not in looked_at:
             guards.append(guard(Place(known.label, known.get, places.functions[0])))
     for inner in record.inner:
         guards += inner.guards.all if inner.guards else ()
