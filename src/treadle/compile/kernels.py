@@ -190,7 +190,7 @@ class _Writer:
         if hi > 1 and total >= 2 * GRAIN:
             grain = max(1, -(-GRAIN * hi // total))
             if self.kind == "columns" and first == inner:
-                # Narrow strips walk memory badly, and the cut does not change the sums: as few strips as there are cores.
+                # Narrow strips walk memory badly, and the cut does not change the sums: as few strips as cores.
                 grain = max(grain, 256, -(-hi // pool.processors()))
         return Kernel(self.text, tuple(self.args), hi, grain)
 
