@@ -24,7 +24,7 @@ class Structure:
         self.kind = kind
         self.keys = keys
         self.children = children
-        self.count = 1 if kind is None else sum(child.count for child in children)
+        self.count: int = 1 if kind is None else sum(child.count for child in children)
         self._hash = hash((kind, keys, children))
 
     def __eq__(self, other: object) -> bool:

@@ -31,7 +31,9 @@ def programs(draw: Any) -> tuple[Step, ...]:
     steps = []
     for k in range(draw(st.integers(2, 5))):
         kinds = draw(st.sampled_from([UNARY, BINARY, FLOW, FLOW]))
-        steps.append(Step(draw(st.sampled_from(kinds)), *(draw(st.integers(0, k)) for _ in range(2)), draw(st.integers(0, 3))))
+        steps.append(
+            Step(draw(st.sampled_from(kinds)), *(draw(st.integers(0, k)) for _ in range(2)), draw(st.integers(0, 3)))
+        )
     return tuple(steps)
 
 

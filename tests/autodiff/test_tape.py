@@ -241,7 +241,7 @@ def test_stop_recording_resumes(run):
     assert run(f, X).item() == 6.0
 
 
-# -- misuse ----------------------------------------------------------------------------------------------------------------
+# -- misuse ------------------------------------------------------------------------------------------------------------
 
 
 def test_asked_twice():
@@ -340,11 +340,13 @@ def test_wrong_kinds():
     tape = td.GradientTape()
     with pytest.raises(GradientError, match="watch: takes tensors and variables, got float"):
         tape.watch([1.0])
-    with pytest.raises(GradientError, match="a source must be a tensor or a Variable, got float; make it with td.asarray"):
+    with pytest.raises(
+        GradientError, match="a source must be a tensor or a Variable, got float; make it with td.asarray"
+    ):
         tape.gradient(X, 1.0)
 
 
-# -- what it keeps -----------------------------------------------------------------------------------------------------------
+# -- what it keeps -----------------------------------------------------------------------------------------------------
 
 
 def test_a_tape_that_has_given_its_gradient_keeps_no_tensor():
@@ -375,7 +377,7 @@ def test_addresses_are_not_mistaken_for_tensors():
     assert tape.gradient([y, total], [X, fresh[7]])[0].item() == 3.0
 
 
-# -- explain -----------------------------------------------------------------------------------------------------------------
+# -- explain -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["before", "after"])
@@ -389,7 +391,6 @@ def test_explain(run, asked):
             tape.watch(x)
             y = x * td.astype(v * still, F8)
             stopped = td.stop_gradient(x) * 2
-            signs = td.sign(x)
             whole = td.astype(x, td.int64)
             apart = td.astype(v, F8) * 5
         if asked:
@@ -417,7 +418,7 @@ def test_explain(run, asked):
     assert sum(text.startswith("not None") for text in texts) == 3
 
 
-# -- functions over functions --------------------------------------------------------------------------------------------------
+# -- functions over functions ------------------------------------------------------------------------------------------
 
 
 def test_argnums_and_aux(run):
@@ -483,7 +484,7 @@ def test_jacobian_of_what_does_not_depend(run):
     assert not got[1].numpy().any()
 
 
-# -- forward mode --------------------------------------------------------------------------------------------------------------
+# -- forward mode ------------------------------------------------------------------------------------------------------
 
 
 def test_forward_accumulator(run):

@@ -25,7 +25,9 @@ def both(f, *args):
     trace.graph.verify()
     if not trace.writes:
         variables = [ref().numpy() for ref in trace.reads]
-        again = interpret_arrays(trace.graph, [*(a.numpy() for a in args), *(c.numpy() for c in trace.captures), *variables])
+        again = interpret_arrays(
+            trace.graph, [*(a.numpy() for a in args), *(c.numpy() for c in trace.captures), *variables]
+        )
         for a, b in zip(again, wanted, strict=False):
             np.testing.assert_allclose(a, b, rtol=1e-9)
     return [w.tolist() for w in wanted]
@@ -113,7 +115,9 @@ def branch_in_loop_in_branch(x, n):
     return y
 
 
-@pytest.mark.parametrize("f", [powers, twice, ragged, deeper, in_one_branch, in_both_branches, branch_in_loop_in_branch])
+@pytest.mark.parametrize(
+    "f", [powers, twice, ragged, deeper, in_one_branch, in_both_branches, branch_in_loop_in_branch]
+)
 def test_lengths_that_only_running_tells(f):
     for x in (X, -X):
         for n in (0, 1, 3):
@@ -157,7 +161,7 @@ def test_a_loop_in_a_loop_prints_once(capsys):
     assert capsys.readouterr().out == "1 0\n2 0\n2 1\n"
 
 
-# -- variables -----------------------------------------------------------------------------------------------------------
+# -- variables ---------------------------------------------------------------------------------------------------------
 
 
 def gradients(f):
@@ -272,7 +276,7 @@ def test_an_assignment_passes_no_gradient_on():
     assert f().item() == 7.0
 
 
-# -- other corners -----------------------------------------------------------------------------------------------------------
+# -- other corners -----------------------------------------------------------------------------------------------------
 
 
 def test_rows_of_a_scan_that_are_the_carry_before_the_step():

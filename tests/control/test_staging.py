@@ -1,4 +1,4 @@
-"""Staging: numbers find their dtype, disagreements are named with both sides and the fix, retraced bodies leave nothing."""
+"""Staging: numbers find their dtype, disagreements name both sides and the fix, retraced bodies leave nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def traced(f, *args):
 N, X = td.asarray(3), td.asarray(np.float64(2.0))
 
 
-# -- dtypes are found ----------------------------------------------------------------------------------------------------
+# -- dtypes are found --------------------------------------------------------------------------------------------------
 
 
 def accumulate(x, n):
@@ -97,7 +97,7 @@ def test_a_counter_that_meets_nothing_is_int64():
     assert traced(f, N).dtype == td.int64
 
 
-# -- what disagrees is named -----------------------------------------------------------------------------------------------
+# -- what disagrees is named -------------------------------------------------------------------------------------------
 
 
 def shapes_in_branches(x, n):
@@ -221,7 +221,7 @@ def test_names_that_only_one_branch_sets():
 
     def unused(x):
         if x > 0:
-            made = x
+            made = x  # noqa: F841
         return x
 
     assert traced(unused, X).item() == 2.0
@@ -254,7 +254,7 @@ def test_conditions_of_several_elements():
         traced(g, td.asarray([1.0, 2.0]))
 
 
-# -- retraced bodies ---------------------------------------------------------------------------------------------------------
+# -- retraced bodies ---------------------------------------------------------------------------------------------------
 
 
 def test_a_retraced_body_leaves_no_effects(capsys):
@@ -294,7 +294,7 @@ def test_a_retraced_body_leaves_no_captures_that_matter():
     assert [s.name for s in graph.inputs] == ["x", "n"]
 
 
-# -- functions ---------------------------------------------------------------------------------------------------------------
+# -- functions ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["eager", "traced"])
@@ -311,7 +311,9 @@ def test_while_loop_wants_as_many_values_as_it_gives(run):
 
 def test_while_loop_over_nests_and_lists(run):
     def f(n):
-        return td.while_loop(lambda s: s["k"] < n, lambda s: {"k": s["k"] + 1, "v": (s["v"][0] * 2,)}, [{"k": 0, "v": (X,)}])
+        return td.while_loop(
+            lambda s: s["k"] < n, lambda s: {"k": s["k"] + 1, "v": (s["v"][0] * 2,)}, [{"k": 0, "v": (X,)}]
+        )
 
     (state,) = run(f, N)
     assert (int(state["k"]), state["v"][0].item()) == (3, 16.0)

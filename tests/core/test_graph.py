@@ -42,7 +42,7 @@ inner = td.function(lambda x: td.exp(x) + 1, name="inner")
 X, N = td.asarray([1.0, 2.0]), td.asarray(2)
 
 
-# -- verify ------------------------------------------------------------------------------------------------------------------
+# -- verify ------------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_traced_is_sound():
@@ -73,13 +73,14 @@ def test_the_verifier_looks_inside():
     graph = graph_of(busy, X, N)
     (loop,) = [node for node in graph.nodes if node.op == "while"]
     body = loop.attrs["body"]
-    bad = Node(loop.definition, loop.inputs, {**loop.attrs, "body": broken(body, nodes=body.nodes[1:])}, loop.name, None)
+    attrs = {**loop.attrs, "body": broken(body, nodes=body.nodes[1:])}
+    bad = Node(loop.definition, loop.inputs, attrs, loop.name, None)
     bad.outputs = loop.outputs
     with pytest.raises(GraphError, match="loop_body"):
         broken(graph, nodes=[bad if node is loop else node for node in graph.nodes]).verify()
 
 
-# -- how it looks --------------------------------------------------------------------------------------------------------------
+# -- how it looks ------------------------------------------------------------------------------------------------------
 
 
 def test_text_shows_nodes_lines_and_inner_graphs():
@@ -150,7 +151,7 @@ def test_dot_shows_variables_and_the_order_of_effects():
     assert "cylinder" in dot
 
 
-# -- copies and parts -----------------------------------------------------------------------------------------------------------
+# -- copies and parts --------------------------------------------------------------------------------------------------
 
 
 def test_the_interpreter_gives_what_the_program_gives(capsys):

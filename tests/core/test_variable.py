@@ -72,7 +72,9 @@ def test_any_order_of_reads_and_writes(actions):
             held = held[1:]
         else:
             ASSIGN[name](v)
-            wanted = {"assign": wanted * 2 + 1, "compiled": wanted * 2 + 1, "compiled add": wanted * 1.5}.get(name, wanted + 1)
+            change = {"assign": (2, 1), "compiled": (2, 1), "compiled add": (1.5, 0)}
+            factor, term = change.get(name, (1, 1))
+            wanted = wanted * factor + term
         np.testing.assert_array_equal(v.numpy(), wanted)
     for value, before in held:
         np.testing.assert_array_equal(np.array(value), before)

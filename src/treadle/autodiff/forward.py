@@ -93,7 +93,7 @@ def jvp_graph(graph: Graph, active: tuple[bool, ...]) -> tuple[Graph, tuple[int,
     found = graph.derived.get(key)
     if found is None:
         found = graph.derived[key] = _jvp_graph(graph, active)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _jvp_graph(graph: Graph, active: tuple[bool, ...]) -> tuple[Graph, tuple[int, ...]]:
@@ -157,7 +157,11 @@ class ForwardAccumulator:
         _current.reset(self._tokens.pop())
 
     def _check_seen(self, y: Tensor) -> None:
-        if isinstance(y, Symbol) and y.scope is not self._scope and (self._scope is None or self._scope.encloses(y.scope)):
+        if (
+            isinstance(y, Symbol)
+            and y.scope is not self._scope
+            and (self._scope is None or self._scope.encloses(y.scope))
+        ):
             raise GradientError(
                 f"jvp: the tensor {y.name!r} was made inside a function, branch or loop body that is one operation to "
                 "this accumulator, entered outside it; ask for tangents of its results, or enter one inside"

@@ -186,14 +186,14 @@ class GradientTape:
 
     def _check_seen(self, tensors: list[Any]) -> None:
         """What a branch or a loop body makes is inside one operation of a tape that was entered around it."""
+        own = self._scope
         for x in tensors:
-            if isinstance(x, Symbol) and self._scope is not None and x.scope is not self._scope:
-                if self._scope.encloses(x.scope):
-                    raise GradientError(
-                        f"gradient: the tensor {x.name!r} was made inside a branch or a loop body, which is one operation "
-                        "to this tape, entered outside it; ask for gradients of its results, or enter a tape inside",
-                        x.location,
-                    )
+            if isinstance(x, Symbol) and own is not None and x.scope is not own and own.encloses(x.scope):
+                raise GradientError(
+                    f"gradient: the tensor {x.name!r} was made inside a branch or a loop body, which is one operation "
+                    "to this tape, entered outside it; ask for gradients of its results, or enter a tape inside",
+                    x.location,
+                )
 
     def _group(self, source: Any) -> list[Tensor]:
         if isinstance(source, Variable):

@@ -44,7 +44,7 @@ def split(graph: Graph, needed: tuple[bool, ...], bounded: bool = False) -> Spli
     found = graph.derived.get(key)
     if found is None:
         found = graph.derived[key] = _split(graph, needed, bounded)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _split(graph: Graph, needed: tuple[bool, ...], bounded: bool) -> Split:
@@ -56,8 +56,8 @@ def _split(graph: Graph, needed: tuple[bool, ...], bounded: bool) -> Split:
         if wanted and is_float(x.dtype):
             tape.watch(x)
     with activate(tape):
-        outputs = interpret(graph, inputs, {})
-    outputs = [forward.lift(y) for y in outputs]
+        results = interpret(graph, inputs, {})
+    outputs = [forward.lift(y) for y in results]
     reached = tuple(k for k, y in enumerate(outputs) if id(y) in tape.watched)
     backward = Tracer(f"{graph.name}_backward", forward.scope)
     with activate(backward):

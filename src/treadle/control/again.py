@@ -1,4 +1,4 @@
-"""Running a function a second time as it ran first: what it read of variables is answered, what it assigns is not done."""
+"""Running a function again as it ran first: what it read of variables is answered, what it assigns is not done."""
 
 from __future__ import annotations
 

@@ -62,7 +62,12 @@ def zeros_like(x: Tensor) -> Tensor:
 
 
 zeros_op = register(
-    Op("zeros_of", lambda x: np.zeros_like(x), lambda specs, attrs: (Spec(specs[0].shape, specs[0].dtype),), family="host")
+    Op(
+        "zeros_of",
+        lambda x: np.zeros_like(x),
+        lambda specs, attrs: (Spec(specs[0].shape, specs[0].dtype),),
+        family="host",
+    )
 )
 
 
@@ -80,7 +85,7 @@ def _open_names(graph: Graph) -> tuple[str, ...]:
         known = {name for s in graph.inputs for size in s.shape if isinstance(size, Dim) for name in size.names()}
         found = {name: None for size in sizes if (name := size.open) is not None and name not in known}
         found = graph.derived["open"] = tuple(found)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 class CallOp(Op):

@@ -68,7 +68,9 @@ def run_loop(
             break
         shapes = traced.shapes
     else:
-        raise ControlFlowError(f"the dtypes of the loop's values {', '.join(names)} do not settle; convert them with td.astype")
+        raise ControlFlowError(
+            f"the dtypes of the loop's values {', '.join(names)} do not settle; convert them with td.astype"
+        )
     return _bind(leaves, shapes, traced, length, xs, reverse, test_fn is not None)
 
 
@@ -121,9 +123,7 @@ def _trace(
         if collect:
             results, ys = results
             traced.ys = [as_tensor(y) for y in ys]
-        results = [
-            nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, result) for result in results
-        ]
+        results = [nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, result) for result in results]
     position = 0
     for name, result, shape in zip(names, results, shapes, strict=True):
         flat, found = nest.flatten_with_structure(result)
@@ -166,7 +166,9 @@ def _settle(leaves: list[_Leaf], traced: _Traced) -> bool:
                     "only tensors and numbers can change in a loop on tensors"
                 )
             continue
-        if isinstance(result, Undefined) or not (is_number(result) or isinstance(result, Tensor) or hasattr(result, "__array__")):
+        if isinstance(result, Undefined) or not (
+            is_number(result) or isinstance(result, Tensor) or hasattr(result, "__array__")
+        ):
             raise ControlFlowError(
                 f"{leaf.path!r} is {spec_text(leaf.spec)} before an iteration and {result!r} after it; "
                 "only tensors and numbers can be carried through a loop on tensors"
@@ -224,7 +226,16 @@ def _bind(
     count = length if isinstance(length, Tensor) else None
     known: Size | None = length if isinstance(length, int) else (xs[0].shape[0] if xs else None)
     made = list(
-        loop(body, [*start, *written], [*captures, *fixed, *written], xs, test=test, count=count, length=known, reverse=reverse)
+        loop(
+            body,
+            [*start, *written],
+            [*captures, *fixed, *written],
+            xs,
+            test=test,
+            count=count,
+            length=known,
+            reverse=reverse,
+        )
     )
     for variable, value in zip([variables[k] for k in order[0]], made[len(carried) :], strict=False):
         write_variable(variable, value)

@@ -169,9 +169,13 @@ def _apply(function: Callable[..., Any], label: str, args: tuple[Any, ...], kwar
         filled = list(leaves)
         for k, x in zip(places, inputs, strict=True):
             filled[k] = x
-        result = call_user(functools.partial(function, **kwargs) if kwargs else function, *nest.unflatten(shape, filled))
+        result = call_user(
+            functools.partial(function, **kwargs) if kwargs else function, *nest.unflatten(shape, filled)
+        )
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
-            raise GradientError(f"custom_gradient: {label} must return (value, gradient function), two values in a tuple")
+            raise GradientError(
+                f"custom_gradient: {label} must return (value, gradient function), two values in a tuple"
+            )
         flat, found = nest.flatten_with_structure(result[0])
         out_shape.append(found)
 

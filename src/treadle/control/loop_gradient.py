@@ -1,4 +1,4 @@
-"""The gradient of a loop: run it once more with the residuals of each step stacked, then a loop in reverse over them."""
+"""The gradient of a loop: run it with the residuals of each step stacked, then a loop in reverse over them."""
 
 from __future__ import annotations
 

@@ -120,7 +120,9 @@ class Range:
 
     def __init__(self, *args: Any) -> None:
         if not 1 <= len(args) <= 3:
-            raise TraceError(f"td.range takes stop, or start and stop, or start, stop and step; got {len(args)} arguments")
+            raise TraceError(
+                f"td.range takes stop, or start and stop, or start, stop and step; got {len(args)} arguments"
+            )
         values = [a if isinstance(a, (Tensor, int)) else as_tensor(a) for a in args]
         for v in values:
             if isinstance(v, Tensor) and (v.shape != () or v.dtype.kind not in "iu"):

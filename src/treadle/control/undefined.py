@@ -14,6 +14,9 @@ class Undefined:
     """
 
     __slots__ = ("guarded", "name", "why")
+    guarded: bool
+    name: str
+    why: str
 
     def __init__(self, name: str, why: str = "", *, guarded: bool = False) -> None:
         object.__setattr__(self, "name", name)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from treadle.core.tensor import Tensor
 
 # An atom is a size's name, or ("//" | "%", Dim, Dim) for what a polynomial cannot express.
-Atom = Union[str, tuple[str, "Dim", "Dim"]]
+Atom = Union[str, tuple[str, "Dim", "Dim"]]  # noqa: UP007  (holds a forward reference)
 Terms = dict[tuple[Atom, ...], int]
 Size = Union[int, "Dim"]
 
@@ -94,8 +94,7 @@ class Dim:
         size = _as_size(other)
         if size is None:
             return NotImplemented
-        difference: Size = self + (-size)
-        return difference
+        return self.__add__(-size)
 
     def __rsub__(self, other: Size) -> Size:
         size = _as_size(other)
@@ -116,7 +115,7 @@ class Dim:
 
     __rmul__ = __mul__
 
-    def _divide(self, sign: str, other: Size) -> Size:
+    def _divide(self, sign: str, other: Size) -> Any:
         size = _as_size(other)
         if size is None:
             return NotImplemented
@@ -132,18 +131,18 @@ class Dim:
         return Dim({((sign, self, Dim({(): size})),): 1})
 
     def __floordiv__(self, other: Size) -> Size:
-        return self._divide("//", other)
+        return self._divide("//", other)  # type: ignore[no-any-return]
 
     def __mod__(self, other: Size) -> Size:
-        return self._divide("%", other)
+        return self._divide("%", other)  # type: ignore[no-any-return]
 
     def __rfloordiv__(self, other: int) -> Size:
-        return self._into("//", other)
+        return self._into("//", other)  # type: ignore[no-any-return]
 
     def __rmod__(self, other: int) -> Size:
-        return self._into("%", other)
+        return self._into("%", other)  # type: ignore[no-any-return]
 
-    def _into(self, sign: str, other: int) -> Size:
+    def _into(self, sign: str, other: int) -> Any:
         size = _as_size(other)
         if not isinstance(size, int):
             return NotImplemented

@@ -20,7 +20,7 @@ int8, int16, int32, int64 = (np.dtype(t) for t in (np.int8, np.int16, np.int32, 
 uint8, uint16, uint32, uint64 = (np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 complex64, complex128 = np.dtype(np.complex64), np.dtype(np.complex128)
-string: DType = np.dtypes.StringDType()  # type: ignore[assignment]
+string: DType = np.dtypes.StringDType()
 
 ALL: dict[str, DType] = {
     str(d): d

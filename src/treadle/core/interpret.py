@@ -1,4 +1,4 @@
-"""Run a graph node by node in the current mode: eagerly it is the compiler's oracle, under a tracer it copies a graph."""
+"""Run a graph node by node in the current mode: eagerly as the compiler's oracle, under a tracer to copy a graph."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def concretize(graph: Graph, sizes: Mapping[str, Size]) -> Graph:
     found = graph.derived.get(key)
     if found is None:
         found = graph.derived[key] = copy_graph(graph, wanted)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def names_in(graph: Graph) -> frozenset[str]:
@@ -133,7 +133,7 @@ def names_in(graph: Graph) -> frozenset[str]:
             _collect(tuple(node.attrs.values()), names)
             _collect(tuple(s.shape for s in node.outputs), names)
         found = graph.derived["names"] = frozenset(names)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _collect(value: Any, names: set[str]) -> None:

@@ -1,6 +1,6 @@
 """The declaration of an op: what it computes, what shape and dtype come out, and how gradients pass through.
 
-An op is declared once, in `ops/`; eager execution, tracing, the interpreter, gradients and the compiler read this record.
+An op is declared once, in `ops/`; eager execution, tracing, the interpreter, gradients and the compiler read it.
 """
 
 from __future__ import annotations

@@ -84,7 +84,9 @@ class TensorSpec:
         if isinstance(shape, (str, int)):
             raise ShapeError(f"TensorSpec: shape must be a sequence of sizes, got {shape!r}")
         for size in shape:
-            if not (size is None or isinstance(size, (str, Dim)) or (isinstance(size, (int, np.integer)) and size >= 0)):
+            if not (
+                size is None or isinstance(size, (str, Dim)) or (isinstance(size, (int, np.integer)) and size >= 0)
+            ):
                 raise ShapeError(f"TensorSpec: a size is an int from 0 on, None or a name, got {size!r} in {shape!r}")
             if isinstance(size, str) and (not size or "#" in size):
                 raise ShapeError(f"TensorSpec: a size's name must not be empty or hold '#', got {size!r} in {shape!r}")

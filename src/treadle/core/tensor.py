@@ -33,12 +33,12 @@ class Tensor:
     @property
     def shape(self) -> tuple[Any, ...]:
         """Sizes of the axes: ints, or `td.Dim` where a spec left one open."""
-        return self.array.shape
+        return self.array.shape  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> DType:
         """The element type."""
-        return self.array.dtype
+        return self.array.dtype  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
@@ -128,7 +128,7 @@ class Scope:
 class Symbol(Tensor):
     """A traced tensor: an output of a node, or an input of a graph."""
 
-    __slots__ = ("index", "name", "node", "scope", "_spec")
+    __slots__ = ("_spec", "index", "name", "node", "scope")
 
     def __init__(self, spec: Spec, scope: Scope, name: str, node: Node | None = None, index: int = 0) -> None:
         self._spec = spec

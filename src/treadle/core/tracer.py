@@ -216,7 +216,11 @@ _TRACING.append(is_tracing)
 
 
 def trace(
-    fn: Callable[..., Sequence[Tensor]], specs: Sequence[Spec], name: str, names: Sequence[str] = (), closed: bool = False
+    fn: Callable[..., Sequence[Tensor]],
+    specs: Sequence[Spec],
+    name: str,
+    names: Sequence[str] = (),
+    closed: bool = False,
 ) -> Traced:
     """Run `fn` on symbols of these specs; its results, a flat sequence of tensors, are the graph's outputs.
 

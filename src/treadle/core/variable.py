@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _serial = itertools.count()
 
-# Filled by ops (conversion and promotion live there): value, dtype -> tensor of that dtype, copied from what can change.
+# Filled by ops (conversion and promotion live there): value, dtype -> tensor of it, copied from what can change.
 _convert: list[Callable[[Any, DType | None], Tensor]] = []
 
 
