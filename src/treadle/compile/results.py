@@ -37,7 +37,7 @@ def make(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         memory = _idle[room].pop()
     except (KeyError, IndexError):
         memory = _Memory(room, np.uint8)
-    array: Array = np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
+    array: Array = np.ndarray(shape, dtype, memory)
     ref = weakref.ref(array, _give_back)
     _lent[id(ref)] = ref, memory
     return array

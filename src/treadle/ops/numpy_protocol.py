@@ -78,7 +78,8 @@ def _namespace(name: str, module: str = "numpy") -> Callable[..., Any] | None:
         if part in ("linalg", "fft"):
             place = getattr(treadle, part, None)
     wanted = _RENAMED.get(name, name)
-    known = treadle.__all__ if place is treadle else vars(place) if place is not None else ()  # some names are imported when first used
+    # treadle's own names may be imported when first used, so that they are not all among its variables yet.
+    known = treadle.__all__ if place is treadle else vars(place) if place is not None else ()
     found = getattr(place, wanted) if wanted in known else None
     return found if callable(found) and not isinstance(found, type) else None
 
