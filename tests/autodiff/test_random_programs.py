@@ -149,7 +149,7 @@ def with_tapes(f: Any) -> Any:
     return both
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(derandomize=True, deadline=None, max_examples=16)
 @given(programs(), st.integers(0, 3))
 def test_all_ways_agree_to_second_order(steps, n):
     f = build(steps)
@@ -188,7 +188,7 @@ def test_all_ways_agree_to_second_order(steps, n):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-9, atol=1e-11)
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(derandomize=True, deadline=None, max_examples=12)
 @given(programs(), st.integers(0, 3))
 def test_forward_mode_is_reverse_mode(steps, n):
     f = build(steps)
