@@ -15,7 +15,7 @@ from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
 
-GRAIN = 16_384  # elements of work below which a share is not worth handing over
+GRAIN = 8_192  # elements of work below which a share is not worth handing over (measured on the chain)
 
 
 @dataclass(frozen=True, slots=True)
