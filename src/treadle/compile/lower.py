@@ -250,9 +250,8 @@ class Lowerer:
         if view.contiguous and target.contiguous:
             self.asm.copy(target.ref, view.ref, view.nbytes)
             return
-        source, node, made = copy_node(view)
-        self._kernel(Group(view.shape, [node]), lambda s: view, {made: target}, {})
-        del source
+        node = copy_node(view)
+        self._kernel(Group(view.shape, [node]), lambda s: view, {node.outputs[0]: target}, {})
 
     # -- kernels -------------------------------------------------------------------------------------------------------
 
@@ -296,12 +295,12 @@ class Lowerer:
         self.call(GroupKernel(group, view, stores, flat).write(), name_of(group))
         for symbol, partial in partials.items():
             assert symbol.node is not None
-            source, node, made = combine_node(symbol.node.definition, partial)
+            node = combine_node(symbol.node.definition, partial)
             target = results[symbol]
             end = View(target.buffer, (), target.dtype, (), target.offset)
-            self._kernel(Group((blocks,), [node], axes=(0,)), lambda s, p=partial: p, {}, {made: end})  # type: ignore[misc]
+            last = Group((blocks,), [node], axes=(0,))
+            self._kernel(last, lambda s, p=partial: p, {}, {node.outputs[0]: end})  # type: ignore[misc]
             self.free(partial.buffer)
-            del source
 
     def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
         """Emit the call of a kernel."""
@@ -327,7 +326,7 @@ class Lowerer:
         """A tensor of one value."""
         symbol = node.outputs[0]
         target = env[symbol] = self.fresh(symbol, targets)
-        array = np.asarray(node.definition.body(**node.attrs)).reshape(-1)[:1]
+        array = np.asarray(node.definition.body(**{**node.attrs, "shape": (1,)}))
         if not target.size:
             return
         if not array.tobytes().strip(b"\0"):
@@ -335,9 +334,8 @@ class Lowerer:
             return
         view = whole(Buffer("constant", self.asm.constant(array), array.nbytes), Spec((), symbol.dtype))
         stretched = View(view.buffer, target.shape, view.dtype, (0,) * len(target.shape))
-        source, copied, made = copy_node(stretched)
-        self._kernel(Group(target.shape, [copied]), lambda s: stretched, {made: target}, {})
-        del source
+        copied = copy_node(stretched)
+        self._kernel(Group(target.shape, [copied]), lambda s: stretched, {copied.outputs[0]: target}, {})
 
     # -- BLAS ----------------------------------------------------------------------------------------------------------
 

@@ -21,23 +21,23 @@ def name_of(group: Group) -> str:
     return "_".join(ops[:4]) + ("_etc" if len(ops) > 4 else "")
 
 
-def copy_node(view: View) -> tuple[Symbol, Node, Symbol]:
+def copy_node(view: View) -> Node:
     """A node that copies a value, for a kernel of its own."""
     spec = Spec(view.shape, view.dtype)
     source = Symbol(spec, None, "source")  # type: ignore[arg-type]
     node = Node(astype_op, (source,), {"dtype": view.dtype}, "copy", None)
     made = Symbol(spec, None, "copy", node)  # type: ignore[arg-type]
     node.outputs = (made,)
-    return source, node, made
+    return node
 
 
-def combine_node(op: Any, partial: View) -> tuple[Symbol, Node, Symbol]:
+def combine_node(op: Any, partial: View) -> Node:
     """A node that reduces partial results."""
     source = Symbol(Spec(partial.shape, partial.dtype), None, "partials")  # type: ignore[arg-type]
     node = Node(op, (source,), {"axes": (0,), "keepdims": False}, "combine", None)
     made = Symbol(Spec((), partial.dtype), None, "combined", node)  # type: ignore[arg-type]
     node.outputs = (made,)
-    return source, node, made
+    return node
 
 
 def combining(results: Mapping[Symbol, View]) -> list[Source]:
@@ -46,9 +46,9 @@ def combining(results: Mapping[Symbol, View]) -> list[Source]:
     for symbol, target in results.items():
         assert symbol.node is not None
         partial = View(target.buffer, (2,), target.dtype, (1,))
-        source, node, made = combine_node(symbol.node.definition, partial)
+        node = combine_node(symbol.node.definition, partial)
         end = View(Buffer("arena", None, 0), (), target.dtype, ())
-        text = GroupKernel(Group((2,), [node], axes=(0,)), lambda s, p=partial: p, {}, {made: end}).write().text  # type: ignore[misc]
-        found.append(Source(name_of(Group((2,), [node])), text.key))
-        del source
+        group = Group((2,), [node], axes=(0,))
+        kernel = GroupKernel(group, lambda s, p=partial: p, {}, {node.outputs[0]: end})  # type: ignore[misc]
+        found.append(Source(name_of(group), kernel.write().text.key))
     return found

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from treadle.compile import runner
-from treadle.control.call import RUNNER, call, run_graph
+from treadle.control.call import call
 from treadle.core.graph import Graph
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
@@ -43,42 +43,11 @@ class Runnable(Protocol):
 
 
 def run_trace(trace: Runnable, arrays: Sequence[Array]) -> list[Array]:
-    """The results of a trace for argument arrays, as one transaction: a call that fails changes nothing.
-
-    It is the graph's compiled program that runs, where the compiler is installed.
-    """
+    """The results of a trace's program for argument arrays, as one transaction: a call that fails changes nothing."""
     run = trace.graph.derived.get("run")
     if run is None:
-        if not RUNNER:
-            return _run_interpreted(trace, arrays)
         run = trace.graph.derived["run"] = runner(trace.graph)
     return run([*arrays, *captured_arrays(trace)] if trace.captures else arrays)  # type: ignore[no-any-return]
-
-
-def _run_interpreted(trace: Runnable, arrays: Sequence[Array]) -> list[Array]:
-    """The same without the compiler: variables are locked in one global order and written together."""
-    feeds = [*arrays, *captured_arrays(trace)] if trace.captures else list(arrays)
-    if not trace.reads:
-        return run_graph(trace.graph, feeds)
-    variables = [alive(ref) for ref in trace.reads]
-    if not trace.writes:
-        feeds += [v._export() for v in variables]
-        return run_graph(trace.graph, feeds)
-    written = [alive(ref) for ref in trace.writes]
-    locked = sorted(written, key=lambda v: v.serial)
-    for v in locked:
-        v._lock.acquire()
-    try:
-        feeds += [v._export() for v in variables]
-        outputs = run_graph(trace.graph, feeds)
-        count = len(outputs) - len(written)
-        fresh = [np.array(array, order="C") for array in outputs[count:]]
-        for v, array in zip(written, fresh, strict=True):
-            v._adopt(array)
-        return outputs[:count]
-    finally:
-        for v in reversed(locked):
-            v._lock.release()
 
 
 def captured_arrays(trace: Runnable) -> list[Array]:
