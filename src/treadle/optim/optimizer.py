@@ -51,7 +51,8 @@ class Slots:
 class Optimizer(Module):
     """Base of optimizers.
 
-    learning_rate: a number (a new one makes traced functions trace again) or a Variable (its value may change freely).
+    learning_rate: a number (a new one makes traced functions trace again), a Variable (its value may change freely), or
+                   a function of the step, 0 at the first one (see `td.optim.schedules`).
     gradient_accumulation_steps: gradients of so many steps are averaged, and applied at the last of them.
     """
 
@@ -106,6 +107,7 @@ class Optimizer(Module):
     def _apply(self, present: Sequence[tuple[Tensor, Variable]]) -> None:
         """One step of the rule for each variable."""
         self.iterations.assign_add(1)
+        self.begin()
         shared: dict[DType, Any] = {}  # what all variables of a dtype have in common is computed once
         for g, variable in present:
             if variable.dtype not in shared:
@@ -120,6 +122,9 @@ class Optimizer(Module):
         self.apply_gradients(zip(tape.gradient(loss, list(variables)), variables, strict=True))
         return loss
 
+    def begin(self) -> None:
+        """What a rule does once a step, before the updates; `iterations` counts this step already."""
+
     def prepare(self, dtype: DType) -> Any:
         """What the updates of one step share, for variables of this dtype: here the learning rate."""
         return self.rate(dtype)
@@ -131,6 +136,8 @@ class Optimizer(Module):
     def rate(self, dtype: DType) -> Any:
         """The learning rate: a Python number, or a tensor of this dtype."""
         rate = self.learning_rate
+        if callable(rate):
+            rate = as_tensor(call_user(rate, self.iterations.value - 1))
         return cast(as_tensor(rate), dtype) if isinstance(rate, (Tensor, Variable)) else rate
 
     def slot(self, variable: Variable, name: str) -> Variable:
