@@ -180,7 +180,7 @@ def test_learning_rate_as_number_and_as_variable():
 
 
 def test_train_step_with_model_and_optimizer_as_arguments():
-    td.random.seed(0)
+    td.random.seed(2)
 
     @td.function
     def train(model, optimizer, x, y):
