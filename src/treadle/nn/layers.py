@@ -137,6 +137,25 @@ class Flatten(Layer):
         return reshape(x, (x.shape[0], math.prod(rest)))
 
 
+class Reshape(Layer):
+    """All axes but the first in another shape, in row-major order; one size may be -1 and is worked out.
+
+    >>> import treadle as td
+    >>> td.nn.Reshape((3, -1))(td.ones((2, 12))).shape
+    (2, 3, 4)
+    """
+
+    def __init__(self, target_shape: Sequence[int], name: str | None = None) -> None:
+        super().__init__(name)
+        self.target_shape = tuple(target_shape)
+
+    def __call__(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if not x.shape:
+            raise ShapeError(f"{self.name}: takes at least one axis, got a scalar")
+        return reshape(x, (x.shape[0], *self.target_shape))
+
+
 class Dropout(Layer):
     """While training, sets elements to 0 with probability `rate` and divides the rest by 1 - rate."""
 
