@@ -228,7 +228,7 @@ _ELSEWHERE = {
 
 
 if TYPE_CHECKING:
-    from treadle import autograph, data, linalg, losses, metrics, nn, optim, random, strings, testing
+    from treadle import autograph, data, debug, linalg, losses, metrics, nn, optim, random, strings, testing
     from treadle.autodiff.forward import ForwardAccumulator
     from treadle.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
     from treadle.autodiff.gradient_tape import GradientTape
@@ -347,6 +347,7 @@ __all__ = [
     "cumulative_sum",
     "custom_gradient",
     "data",
+    "debug",
     "device",
     "diag",
     "diagonal",
@@ -519,7 +520,7 @@ __all__ = [
 
 # Imported when first used, so that `import treadle` stays as light as NumPy: namespaces, and names with their modules.
 _NAMESPACES = frozenset(
-    {"autograph", "data", "linalg", "losses", "metrics", "nn", "optim", "random", "strings", "testing"}
+    {"autograph", "data", "debug", "linalg", "losses", "metrics", "nn", "optim", "random", "strings", "testing"}
 )
 _LATER = {
     "autodiff.forward": "ForwardAccumulator",
