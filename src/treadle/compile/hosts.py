@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from treadle.compile.views import Buffer, View
 from treadle.core.graph import Node
 from treadle.core.mode import activate
 from treadle.core.tensor import Symbol
-from treadle.errors import AssertionFailed
+from treadle.errors import AssertionFailed, IndexOutOfRange
 
 if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
@@ -115,17 +116,14 @@ def node_step(node: Node, sources: list[View], ends: list[View], loops: tuple[Re
         arrays = [get(run) for get in getters]
         if op.effect:
             arrays = [np.array(a) for a in arrays]  # Python code may keep what it is given
-        with activate(None), errors.at(node.location):
-            if op.effect:
-                try:
-                    result = op.body(*arrays, **attrs)
-                except AssertionFailed as error:
-                    for cell in reversed(loops):
-                        error.add_note(f"in iteration {run.cell(cell)} of its loop (counted from 0)")
-                    raise
-            else:
-                with np.errstate(all="ignore"):
-                    result = op.body(*arrays, **attrs)
+        quiet = contextlib.nullcontext() if op.effect else np.errstate(all="ignore")
+        with activate(None), errors.at(node.location), quiet:
+            try:
+                result = op.body(*arrays, **attrs)
+            except (AssertionFailed, IndexOutOfRange) as error:
+                for cell in reversed(loops):
+                    error.add_note(f"in iteration {run.cell(cell)} of its loop (counted from 0)")
+                raise
         results = result if op.multiple else (result,)
         for put_result, array in zip(setters, results, strict=False):
             put_result(run, np.asarray(array))
@@ -239,8 +237,22 @@ class LoopNote:
         return self.node.location.short if self.node.location else self.node.name
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a kernel's status means that found a bad index: the node's body, run by NumPy, raises the error."""
+
+    node: Node
+    step: Step
+
+    def __str__(self) -> str:
+        return self.node.location.short if self.node.location else self.node.name
+
+
 def on_status(run: Any, note: Any, status: int) -> None:
     """A kernel reported a failed check: raise the error that the user's line asks for."""
+    if isinstance(note, Fault):
+        note.step(run)
+        raise IndexOutOfRange(f"{note.node.op}: a kernel met an index that its body takes", note.node.location)
     node: Node = note.checks[status - CHECK]
     attrs = dict(node.attrs)
     with activate(None), errors.at(node.location):

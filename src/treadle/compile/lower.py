@@ -24,6 +24,7 @@ from treadle.compile.kernels import GroupKernel
 from treadle.compile.scalar_loops import is_scalar_loop
 from treadle.compile.small_groups import combine_node, combining, copy_node, name_of
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
+from treadle.compile.ways import way as way_of
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -180,11 +181,12 @@ class Lowerer:
             "matmul": self._matmul,
             "while": self._loop,
             "cond": self._cond,
-            "argmax": self._position,
-            "argmin": self._position,
         }
         way = ways.get(node.op)
-        return way is not None and way(node, env, targets)
+        if way is not None:
+            return way(node, env, targets)
+        other = way_of(node.op)
+        return other is not None and other(self, node, env, targets)
 
     # -- values and memory ---------------------------------------------------------------------------------------------
 
@@ -343,11 +345,6 @@ class Lowerer:
         from treadle.compile.products import lower_matmul
 
         return blas.available() and lower_matmul(self, node, env, targets)
-
-    def _position(self, node: Node, env: Env, targets: Env) -> bool:
-        from treadle.compile.positions import lower_position
-
-        return lower_position(self, node, env, targets)
 
     # -- control flow --------------------------------------------------------------------------------------------------
 

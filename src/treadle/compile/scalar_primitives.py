@@ -221,6 +221,8 @@ PRIMITIVES: dict[str, Primitive] = {
     **{f"fmod_{k}": _flagged("frem", k, ()) for k in FLOATS},
     **{f"add_reassoc_{k}": _flagged("fadd", k, ("reassoc",)) for k in FLOATS},
     **{f"mul_reassoc_{k}": _flagged("fmul", k, ("reassoc",)) for k in FLOATS},
+    # Never part of an fma: an operation that has a flag of its own is not given "contract".
+    **{f"mul_apart_{k}": _flagged("fmul", k, ("arcp",)) for k in FLOATS},
     **{f"max_{k}": _compare_and_select(k, ">") for k in (*INTEGERS, "b1")},
     **{f"min_{k}": _compare_and_select(k, "<") for k in (*INTEGERS, "b1")},
     **{f"abs_{k}": _absolute(k) for k in INTEGERS},

@@ -213,6 +213,7 @@ _ROUNDING: dict[str, Callable[..., Any]] = {
     "fmod": np.fmod,
     "add_reassoc": np.add,
     "mul_reassoc": np.multiply,
+    "mul_apart": np.multiply,
 }
 
 PRIMITIVES: dict[str, Callable[..., Any]] = {

@@ -1,0 +1,104 @@
+"""Joining, padding and replacing slices as copies between views: concat, pad_slice, set_slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from treadle.compile.fuse import in_kernel
+from treadle.compile.views import View
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+
+if TYPE_CHECKING:
+    from treadle.compile.lower import Lowerer
+
+Env = dict[Symbol, View]
+
+
+def copied(node: Node) -> bool:
+    """Whether a node's values can be copied by kernels."""
+    return all(in_kernel(s.spec) for s in (*node.inputs, *node.outputs))
+
+
+def part(view: View, starts: tuple[int, ...], stops: tuple[int, ...], steps: tuple[int, ...]) -> View:
+    """A slice of a view; bounds are those of the slice op."""
+    from treadle.ops.slicing import slice_count
+
+    shape = tuple([int(slice_count(*bounds)) for bounds in zip(starts, stops, steps, strict=True)])
+    offset = sum(start * stride for start, stride in zip(starts, view.strides, strict=True)) if 0 not in shape else 0
+    strides = tuple([step * stride for step, stride in zip(steps, view.strides, strict=True)])
+    return View(view.buffer, shape, view.dtype, strides, view.offset + offset)
+
+
+def all_zero(symbol: Symbol) -> bool:
+    """Whether a value is known to be zeros, every bit of it."""
+    node = symbol.node
+    while node is not None and node.definition.family == "view" and node.op != "read":
+        symbol = node.inputs[0]
+        node = symbol.node
+    if node is None or not symbol.spec.static or symbol.dtype.kind == "T":
+        return False
+    if node.op == "full":
+        array = np.asarray(node.definition.body(**{**node.attrs, "shape": (1,)}))
+    elif node.op == "constant" and node.attrs["value"].array.size == 1:
+        array = node.attrs["value"].array
+    else:
+        return False
+    return not array.tobytes().strip(b"\0")
+
+
+def lay(lowerer: Lowerer, symbol: Symbol, target: View, env: Env) -> None:
+    """Bring a value into a target in row order; zeros are written, not copied."""
+    if all_zero(symbol):
+        lowerer.asm.fill(target.ref, 0, target.nbytes)
+        return
+    view = lowerer.value(symbol, env)
+    if view.buffer is not target.buffer or view.offset != target.offset:
+        lowerer.copy(view, target)
+
+
+def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """One copy for each part, into its place in the result."""
+    if not copied(node):
+        return False
+    out, axis = node.outputs[0], node.attrs["axis"]
+    target = env[out] = lowerer.fresh(out, targets)
+    rank, start = len(target.shape), 0
+    for symbol in node.inputs:
+        view = lowerer.value(symbol, env)
+        size = view.shape[axis]
+        starts, stops = [0] * rank, list(target.shape)
+        starts[axis], stops[axis] = start, start + size
+        start += size
+        lowerer.copy(view, part(target, tuple(starts), tuple(stops), (1,) * rank))
+    return True
+
+
+def lower_pad_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Zeros, then a copy into the slice."""
+    if not copied(node):
+        return False
+    out = node.outputs[0]
+    target = env[out] = lowerer.fresh(out, targets)
+    inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
+    if inside.size < target.size:
+        lowerer.asm.fill(target.ref, 0, target.nbytes)
+    if not all_zero(node.inputs[0]):
+        lowerer.copy(lowerer.value(node.inputs[0], env), inside)
+    return True
+
+
+def lower_set_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """The old value, then the new part over it."""
+    if not copied(node):
+        return False
+    out = node.outputs[0]
+    value = lowerer.value(node.inputs[1], env)
+    target = env[out] = lowerer.fresh(out, targets)
+    inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
+    if inside.size < target.size:
+        lay(lowerer, node.inputs[0], target, env)
+    lowerer.copy(value, inside)
+    return True

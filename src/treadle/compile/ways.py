@@ -1,0 +1,51 @@
+"""How nodes that are no elementwise work are laid out without Python: one function an op, imported when it is met."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from treadle.compile.views import View
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+
+if TYPE_CHECKING:
+    from treadle.compile.lower import Lowerer
+
+Way = Callable[["Lowerer", Node, dict[Symbol, View], dict[Symbol, View]], bool]
+
+# op -> module and function; the function gives False where the values are not such as a kernel can hold.
+WAYS: dict[str, tuple[str, str]] = {
+    "argmax": ("positions", "lower_position"),
+    "argmin": ("positions", "lower_position"),
+    "gather": ("moves", "lower_gather"),
+    "scatter": ("moves", "lower_scatter"),
+    "take_along_axis": ("moves", "lower_take_along"),
+    "add_along_axis": ("moves", "lower_add_along"),
+    "dynamic_slice": ("moves", "lower_dynamic_slice"),
+    "dynamic_update_slice": ("moves", "lower_dynamic_update"),
+    "concat": ("copies", "lower_concat"),
+    "pad_slice": ("copies", "lower_pad_slice"),
+    "set_slice": ("copies", "lower_set_slice"),
+    "cumsum": ("scans", "lower_scan"),
+    "cumprod": ("scans", "lower_scan"),
+    "arange": ("ranges", "lower_range"),
+    "linspace": ("ranges", "lower_range"),
+    "eye": ("ranges", "lower_eye"),
+    "random_uniform": ("randoms", "lower_elementwise"),
+    "random_exponential": ("randoms", "lower_elementwise"),
+    "random_normal": ("randoms", "lower_normal"),
+    "random_integers": ("randoms", "lower_integers"),
+}
+
+
+@cache
+def way(op: str) -> Way | None:
+    """The function that lays out an op, or None."""
+    found = WAYS.get(op)
+    if found is None:
+        return None
+    function: Any = getattr(importlib.import_module(f"treadle.compile.{found[0]}"), found[1])
+    return function  # type: ignore[no-any-return]
