@@ -78,6 +78,12 @@ def log_rest(f: Any) -> Any:
     return mp.fsum((-f) ** n / (n + 3) for n in range(200))
 
 
+def tanh_rest(z: Any) -> Any:
+    """(tanh(r) / r - 1) / z with z = r * r."""
+    r = mp.sqrt(z)
+    return (mp.tanh(r) / r - 1) / z if z > mp.mpf("1e-12") else mp.mpf(-1) / 3 + 2 * z / 15
+
+
 def sin_rest(z: Any) -> Any:
     return mp.fsum((-1) ** (n + 1) * z**n / mp.factorial(2 * n + 3) for n in range(30))
 
@@ -128,6 +134,15 @@ def targets() -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     for name, degree in (("f4", 4), ("f8", 9)):
         found[f"exp {name}"] = (exp_rest, -ln, ln, degree, exp_weight)
+    z_tanh = (mp.log(2) / 2) ** 2 * mp.mpf("1.001")
+    for name, degree in (("f4", 2), ("f8", 7)):
+        found[f"tanh {name}"] = (
+            tanh_rest,
+            0,
+            z_tanh,
+            degree,
+            lambda z: z * mp.sqrt(z) / mp.tanh(mp.sqrt(z)) if z else z,
+        )
     found["log f4"] = (log_rest, mp.sqrt(0.5) - 1, mp.sqrt(2) - 1, 7, lambda f: f**3 / mp.log1p(f) if f else mp.mpf(0))
     found["log f8"] = (lambda z: atanh_rest(z, 1), 0, z_log, 6, lambda z: z / 2)
     found["log wide"] = (lambda z: atanh_rest(z, 1), 0, z_log, 3, lambda z: z / 2)

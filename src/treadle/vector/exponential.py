@@ -3,7 +3,8 @@
 All rest on one split, exp(x) = (1 + p) * s * u: n = round(x / ln 2) by adding 1.5 * 2**mantissa (the sum's low bits
 are then n itself), r = x - n ln 2 with ln 2 in two parts, p = r + r*r*P(r) with P fitted on |r| <= ln(2) / 2
 (tests/vector/fit.py), and 2**n made as two powers of two, s * u, so that results near overflow and among the
-subnormals round once.
+subnormals round once. Polynomials go by Horner's rule, which has the fewest operations: the elements of a loop are
+independent, so that what counts is their number, not how long each waits.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from treadle.vector.primitives import (
     f8,
     float_i4,
     float_i8,
-    fma_f4,
-    fma_f8,
     i4,
     i8,
     select,
@@ -31,13 +30,11 @@ from treadle.vector.primitives import (
 
 def expm1_poly_f4(r: F4) -> F4:
     """exp(r) - 1 for |r| <= ln(2) / 2."""
-    q0 = 0.16666520484524435388 * r + 0.49999993438115191425
-    q1 = 0.0083687351205673437141 * r + 0.041668389770051047497
-    r2 = r * r
-    q0 = q1 * r2 + q0
-    r4 = r2 * r2
-    q = 0.0013814563642475863072 * r4 + q0
-    return r2 * q + r
+    q = 0.0013814563642475863072 * r + 0.0083687351205673437141
+    q = q * r + 0.041668389770051047497
+    q = q * r + 0.16666520484524435388
+    q = q * r + 0.49999993438115191425
+    return r * r * q + r
 
 
 def exp_parts_f4(x: F4) -> tuple[F4, F4, F4, F4]:
@@ -88,32 +85,38 @@ def expm1_f4(x: F4) -> F4:
     return select(x == 0.0, x, (p * s + (s - v)) * u)
 
 
-def divide_f4(a: F4, d: F4, lost: F4) -> F4:
-    """a / (d + lost), where `lost` is what the rounding of d dropped: one Newton step takes the error below 1 ULP."""
-    inverse = 1.0 / d
-    y = a * inverse
-    return y + (fma_f4(-y, d, a) - y * lost) * inverse
-
-
 def sigmoid_f4(x: F4) -> F4:
-    """1 / (1 + exp(-x)), 2 ULP: exp is taken of -|x|, so that small results keep their digits."""
-    e = exp_f4(-abs_f4(x))
-    d = 1.0 + e
-    return divide_f4(select(x < 0.0, e, 1.0), d, e - (d - 1.0))
+    """v / (exp(-x) v + v) with v = 2**-60, 2 ULP: nothing overflows, and small results round once.
+
+    The larger part of the sum is added last, so that what comes before it rounds finely.
+    """
+    y = select(x > 20.0, 20.0, x)
+    y = select(y < -104.0, -104.0, y)
+    t = y * -1.4426950408889634 + 12582912.0
+    k = t - 12582912.0
+    p = expm1_poly_f4((-y - k * 0.693145751953125) - k * 1.42860682031e-6)
+    s = float_i4((bits_f4(t) << 23) + 562036736)
+    v = f4(8.673617379884035e-19)
+    return v / (p * s + select(s < v, s, v) + select(s > v, s, v))
 
 
 def tanh_f4(x: F4) -> F4:
-    """tanh(x) = m / (m + 2) with m = exp(2|x|) - 1, 2 ULP."""
+    """tanh(x) = m / d, m = (s - 1) + (s + 1) w, d = m + (2 - 2 w), by the addition theorem, 2 ULP.
+
+    |x| = n ln(2) / 2 + r, s = 2**n, w = tanh(r); n is rounded down, so that r >= 0 and m never cancels.
+    """
     a = abs_f4(x)
     a = select(a > 10.0, 10.0, a)
-    a = a + a
-    t = a * 1.4426950408889634 + 12582912.0
+    t = (a * 2.8853900817779268 - 0.5) + 12582912.0
     k = t - 12582912.0
-    p = expm1_poly_f4((a - k * 0.693145751953125) - k * 1.42860682031e-6)
-    s = float_i4((bits_f4(t) + 127) << 23)
-    m = p * s + (s - 1.0)
-    d = m + 2.0
-    return copysign_f4(divide_f4(m, d, m - (d - 2.0)), x)
+    r = (a - k * 0.3465728759765625) - k * 7.14303410155e-7
+    z = r * r
+    q = -0.0492320623978470738 * z + 0.13301003665927047519
+    q = q * z - 0.3333269865726956153
+    w = z * r * q + r
+    s = float_i4((bits_f4(t) << 23) + 1065353216)
+    m = w * (s + 1.0) + (s - 1.0)
+    return copysign_f4(m / (m + (w * -2.0 + 2.0)), x)
 
 
 def cosh_f4(x: F4) -> F4:
@@ -137,19 +140,16 @@ def sinh_f4(x: F4) -> F4:
 
 def expm1_poly_f8(r: F8) -> F8:
     """exp(r) - 1 for |r| <= ln(2) / 2."""
-    q0 = 0.16666666666666411807 * r + 0.50000000000000106492
-    q1 = 0.0083333333334947778155 * r + 0.041666666666529903109
-    q2 = 0.00019841269506182581692 * r + 0.0013888888943711534582
-    q3 = 2.7557586484312338204e-6 * r + 0.000024801493002461205286
-    q4 = 2.500010028332896089e-8 * r + 2.7630286435375374806e-7
-    r2 = r * r
-    q0 = q1 * r2 + q0
-    q1 = q3 * r2 + q2
-    r4 = r2 * r2
-    q0 = q1 * r4 + q0
-    r8 = r4 * r4
-    q = q4 * r8 + q0
-    return r2 * q + r
+    q = 2.500010028332896089e-8 * r + 2.7630286435375374806e-7
+    q = q * r + 2.7557586484312338204e-6
+    q = q * r + 0.000024801493002461205286
+    q = q * r + 0.00019841269506182581692
+    q = q * r + 0.0013888888943711534582
+    q = q * r + 0.0083333333334947778155
+    q = q * r + 0.041666666666529903109
+    q = q * r + 0.16666666666666411807
+    q = q * r + 0.50000000000000106492
+    return r * r * q + r
 
 
 def exp_parts_f8(x: F8) -> tuple[F8, F8, F8, F8]:
@@ -200,32 +200,43 @@ def expm1_f8(x: F8) -> F8:
     return select(x == 0.0, x, (p * s + (s - v)) * u)
 
 
-def divide_f8(a: F8, d: F8, lost: F8) -> F8:
-    """a / (d + lost), where `lost` is what the rounding of d dropped: one Newton step takes the error below 1 ULP."""
-    inverse = 1.0 / d
-    y = a * inverse
-    return y + (fma_f8(-y, d, a) - y * lost) * inverse
-
-
 def sigmoid_f8(x: F8) -> F8:
-    """1 / (1 + exp(-x)), 2 ULP: exp is taken of -|x|, so that small results keep their digits."""
-    e = exp_f8(-abs_f8(x))
-    d = 1.0 + e
-    return divide_f8(select(x < 0.0, e, 1.0), d, e - (d - 1.0))
+    """v / (exp(-x) v + v) with v = 2**-500, 2 ULP: nothing overflows, and small results round once.
+
+    The larger part of the sum is added last, so that what comes before it rounds finely.
+    """
+    y = select(x > 40.0, 40.0, x)
+    y = select(y < -746.0, -746.0, y)
+    t = y * -1.4426950408889634 + 6755399441055744.0
+    k = t - 6755399441055744.0
+    p = expm1_poly_f8((-y - k * 0.6931471805601177) - k * -1.7239444525614834773e-13)
+    s = float_i8((bits_f8(t) << 52) + 2355382605114769408)
+    v = 3.054936363499605e-151
+    return v / (p * s + select(s < v, s, v) + select(s > v, s, v))
 
 
 def tanh_f8(x: F8) -> F8:
-    """tanh(x) = m / (m + 2) with m = exp(2|x|) - 1, 2 ULP."""
+    """tanh(x) = m / d, m = (s - 1) + (s + 1) w, d = m + (2 - 2 w), by the addition theorem, 2 ULP.
+
+    |x| = n ln(2) / 2 + r, s = 2**n, w = tanh(r); n is rounded down, so that r >= 0 and m never cancels.
+    """
     a = abs_f8(x)
     a = select(a > 20.0, 20.0, a)
-    a = a + a
-    t = a * 1.4426950408889634 + 6755399441055744.0
+    t = (a * 2.8853900817779268 - 0.5) + 6755399441055744.0
     k = t - 6755399441055744.0
-    p = expm1_poly_f8((a - k * 0.6931471805601177) - k * -1.7239444525614834773e-13)
-    s = float_i8((bits_f8(t) + 1023) << 52)
-    m = p * s + (s - 1.0)
-    d = m + 2.0
-    return copysign_f8(divide_f8(m, d, m - (d - 2.0)), x)
+    r = (a - k * 0.34657359028005885) - k * -8.619722262807417e-14
+    z = r * r
+    q = 0.00047651539652977444754 * z - 0.0014315399369167575214
+    q = q * z + 0.0035892723249896720596
+    q = q * z - 0.0088630391262316366329
+    q = q * z + 0.021869480630295137332
+    q = q * z - 0.053968253791747356668
+    q = q * z + 0.1333333333314243601
+    q = q * z - 0.33333333333332626757
+    w = z * r * q + r
+    s = float_i8((bits_f8(t) << 52) + 4607182418800017408)
+    m = w * (s + 1.0) + (s - 1.0)
+    return copysign_f8(m / (m + (w * -2.0 + 2.0)), x)
 
 
 def cosh_f8(x: F8) -> F8:
