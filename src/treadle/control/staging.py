@@ -104,7 +104,7 @@ def staged_not(a: Any) -> Tensor:
 
 def staged_assert(test: Any, message_fn: Branch) -> None:
     """`assert test, message`, checked when the program runs."""
-    assert_(truth(test, "`assert`"), message_fn())
+    assert_(truth(test, "`assert`"), message_fn)
 
 
 # -- loops ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 
 from treadle.core.dtypes import DType, dtype_name
 from treadle.core.spec import Shape, Spec
+from treadle.core.text import mark
 from treadle.errors import LeakedTensor, Location, TraceError, user_location
 
 if TYPE_CHECKING:
@@ -163,6 +164,9 @@ class Symbol(Tensor):
         raise no_value(self)
 
     def __repr__(self) -> str:
+        marked = mark(self, as_repr=True)
+        if marked is not None:
+            return marked
         return f"<traced tensor {self.name}: shape=({', '.join(map(str, self.shape))}), dtype={dtype_name(self.dtype)}>"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from treadle.core.dtypes import dtype_name
 from treadle.core.tensor import Symbol, Tensor
+from treadle.core.text import mark
 
 _LINE = 72  # values that fit are shown on one line, whatever the number of axes
 
@@ -27,12 +28,14 @@ def tensor_repr(x: Tensor) -> str:
 
 def tensor_str(x: Tensor) -> str:
     """The values as NumPy shows them; a 0-d string as it is."""
-    return repr(x) if isinstance(x, Symbol) else str(x.array)
+    return (mark(x) or repr(x)) if isinstance(x, Symbol) else str(x.array)
 
 
 def tensor_format(x: Tensor, spec: str) -> str:
     """One element as Python formats its number; of more, each element so."""
-    if not spec or isinstance(x, Symbol):
+    if isinstance(x, Symbol):
+        return mark(x, spec) or repr(x)
+    if not spec:
         return tensor_str(x)
     if x.array.size == 1:
         return format(x.array.item(), spec)

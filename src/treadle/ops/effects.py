@@ -17,6 +17,7 @@ from treadle.core.mode import Mode, activate, modes
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec, TensorSpec
 from treadle.core.tensor import Symbol, Tensor
+from treadle.core.text import Format, Text, writing
 from treadle.core.tracer import Tracer
 from treadle.core.variable import Variable, read_variable
 from treadle.errors import AssertionFailed, DTypeError, Location, ShapeError, TraceError, user_location
@@ -25,7 +26,7 @@ from treadle.ops.families import declare
 
 # -- text with tensors in it -------------------------------------------------------------------------------------------
 
-Pieces = tuple[str | None, ...]  # None stands for the next tensor
+Pieces = tuple[str | Format | None, ...]  # None and formats stand for the next tensor
 
 
 def _text(array: Array) -> str:
@@ -35,11 +36,14 @@ def _text(array: Array) -> str:
     return str(array)
 
 
-def _collect(value: Any, pieces: list[str | None], tensors: list[Tensor], inside: bool = False) -> None:
+def _collect(value: Any, pieces: list[str | Format | None], tensors: list[Tensor], inside: bool = False) -> None:
     """Take a value apart into text and tensors; lists, tuples and dicts are shown as Python shows them."""
     if isinstance(value, (Tensor, Variable, Dim)):
         pieces.append(None)
         tensors.append(as_tensor(value))
+    elif type(value) is Text:
+        pieces.extend(value.pieces)
+        tensors.extend(value.tensors)
     elif type(value) in (list, tuple):
         opening, closing = ("[", "]") if type(value) is list else ("(", ",)" if len(value) == 1 else ")")
         pieces.append(opening)
@@ -56,12 +60,12 @@ def _collect(value: Any, pieces: list[str | None], tensors: list[Tensor], inside
         pieces.append(repr(value) if inside else str(value))
 
 
-def _joined(pieces: Sequence[str | None]) -> Pieces:
+def _joined(pieces: Sequence[str | Format | None]) -> Pieces:
     """Neighbouring texts as one."""
-    found: list[str | None] = []
+    found: list[str | Format | None] = []
     for piece in pieces:
-        if piece is not None and found and found[-1] is not None:
-            found[-1] += piece
+        if isinstance(piece, str) and found and isinstance(last := found[-1], str):
+            found[-1] = last + piece
         elif piece != "":
             found.append(piece)
     return tuple(found)
@@ -69,7 +73,11 @@ def _joined(pieces: Sequence[str | None]) -> Pieces:
 
 def _render(pieces: Pieces, arrays: Sequence[Array]) -> str:
     rest = iter(arrays)
-    return "".join([_text(next(rest)) if piece is None else piece for piece in pieces])
+    return "".join([piece if isinstance(piece, str) else _written(piece, next(rest)) for piece in pieces])
+
+
+def _written(how: Format | None, array: Array) -> str:
+    return _text(array) if how is None else how.write(Tensor(array))
 
 
 # -- print -------------------------------------------------------------------------------------------------------------
@@ -92,7 +100,7 @@ def print(*values: Any, sep: str = " ", end: str = "\n") -> None:
     >>> td.print("x is", td.asarray([1, 2]))
     x is [1 2]
     """
-    pieces: list[str | None] = []
+    pieces: list[str | Format | None] = []
     tensors: list[Tensor] = []
     for position, value in enumerate(values):
         pieces.append(sep if position else "")
@@ -136,11 +144,14 @@ def assert_(condition: Any, message: Any = None) -> None:
         raise ShapeError(
             f"assert: the condition has shape {tuple(checked.shape)}; reduce it with td.all or td.any", place.location
         )
-    pieces: list[str | None] = []
+    pieces: list[str | Format | None] = []
     tensors: list[Tensor] = []
-    text = message() if callable(message) and not isinstance(message, Tensor) else message
-    if text is not None:
-        _collect(text, pieces, tensors)
+    with writing() as written:
+        text = message() if callable(message) and not isinstance(message, Tensor) else message
+        if isinstance(text, str):
+            text = written.text(text)
+        if text is not None:
+            _collect(text, pieces, tensors)
     assert_op.bind((checked, *tensors), {"pieces": _joined(pieces), "where": place})
 
 
