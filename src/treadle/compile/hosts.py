@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,14 +106,21 @@ def put(view: View) -> Callable[[Run, Array], None]:
     return store
 
 
-def node_step(node: Node, sources: list[View], ends: list[View], loops: tuple[Ref, ...] = ()) -> Step:
+def node_step(
+    node: Node,
+    sources: list[View],
+    ends: list[View],
+    loops: tuple[Ref, ...] = (),
+    attrs_of: Callable[[Run], Mapping[str, Any]] | None = None,
+) -> Step:
     """A node's body on the values of this run. What it raises is told with the user's line."""
     getters = [fetch(view) for view in sources]
     setters = [put(view) for view in ends]
-    op, attrs = node.definition, dict(node.attrs)
+    op, given = node.definition, dict(node.attrs)
 
     def step(run: Run) -> None:
         arrays = [get(run) for get in getters]
+        attrs = given if attrs_of is None else attrs_of(run)
         if op.effect:
             arrays = [np.array(a) for a in arrays]  # Python code may keep what it is given
         quiet = contextlib.nullcontext() if op.effect else np.errstate(all="ignore")

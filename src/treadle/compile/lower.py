@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile import blas, hosts
+from treadle.compile import blas, hosts, open_sizes
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.build import Source
@@ -70,6 +70,7 @@ class Lowerer:
         self.owned: set[int] = set()  # buffers of the arena that have not been given back
         self.has_checks = False
         self.loops: list[Ref] = []  # the counters of the loops around what is laid out now
+        self.sized: open_sizes.Sized = {}  # where sizes that only running tells can be read
         self._buffers: list[Buffer] = []  # buffers are known by identity, so they must stay alive
 
     def run(self, load: Callable[[Sequence[Source]], Sequence[Any]]) -> Lowered:
@@ -377,7 +378,8 @@ class Lowerer:
         for symbol in node.outputs:
             env[symbol] = self.fresh(symbol, targets)
             ends.append(env[symbol])
-        self.hosts.append(hosts.node_step(node, sources, ends, tuple(self.loops)))
+        attrs = open_sizes.attrs_of(node, env, self.sized)
+        self.hosts.append(hosts.node_step(node, sources, ends, tuple(self.loops), attrs))
         self.asm.host(len(self.hosts) - 1)
 
 

@@ -44,7 +44,7 @@ def replay(nodes: Iterable[Node], values: dict[Symbol, Tensor], sizes: dict[str,
             outputs = apply(node, tuple([values[s] for s in node.inputs]), sizes)
             for symbol, value in zip(node.outputs, outputs, strict=True):
                 values[symbol] = value
-                if node.definition.family == "graph":
+                if node.definition.family == "graph" or "steps" in node.attrs:
                     _learn(symbol.shape, value.shape, sizes)
     finally:
         if tracer is not None:
