@@ -13,6 +13,7 @@ from typing import Any
 __all__ = ["Structure", "flatten", "flatten_with_paths", "map", "structure", "unflatten"]
 
 _map = map
+LISTS: set[type] = set()  # kinds of lists that count as lists while they hold no staged state; control.lists adds its own
 
 
 class Structure:
@@ -68,6 +69,8 @@ def _children(value: Any) -> tuple[tuple[Any, ...], list[Any]] | None:
     if kind is dict:
         keys = _sorted_keys(value)
         return tuple(keys), [value[key] for key in keys]
+    if kind in LISTS:
+        return None if value._state is not None else ((), list(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return (), list(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -95,7 +98,8 @@ def _walk(value: Any, leaves: list[Any], paths: list[str] | None, path: str) -> 
             else:
                 step = f".{keys[position]}"
         shapes.append(_walk(child, leaves, paths, path + step))
-    return Structure(type(value), keys, tuple(shapes))
+    kind = type(value)
+    return Structure(list if kind in LISTS else kind, keys, tuple(shapes))
 
 
 def flatten_with_structure(value: Any) -> tuple[list[Any], Structure]:

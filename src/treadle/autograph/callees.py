@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from treadle.autograph.converter import build, is_converted
 from treadle.control import staging
+from treadle.control.journal import current_journal, noting
 from treadle.core.tracer import active_tracer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -118,7 +119,9 @@ def converted(callee: Any) -> Any:
     kind = type(callee)
     if kind is types.FunctionType:
         return _function(callee)
-    if kind is types.BuiltinFunctionType or isinstance(callee, type):
+    if kind is types.BuiltinFunctionType:
+        return noting(callee) if isinstance(callee.__self__, (list, dict)) and current_journal() is not None else callee
+    if isinstance(callee, type):
         return callee
     if kind is types.MethodType:
         inner = converted(callee.__func__)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from treadle.autograph.callees import call as call
+from treadle.autograph.containers import new_list, set_attribute, set_item, slice  # noqa: F401  (converted code's)
 from treadle.control import staging
 from treadle.core.tracer import active_tracer
 from treadle.core.variable import Variable

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from treadle.control.cond import cond_op
+from treadle.control.journal import Key, Place, journal
 from treadle.control.merge import close, unify
 from treadle.control.undefined import Undefined
 from treadle.core.dtypes import bool_, int64
@@ -58,13 +59,11 @@ def staged_if(
 ) -> tuple[Any, ...]:
     """Both branches are traced with the values; what they give is merged name by name."""
     condition = truth(pred, f"`{what}`")
-    tracers = [_sub_tracer("if_true"), _sub_tracer("if_false")]
-    results = []
-    for tracer, branch in zip(tracers, (then_fn, else_fn), strict=True):
-        with activate(tracer):
-            results.append(branch(*values))
+    tracers, results, places = _trace_branches((then_fn, else_fn), values)
     merged = [unify(name, a, b, tracers) for name, a, b in zip(names, *results, strict=True)]
-    outputs = [[t for m in merged for t in m.sides[k]] for k in (0, 1)]
+    stored = [merge_place(place, a, b, tracers) for place, a, b in places]
+    whole = [*merged, *stored]
+    outputs = [[t for m in whole for t in m.sides[k]] for k in (0, 1)]
     graphs, captures, variables, writes = close(tracers, outputs)
     operands = [*captures, *(read_variable(v) for v in variables)]
     made = list(cond_op.bind((condition, *operands), {"true": graphs[0], "false": graphs[1]}))
@@ -72,7 +71,50 @@ def staged_if(
     for variable, value in zip(writes, made[count:], strict=True):
         write_variable(variable, value)
     flat = iter(made[:count])
-    return tuple(m.rebuild(flat) for m in merged)
+    found = tuple(m.rebuild(flat) for m in merged)
+    for (place, _, _), m in zip(places, stored, strict=True):
+        place.store(m.rebuild(flat))
+    return found
+
+
+Stored = tuple[Place, Any, Any]
+
+
+def _trace_branches(
+    branches: tuple[Branch, Branch], values: tuple[Any, ...]
+) -> tuple[list[Tracer], list[Any], list[Stored]]:
+    """Both branches traced: tracers still open, results, and what each has stored where.
+
+    A branch that stores is traced twice: objects that are met again were there before, others are the branch's own.
+    """
+    known: dict[Key, Place] | None = None
+    while True:
+        tracers = [_sub_tracer("if_true"), _sub_tracer("if_false")]
+        results, journals = [], []
+        for tracer, branch in zip(tracers, branches, strict=True):
+            with activate(tracer), journal(known) as noted:
+                results.append(branch(*values))
+            journals.append(noted)
+        touched = {key: place for noted in journals for key, place in noted.places.items()}
+        if known is not None or not touched:
+            break
+        known = touched
+    found: list[Stored] = []
+    for key, place in touched.items():
+        if known is not None and key in known:
+            a, b = (noted.after.get(key, place.old) for noted in journals)
+            if a is not b or a is not place.old:
+                found.append((place, a, b))
+    return tracers, results, found
+
+
+def merge_place(place: Place, a: Any, b: Any, tracers: list[Tracer]) -> Any:
+    """What stands at a place after a branch."""
+    if place.kind != "list":
+        return unify(place.label, a, b, tracers)
+    from treadle.control.list_merge import merge_lists  # lists need the ops of the catalogue
+
+    return merge_lists(place.label, place.obj, a, b, tracers)
 
 
 def staged_if_exp(pred: Any, then_thunk: Branch, else_thunk: Branch) -> Any:

@@ -345,6 +345,8 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
 
     Raises ShapeError when shapes differ.
     """
+    if getattr(arrays, "_state", None) is not None:
+        return arrays.stack(axis)  # type: ignore[attr-defined, no-any-return]  # a list that has grown in staged code
     if not len(arrays):
         raise ShapeError("stack: needs one tensor or more")
     tensors = operands(list(arrays), "any", "stack")

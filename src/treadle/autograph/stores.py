@@ -1,0 +1,172 @@
+"""Turns stores on attributes and items into calls, so that staged blocks can thread them; lists that grow are marked.
+
+`a.b = v` becomes `ag__.set_attribute(v, a, "b", "a.b")`, `a[k] = v` becomes `ag__.set_item(v, a, k, "a[k]")`, and so
+with augmented assignment and tuple targets; an empty list, or a list bound to a name that grows, is made by
+`ag__.new_list`. Python's order of evaluation stays.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from treadle.autograph import nodes as n
+from treadle.autograph.scopes import has_walrus, walk
+
+_GROWING = frozenset("append extend insert pop clear remove".split())
+_Scopes = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+
+
+def rewrite(body: list[ast.stmt]) -> list[ast.stmt]:
+    """The body with its stores as calls; nested functions are left for their own turn."""
+    if not any(isinstance(part, (ast.Attribute, ast.Subscript, ast.List, ast.ListComp)) for s in body for part in walk(s)):
+        return body
+    rewriter = _Stores({part.value.id for s in body for part in walk(s) if _grows(part)})  # type: ignore[attr-defined]
+    return rewriter.block(body)
+
+
+def _grows(node: ast.AST) -> bool:
+    """Whether a node is `name.append` or its like."""
+    return isinstance(node, ast.Attribute) and node.attr in _GROWING and isinstance(node.value, ast.Name)
+
+
+class _Stores(ast.NodeTransformer):
+    def __init__(self, growing: set[str]) -> None:
+        self.growing = growing
+        self.count = 0
+
+    def block(self, stmts: list[ast.stmt]) -> list[ast.stmt]:
+        out: list[ast.stmt] = []
+        for stmt in stmts:
+            new = self.visit(stmt)
+            out += new if isinstance(new, list) else [new]
+        return out
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        return node
+
+    def visit_List(self, node: ast.List) -> ast.AST:
+        self.generic_visit(node)
+        if node.elts or not isinstance(node.ctx, ast.Load):
+            return node
+        return n.place(n.operator("new_list", node), node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | list[ast.stmt]:
+        if node.value is None or isinstance(node.target, ast.Name):
+            if node.value is not None:
+                node.value = self.value(node.value, [node.target])
+            return node
+        return self.visit_Assign(n.place(ast.Assign([node.target], node.value), node))
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | list[ast.stmt]:
+        node.value = self.value(node.value, node.targets)
+        if not any(map(_stores, node.targets)):
+            return node
+        if len(node.targets) == 1 and isinstance(node.targets[0], (ast.Attribute, ast.Subscript)):
+            return [self.store(node.targets[0], node.value, node)]
+        out: list[ast.stmt] = []
+        value = node.value
+        if len(node.targets) > 1:
+            name = self.name()
+            out.append(n.place(n.assign(name, value), node))
+            value = n.load(name)
+        for target in node.targets:
+            later: list[ast.stmt] = []
+            changed = self.target(target, later)
+            out += [n.place(ast.Assign([changed], value), node), *later]
+        return out
+
+    def target(self, target: ast.expr, later: list[ast.stmt]) -> ast.expr:
+        """A target with names in place of stores, which come `later`."""
+        if isinstance(target, (ast.Tuple, ast.List)):
+            kind = type(target)
+            return n.place(kind([self.target(t, later) for t in target.elts], ast.Store()), target)
+        if isinstance(target, ast.Starred):
+            return n.place(ast.Starred(self.target(target.value, later), ast.Store()), target)
+        if not _stores(target):
+            return target
+        name = self.name()
+        later.append(self.store(target, n.load(name), target))
+        return n.place(n.store(name), target)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        target = node.target
+        if isinstance(target, ast.Name) or not _stores(target):
+            return node
+        # The object and the key are evaluated once, before the old value is read.
+        held = [self.name(), self.name()]
+        out: list[ast.stmt] = [n.assign(held[0], target.value)]
+        place: ast.expr
+        if isinstance(target, ast.Attribute):
+            place = ast.Attribute(n.load(held[0]), target.attr, ast.Load())
+        else:
+            out.append(n.assign(held[1], _key(target.slice)))
+            place = ast.Subscript(n.load(held[0]), n.load(held[1]), ast.Load())
+        name = self.name()
+        out += [n.assign(name, place), ast.AugAssign(n.store(name), node.op, node.value)]
+        label = ast.Constant(ast.unparse(target))
+        what: list[ast.expr] = [n.load(name), n.load(held[0])]
+        if isinstance(target, ast.Attribute):
+            call = n.operator("set_attribute", *what, ast.Constant(target.attr), label)
+        else:
+            call = n.operator("set_item", *what, n.load(held[1]), label)
+        return [n.place(s, node) for s in (*out, ast.Expr(call))]
+
+    def store(self, target: ast.expr, value: ast.expr, origin: ast.AST) -> ast.stmt:
+        """The call that stands for `target = value`."""
+        label = ast.Constant(ast.unparse(target))
+        if isinstance(target, ast.Attribute):
+            call = n.operator("set_attribute", value, self.visit(target.value), ast.Constant(target.attr), label)
+        else:
+            assert isinstance(target, ast.Subscript)
+            call = n.operator("set_item", value, self.visit(target.value), _key(self.visit(target.slice)), label)
+        return n.place(ast.Expr(n.place(call, target)), origin)
+
+    def value(self, value: ast.expr, targets: list[ast.expr]) -> ast.expr:
+        """A list that is bound to a name that grows is made by us."""
+        names = {t.id for t in targets if isinstance(t, ast.Name)}
+        fresh = isinstance(value, (ast.List, ast.ListComp)) or (
+            isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "list"
+        )
+        empty = isinstance(value, ast.List) and not value.elts
+        made: ast.expr = self.visit(value) if not empty else value
+        if empty or (fresh and names & self.growing):
+            label = ast.Constant(ast.unparse(targets[0]))
+            return n.place(n.operator("new_list", made, label), value)
+        return made
+
+    def name(self) -> str:
+        self.count += 1
+        return f"{n.AG}held_{self.count}"
+
+
+def _stores(target: ast.expr) -> bool:
+    if isinstance(target, (ast.Tuple, ast.List)):
+        return any(map(_stores, target.elts))
+    if isinstance(target, ast.Starred):
+        return _stores(target.value)
+    if isinstance(target, ast.Attribute):
+        return not target.attr.startswith("__") or target.attr.endswith("__")  # the compiler mangles private names
+    return isinstance(target, ast.Subscript)
+
+
+def _key(node: ast.expr) -> ast.expr:
+    """A subscript's key as an expression of its own."""
+    if isinstance(node, ast.Slice):
+        parts = [part if part is not None else ast.Constant(None) for part in (node.lower, node.upper, node.step)]
+        return n.place(n.operator("slice", *parts), node)
+    if isinstance(node, ast.Tuple) and any(isinstance(part, (ast.Slice, ast.Starred)) for part in node.elts):
+        return n.place(ast.Tuple([_key(part) for part in node.elts], ast.Load()), node)
+    return node
+
+
+__all__ = ["rewrite"]

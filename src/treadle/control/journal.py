@@ -1,0 +1,179 @@
+"""Stores on Python objects inside staged code: noted while a block is traced, undone after it, merged, written back.
+
+A branch or loop body is traced, perhaps more than once, and stands for runs that have not happened. So what it stores
+in attributes, dictionaries and lists is noted as a `Place`, taken back when the trace of the block ends, threaded
+through the cond or loop like a name, and then stored for good, which the block around notes in its turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from treadle.control.undefined import Undefined
+
+Key = tuple[int, str, Any]
+
+
+class Place:
+    """Where a store goes: an attribute of an object, a key of a dictionary, or all items of a list.
+
+    old: what stood there when the block began; an `Undefined` where nothing did.
+    """
+
+    __slots__ = ("key", "kind", "label", "obj", "old")
+
+    def __init__(self, obj: Any, kind: str, key: Any, label: str) -> None:
+        self.obj, self.kind, self.key, self.label = obj, kind, key, label
+        self.old = self.get()
+
+    def get(self) -> Any:
+        """What stands there now."""
+        if self.kind == "list":
+            return LISTS[0](self.obj)
+        if self.kind == "item":
+            return self.obj[self.key] if self.key in self.obj else Undefined(self.label)
+        try:
+            return getattr(self.obj, self.key)
+        except AttributeError:
+            return Undefined(self.label)
+
+    def set(self, value: Any) -> None:
+        """Put a value there, unseen by journals; an `Undefined` that has nothing to tell takes away what is there."""
+        empty = isinstance(value, Undefined) and not value.why
+        if self.kind == "list":
+            LISTS[1](self.obj, value)
+        elif self.kind == "item":
+            if empty:
+                self.obj.pop(self.key, None)
+            else:
+                self.obj[self.key] = value
+        elif not empty:
+            setattr(self.obj, self.key, value)
+        elif not isinstance(self.get(), Undefined):
+            delattr(self.obj, self.key)
+
+    def store(self, value: Any) -> None:
+        """Put a value there, as a store of the block around."""
+        note(self.obj, self.kind, self.key, self.label)
+        self.set(value)
+
+
+class Journal:
+    """What one block stores. `after` holds, once it has ended, what stood at each place then."""
+
+    def __init__(self, around: Journal | None) -> None:
+        self.around = around
+        self.places: dict[Key, Place] = {}
+        self.after: dict[Key, Any] = {}
+
+    def encloses(self, other: Journal | None) -> bool:
+        """Whether `other` is this journal or one inside it."""
+        while other is not None:
+            if other is self:
+                return True
+            other = other.around
+        return False
+
+    def end(self, known: dict[Key, Place] | None) -> None:
+        """Take back the stores: all of them, or those at `known` places (the others are on objects of the block)."""
+        self.after = {key: place.get() for key, place in self.places.items()}
+        for key, place in reversed(self.places.items()):
+            if known is None or key in known:
+                place.set(place.old)
+
+
+# How the items of a list are read and replaced; control.lists fills it.
+LISTS: list[Callable[..., Any]] = [lambda items: list(items), lambda items, value: items.__setitem__(slice(None), value)]
+_current: ContextVar[Journal | None] = ContextVar("treadle_journal", default=None)
+
+
+def current_journal() -> Journal | None:
+    """The journal of the innermost staged block that is being traced."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def journal(known: dict[Key, Place] | None = None) -> Iterator[Journal]:
+    """Note the stores of a block, and take them back at its end, also where it fails."""
+    made = Journal(_current.get())
+    token = _current.set(made)
+    try:
+        yield made
+    except BaseException:
+        _current.reset(token)
+        made.end(None)
+        raise
+    _current.reset(token)
+    made.end(known)
+
+
+def note(obj: Any, kind: str, key: Any, label: str) -> None:
+    """A store is about to happen; nothing is to be done outside staged blocks."""
+    found = _current.get()
+    if found is None:
+        return
+    born = getattr(obj, "_born", None) if kind == "list" else None
+    if isinstance(born, Journal) and found.encloses(born):
+        return  # made in this block: nobody outside sees it
+    place = (id(obj), kind, key)
+    if place not in found.places:
+        found.places[place] = Place(obj, kind, key, label)
+
+
+def set_attribute(obj: Any, name: str, value: Any, label: str, call: Callable[[Any], Any]) -> None:
+    """`obj.name = value`; the setter of a property is called as any function is."""
+    if _current.get() is not None:
+        descriptor = inspect.getattr_static(type(obj), name, None)
+        if isinstance(descriptor, property):
+            if descriptor.fset is not None:
+                call(descriptor.fset)(obj, value)
+                return
+        elif getattr(obj, name, obj) is not value:
+            note(obj, "attribute", name, label)
+    setattr(obj, name, value)
+
+
+def set_item(obj: Any, key: Any, value: Any, label: str) -> None:
+    """`obj[key] = value`."""
+    if _current.get() is not None:
+        note_item(obj, key, label)
+    obj[key] = value
+
+
+def note_item(obj: Any, key: Any, label: str) -> None:
+    """A store or deletion of an item is about to happen."""
+    if isinstance(obj, dict):
+        note(obj, "item", key, label)
+    elif isinstance(obj, list):
+        note(obj, "list", None, label.partition("[")[0])
+
+
+# Methods of Python's containers that change them.
+_LIST = frozenset("append extend insert pop remove clear sort reverse".split())
+_DICT = frozenset("update setdefault pop popitem clear".split())
+
+
+def noting(method: Any, label: str = "") -> Any:
+    """A method of a list or dictionary, with what it changes noted first."""
+    owner, name = method.__self__, method.__name__
+    if isinstance(owner, list) and name in _LIST:
+        note(owner, "list", None, label or "the list")
+    elif isinstance(owner, dict) and name in _DICT:
+        return lambda *args, **kwargs: _dict_method(owner, name, label or "the dictionary", args, kwargs)
+    return method
+
+
+def _dict_method(owner: dict[Any, Any], name: str, label: str, args: Any, kwargs: Any) -> Any:
+    if name == "update":
+        keys = list(dict(*args, **kwargs))
+    elif name in ("setdefault", "pop"):
+        keys = list(args[:1])
+    else:
+        keys = list(owner)
+    for key in keys:
+        note(owner, "item", key, f"{label}[{key!r}]")
+    return getattr(owner, name)(*args, **kwargs)
