@@ -234,7 +234,7 @@ if TYPE_CHECKING:
     from treadle.autodiff.gradient_tape import GradientTape
     from treadle.control.checkpoint import checkpoint
     from treadle.control.custom import custom_gradient, gradient_hook
-    from treadle.control.functional import cond, scan, while_loop
+    from treadle.control.functional import cond, fori_loop, map, scan, while_loop
     from treadle.control.staging import Range as range
     from treadle.function.function import Function
     from treadle.function.graph_builder import Graph
@@ -376,6 +376,7 @@ __all__ = [
     "float64",
     "floor",
     "floor_divide",
+    "fori_loop",
     "from_dlpack",
     "full",
     "full_like",
@@ -417,6 +418,7 @@ __all__ = [
     "logical_xor",
     "logsumexp",
     "losses",
+    "map",
     "matmul",
     "matrix_transpose",
     "max",
@@ -528,7 +530,7 @@ _LATER = {
     "autodiff.gradient_tape": "GradientTape",
     "control.checkpoint": "checkpoint",
     "control.custom": "custom_gradient gradient_hook",
-    "control.functional": "cond scan while_loop",
+    "control.functional": "cond fori_loop map scan while_loop",
     "control.staging": "range",
     "function.function": "Function",
     "function.graph_builder": "Graph",
