@@ -4,6 +4,7 @@ that may be unbound. Right sides become lambdas, so that they are evaluated only
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable
 
 from treadle.autograph import nodes as n
@@ -137,7 +138,11 @@ class Expressions(ast.NodeTransformer):
                 node.args = [n.place(n.load("__class__"), node), n.place(n.load(self.first), node)]
             self._arguments(node)
             return node
+        written = {a for a in node.args if isinstance(a, ast.JoinedStr) and not has_walrus(a)}
         self._arguments(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "print":
+            # td.print(f"..."): the text is made anew, with the values, at each run
+            node.args = [n.place(n.operator("text", n.thunk(a)), a) if a in written else a for a in node.args]
         node.func = n.place(n.operator("call", self.visit(node.func)), node.func)
         return node
 
@@ -179,7 +184,7 @@ class Expressions(ast.NodeTransformer):
         return n.place(n.operator("compare", *parts), node)
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        keep = n.is_static(node.test) or (node.msg is not None and has_walrus(node.msg))
+        keep = has_walrus(node.test) or (node.msg is not None and has_walrus(node.msg))
         self.generic_visit(node)
         if keep:
             return node
@@ -187,6 +192,51 @@ class Expressions(ast.NodeTransformer):
         message = [] if node.msg is None else [n.place(n.thunk(node.msg), node.msg)]
         node.test = n.place(n.operator("assert_", node.test, *message), node.test)
         return node
+
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        keep = node.exc is None or has_walrus(node.exc)
+        self.generic_visit(node)
+        if not keep and node.exc is not None:
+            node.exc = n.place(n.operator("to_raise", n.place(n.thunk(node.exc), node.exc)), node.exc)
+        return node
+
+    # Statements that catch -------------------------------------------------------------------------------------------
+    def visit_Try(self, node: ast.Try | ast.TryStar) -> ast.AST:
+        """The body knows what the handlers would catch; what only running raises passes them by."""
+        self.generic_visit(node)
+        if not node.handlers:
+            return node
+        caught = [h.type if h.type is not None else n.load("BaseException") for h in node.handlers]
+        # `except (A, B)` and `except A, except B` are one tuple here
+        parts: list[ast.expr] = [ast.Starred(n.operator("types", copy.deepcopy(c)), ast.Load()) for c in caught]
+        guard = ast.withitem(n.operator("catching", n.thunk(ast.Tuple(parts, ast.Load()))))
+        node.body = [n.place(ast.With([guard], node.body), node)]
+        if isinstance(node, ast.Try):
+            passing = ast.ExceptHandler(ast.Attribute(n.load(n.AG), "Unreached", ast.Load()), None, [ast.Raise()])
+            node.handlers.insert(0, n.place(passing, node))
+        return node
+
+    visit_TryStar = visit_Try
+
+    def visit_With(self, node: ast.With) -> ast.AST:
+        """`with suppress(...)` catches as `try` does."""
+        self.generic_visit(node)
+        calls = [c for item in node.items if (c := _suppressed(item.context_expr)) is not None]
+        if calls:
+            parts: list[ast.expr] = [copy.deepcopy(a) for call in calls for a in call.args]
+            guard = ast.withitem(n.operator("catching", n.thunk(ast.Tuple(parts, ast.Load()))))
+            node.body = [n.place(ast.With([guard], node.body), node)]
+        return node
+
+
+def _suppressed(node: ast.expr) -> ast.Call | None:
+    """A call of contextlib.suppress, converted or not."""
+    if not isinstance(node, ast.Call):
+        return None
+    function = node.func.args[0] if n.is_operator(node.func) else node.func  # type: ignore[attr-defined]
+    name = getattr(function, "attr", getattr(function, "id", None))
+    return node if name == "suppress" else None
 
 
 def _unbound(node: ast.AST) -> bool:

@@ -10,11 +10,22 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from treadle.autograph.callees import call as call
-from treadle.autograph.containers import new_list, set_attribute, set_item, slice  # noqa: F401  (converted code's)
-from treadle.control import staging
+from treadle.autograph.containers import (  # noqa: F401  (converted code's)
+    is_none,
+    is_some,
+    new_list,
+    set_attribute,
+    set_item,
+    slice,
+)
+from treadle.control import raising, staging
+from treadle.control.raising import Unreached as Unreached
+from treadle.control.raising import catching as catching
+from treadle.control.raising import to_raise as to_raise
+from treadle.core.text import writing
 from treadle.core.tracer import active_tracer
 from treadle.core.variable import Variable
-from treadle.errors import ControlFlowError, UndefinedVariable
+from treadle.errors import AssertionFailed, ControlFlowError, UndefinedVariable, user_location
 
 Values = tuple[Any, ...]
 # A Python loop whose end is decided by a traced value is unrolled with guards; one without end must not hang.
@@ -94,7 +105,11 @@ def if_stmt(
     if test is False:
         return orelse(*values)
     if _is_staged(test):
-        return staging.staged_if(test, then, orelse, values, names)
+        ends = raising.Ends()
+        sides = [ends.branch(side, lambda: raising.nothing(*names)) for side in (then, orelse)]
+        results: Values = staging.staged_if(test, sides[0], sides[1], values, names)
+        ends.check()
+        return results
     return then(*values) if test else orelse(*values)
 
 
@@ -103,10 +118,20 @@ def while_stmt(test: Callable[..., Any], body: Callable[..., Values], values: Va
     while True:
         go = test(*values)
         if _is_staged(go):
-            return staging.staged_while(test, body, values, names)
+            return staging.staged_while(_ends(test), _goes_round(body, len(values)), values, names)
         if not go:
             return values
         values = body(*values)
+
+
+def _goes_round(body: Callable[..., Values], count: int) -> Callable[..., Values]:
+    """A loop's body; where no run reaches its end, it gives the values that it was given."""
+    return lambda *args: raising.bordered(lambda: body(*args), lambda: args[len(args) - count :])[0]  # type: ignore[no-any-return]
+
+
+def _ends(test: Callable[..., Any]) -> Callable[..., Any]:
+    """A loop's test; one that raises in every run ends the loop."""
+    return lambda *values: raising.bordered(lambda: test(*values), lambda: False)[0]
 
 
 def for_stmt(
@@ -118,7 +143,7 @@ def for_stmt(
 ) -> Values:
     """`for item in iterable: body`; `go`, asked after each item, tells whether `break` or `return` has not ended it."""
     if staging.is_staged_iterable(iterable):
-        return staging.staged_for(iterable, body, values, names, go)
+        return staging.staged_for(iterable, _goes_round(body, len(values)), values, names, go)
     if go is None:
         for item in iterable:
             values = body(item, *values)
@@ -154,7 +179,7 @@ def and_(first: Any, *rest: Callable[[], Any]) -> Any:
     result = first
     for i, later in enumerate(rest):
         if _is_staged(result):
-            return staging.staged_and(result, lambda i=i: and_(rest[i](), *rest[i + 1 :]))
+            return staging.staged_and(result, _operand(lambda i=i: and_(rest[i](), *rest[i + 1 :])))
         if not result:
             return result
         result = later()
@@ -166,7 +191,7 @@ def or_(first: Any, *rest: Callable[[], Any]) -> Any:
     result = first
     for i, later in enumerate(rest):
         if _is_staged(result):
-            return staging.staged_or(result, lambda i=i: or_(rest[i](), *rest[i + 1 :]))
+            return staging.staged_or(result, _operand(lambda i=i: or_(rest[i](), *rest[i + 1 :])))
         if result:
             return result
         result = later()
@@ -181,8 +206,17 @@ def not_(operand: Any) -> Any:
 def if_exp(test: Any, then: Callable[[], Any], orelse: Callable[[], Any]) -> Any:
     """`then if test else orelse`."""
     if _is_staged(test):
-        return staging.staged_if_exp(test, then, orelse)
+        ends = raising.Ends()
+        sides = [ends.branch(side, lambda: raising.nothing("a value")[0]) for side in (then, orelse)]
+        result = staging.staged_if_exp(test, sides[0], sides[1])
+        ends.check()
+        return result
     return then() if test else orelse()
+
+
+def _operand(read: Callable[[], Any]) -> Callable[[], Any]:
+    """The right side of `and` and `or`; the left side is always there."""
+    return raising.Ends().branch(read, lambda: raising.nothing("a value")[0])
 
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -212,6 +246,23 @@ def compare(left: Any, *parts: Any) -> Any:
 def assert_(test: Any, message: Callable[[], Any] | None = None) -> Any:
     """The test of an `assert`: a traced one is checked at run time, and counts as true while tracing."""
     if _is_staged(test):
+        raising.check_caught(AssertionFailed, user_location(2))
         staging.staged_assert(test, message if message is not None else lambda: None)
         return True
+    if not test and raising.in_staged_code():
+        raise to_raise(lambda: AssertionError(*([] if message is None else [message()])))
     return test
+
+
+def text(write: Callable[[], str]) -> Any:
+    """An f-string; one that holds traced tensors is filled in when the program runs."""
+    if active_tracer() is None:
+        return write()
+    with writing() as written:
+        result = written.text(write())
+    return result if result.tensors else "".join(map(str, result.pieces))
+
+
+def types(caught: Any) -> Values:
+    """What stands behind `except`: one exception type, or a tuple of them."""
+    return caught if isinstance(caught, tuple) else (caught,)

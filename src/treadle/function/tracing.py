@@ -12,6 +12,7 @@ from typing import Any
 
 from treadle import autograph
 from treadle.autograph.converter import is_converted
+from treadle.control.raising import bordered
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -85,7 +86,8 @@ def make_trace(
     try:
         with activate(tracer):
             symbols = _symbols(target.binder, values, signature, tracer)
-            result = Result(target.binder.call(function, symbols), target.name, tracer.scope)
+            returned, _ = bordered(lambda: target.binder.call(function, symbols), lambda: None, staged=False)
+            result = Result(returned, target.name, tracer.scope)
             traced = tracer.finish(result.take_outputs())
     except Exception as error:
         told = own_error(error)
