@@ -44,14 +44,30 @@ def test_elementwise_work_and_its_reduction_are_one_kernel() -> None:
     assert groups(lambda x: (td.tanh(x), td.exp(x) + td.tanh(x)), X) == [["tanh", "exp", "add"]]
 
 
-def test_what_reads_a_reduction_comes_after_it() -> None:
-    assert groups(lambda x: x - td.sum(x, axis=1, keepdims=True), X) == [["sum"], ["subtract"]]
+def test_what_reads_a_reduction_of_rows_shares_its_kernel() -> None:
+    assert groups(lambda x: x - td.sum(x, axis=1, keepdims=True), X) == [["sum", "subtract"]]
+    assert groups(lambda x: (x - td.sum(x, axis=1)[:, None]) * 2, X) == [["sum", "reshape", "subtract", "multiply"]]
+    assert groups(lambda x: td.log(td.sum(x, axis=1)) + 1, X) == [["sum", "log", "add"]]
+
+
+def test_what_reads_a_sum_across_rows_comes_after_it() -> None:
+    assert groups(lambda x: x - td.sum(x, axis=0), X) == [["sum"], ["subtract"]]
     assert len(groups(lambda x: td.exp(x) / td.sum(td.exp(x), axis=0), X)) == 2
+    assert groups(lambda x: x / td.sum(x), X) == [["sum"], ["divide"]]
 
 
-def test_reductions_over_other_axes_are_other_kernels() -> None:
-    assert len(groups(lambda x: (td.sum(x * 3, axis=0), td.sum(x * 3, axis=1)), X)) == 2
-    assert len(groups(lambda x: (td.sum(x * 3, axis=0), td.max(x * 3, axis=0)), X)) == 1
+def test_row_values_are_taken_for_what_they_are() -> None:
+    """A square makes (n,) and (1, n) look alike: only a column of numbers goes with the rows."""
+    square = X[:, :3].copy()
+    assert groups(lambda x: x - td.sum(x, axis=1), square) == [["sum"], ["subtract"]]
+    assert groups(lambda x: x - td.sum(x, axis=1)[:, None], square) == [["sum", "reshape", "subtract"]]
+    agree(lambda x: (x - td.sum(x, axis=1), x * td.sum(x, axis=1)[:, None]), square)
+
+
+def test_sums_of_rows_and_across_rows_share_a_kernel() -> None:
+    assert len(groups(lambda x: (td.sum(x * 3, axis=0), td.sum(x * 3, axis=1)), X)) == 1
+    assert len(groups(lambda x: (td.sum(x * 3, axis=0), td.max(x * 3, axis=0), td.sum(x * 3)), X)) == 1
+    assert len(groups(lambda x: td.mean(td.log(td.sum(x, axis=1))), X)) == 2  # the division by n comes after
 
 
 def test_a_path_out_and_back_in_is_no_circle() -> None:

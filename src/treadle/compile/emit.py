@@ -158,6 +158,7 @@ class Body:
         self.names: dict[Symbol, str] = {}
         self.constants: list[np.ndarray[Any, Any]] = []
         self._values: dict[bytes, str] = {}
+        self._made = 0
 
     def name(self, symbol: Symbol) -> str:
         """The kernel's name or literal for a value."""
@@ -183,5 +184,9 @@ class Body:
     def line(self, node: Node) -> str:
         """The assignment that computes a node."""
         names = [self.name(s) for s in node.inputs]
-        made = self.names[node.outputs[0]] = f"v{len(self.names)}"
+        out = node.outputs[0]
+        made = self.names.get(out)
+        if made is None:
+            made = self.names[out] = f"v{self._made}"
+            self._made += 1
         return f"{made} = {expression(node, names)}"

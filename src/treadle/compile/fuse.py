@@ -1,36 +1,58 @@
 """Grouping nodes into kernels: elementwise work over one shape, with the reductions of it, becomes one group.
 
 A node joins the groups of its producers when their shapes agree and no path leads out of the group and back into it.
+A reduction of rows (over the last axes) does not end its group: what follows may read its result in the same kernel,
+which passes over a row several times while that is in cache. Sums across rows end it: they are not complete before
+the last row.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from treadle.compile.cost import MAX_NODES, MAX_OPERANDS, rows_pay
+from treadle.compile.levels import Axes, is_alias, is_row_shape, other_axes, reads_as_row, row_like, true_axes
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Symbol
 
 KERNEL_KINDS = "biuf"
 REDUCTIONS = {"sum", "prod", "max", "min", "any", "all"}
-MAX_OPERANDS = 18  # beyond this many pointers LLVM stops vectorising unaided
-MAX_NODES = 60  # a kernel stays short enough to read, and to compile quickly
+
+# How often each rule of fusion was used in this process; the tests of random programs ask that none stays unused.
+counts: Counter[str] = Counter()
 
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """Nodes that become one kernel: elementwise over `shape`, then reductions over `axes` of it."""
+    """Nodes that become one kernel: elementwise work over `shape` and reductions of it.
+
+    inner:  the axes of a row, where rows are reduced; `rows` are the values with one number a row.
+    across: the axes (longer than 1) of the other reductions; what they make is in `ends`, not complete in the kernel.
+    banded: whether sums across rows may go by blocks of rows, each with a partial result.
+    """
 
     shape: Shape
     nodes: list[Node] = field(default_factory=list)
-    axes: tuple[int, ...] | None = None
+    inner: Axes | None = None
+    across: frozenset[Axes] = frozenset()
     order: int = 0
     after: int = 0  # bit set of groups and single nodes that must run before
     merged: Group | None = None
     made: set[Symbol] = field(default_factory=set)
-    ends: set[Symbol] = field(default_factory=set)  # what reductions made, which is not complete inside the kernel
+    rows: set[Symbol] = field(default_factory=set)
+    ends: set[Symbol] = field(default_factory=set)
+    banded: bool = True
     read: set[Symbol] = field(default_factory=set)  # arrays from outside
+
+    @property
+    def row_axes(self) -> Axes | None:
+        """The axes that a row kernel's passes go over; None where the group needs no row kernel."""
+        if self.inner is not None:
+            return self.inner
+        return _inner_of(self.shape, self.across) if self.banded else None
 
     def find(self) -> Group:
         """The group that this one has become part of."""
@@ -92,10 +114,8 @@ class Fuser:
         for node in graph.nodes:
             if node.op == "constant" and is_scalar_constant(node.outputs[0]):
                 self.constants.add(node.outputs[0])
-            elif is_elementwise(node):
-                self._join(node, node.outputs[0].shape, None)
-            elif is_reduction(node):
-                self._join(node, node.inputs[0].shape, node.attrs["axes"])
+            elif is_elementwise(node) or is_reduction(node) or is_alias(node):
+                self._join(node)
             else:
                 self._single(node)
 
@@ -132,14 +152,13 @@ class Fuser:
         for symbol in node.outputs:
             self.home[symbol] = item
 
-    def _join(self, node: Node, shape: Shape, axes: tuple[int, ...] | None) -> None:
+    def _join(self, node: Node) -> None:
         producers = self._producers(node)
         fresh = {s for s in node.inputs if s not in self.constants}
         chosen: Group | None = None
-        for item in producers:
-            if not isinstance(item, Group) or item.shape != shape or not self._open(item, fresh):
-                continue
-            if axes is not None and item.axes is not None and item.axes != axes:
+        places = {item: _place(item, node) for item in producers if isinstance(item, Group)}
+        for item in sorted(places, key=lambda item: places[item] != "row"):
+            if places[item] is None or not self._open(item, fresh):
                 continue
             bit = self._bit(item)
             if bit & self.needed and any(other.after & bit for other in producers if other is not item):
@@ -148,25 +167,46 @@ class Fuser:
                 chosen = item
             elif self._mergeable(chosen, item, fresh):
                 self._merge(chosen, item)
+                counts["two groups become one"] += 1
         if chosen is None:
-            chosen = Group(shape)
+            if is_alias(node):
+                self._single(node)
+                return
+            chosen = Group(node.outputs[0].shape if node.definition.family == "elementwise" else node.inputs[0].shape)
             self._bit(chosen)
-        self._add(chosen, node, fresh, axes)
+        self._add(chosen, node, fresh)
         grown = 0
-        for item in producers:
-            item = item.find() if isinstance(item, Group) else item
-            if item is not chosen:
-                grown |= item.after | self._bit(item)
+        for other in producers:
+            item_now: Item = other.find() if isinstance(other, Group) else other
+            if item_now is not chosen:
+                grown |= item_now.after | self._bit(item_now)
         self._grow(chosen, grown)
 
-    def _add(self, group: Group, node: Node, fresh: set[Symbol], axes: tuple[int, ...] | None) -> None:
+    def _add(self, group: Group, node: Node, fresh: set[Symbol]) -> None:
         symbol = node.outputs[0]
+        place = _place(group, node)
+        assert place is not None
+        if not group.rows.isdisjoint(fresh):
+            counts["a row's value is read in its kernel"] += 1
+        if place == "row":
+            group.rows.add(symbol)
+            if node.definition.family == "reduction":
+                group.inner = true_axes(group.shape, node.attrs["axes"])
+                counts["rows are reduced"] += 1
+            elif node.definition.family == "view":
+                counts["a view of a row's value"] += 1
+            else:
+                counts["work on a row's value"] += 1
+        elif place == "end":
+            group.ends.add(symbol)
+            if node.inputs[0] in group.rows:
+                counts["row values are summed"] += 1
+            else:
+                group.across |= {true_axes(group.shape, node.attrs["axes"])}
+                counts["sums across rows"] += group.row_axes is not None
         group.nodes.append(node)
         group.read |= fresh - group.made
         group.made.add(symbol)
-        if axes is not None:
-            group.axes = axes
-            group.ends.add(symbol)
         self.home[symbol] = group
 
     def _grow(self, group: Group, bits: int) -> None:
@@ -188,7 +228,10 @@ class Fuser:
 
     def _mergeable(self, a: Group, b: Group, fresh: set[Symbol]) -> bool:
         """Whether two groups that a node reads, and neither of which the other needs, can be one."""
-        if a.axes is not None and b.axes is not None and a.axes != b.axes:
+        if a.shape != b.shape or (a.inner is not None and b.inner is not None and a.inner != b.inner):
+            return False
+        inner = a.inner if a.inner is not None else b.inner
+        if not _together(a.shape, inner, a.across | b.across):
             return False
         made = a.made | b.made
         read = (a.read | b.read | fresh) - made
@@ -198,8 +241,10 @@ class Fuser:
         """Both become one; the earlier keeps its place."""
         mine, theirs = self._bit(a), self._bit(b)
         a.nodes = sorted([*a.nodes, *b.nodes], key=self.places.__getitem__)
-        a.axes = a.axes if a.axes is not None else b.axes
+        a.inner = a.inner if a.inner is not None else b.inner
+        a.across |= b.across
         a.made |= b.made
+        a.rows |= b.rows
         a.ends |= b.ends
         a.read = (a.read | b.read) - a.made
         b.merged = a
@@ -230,6 +275,55 @@ class Fuser:
                 raise AssertionError("fusion made a circle")
             waiting = left
         return order
+
+
+def _place(group: Group, node: Node) -> str | None:
+    """What a node would make in a group: a "full" value, a "row" value or an "end"; None where it cannot join."""
+    family, out = node.definition.family, node.outputs[0]
+    inner = group.inner
+    mine = [s for s in node.inputs if s in group.made]
+    as_row = bool(mine) and inner is not None and all(s in group.rows for s in mine)
+    if family == "view":
+        return "row" if as_row and is_row_shape(out.shape, group.shape, inner or ()) else None
+    if family == "reduction":
+        return _place_of_reduction(group, node, as_row)
+    if out.shape == group.shape:
+        fits = inner is None or all(reads_as_row(s.shape, group.shape, inner) for s in mine if s in group.rows)
+        return "full" if fits else None
+    return "row" if as_row and is_row_shape(out.shape, group.shape, inner or ()) else None
+
+
+def _place_of_reduction(group: Group, node: Node, as_row: bool) -> str | None:
+    shape = group.shape
+    source = node.inputs[0]
+    if as_row:
+        return "end" if true_axes(source.shape, node.attrs["axes"]) == other_axes(source.shape, ()) else None
+    if source.shape != shape:
+        return None
+    axes = true_axes(shape, node.attrs["axes"])
+    if group.inner is None and row_like(shape, axes) and rows_pay(shape, axes):
+        return "row" if _together(shape, axes, group.across) else None
+    if group.inner == axes:
+        return "row"
+    return "end" if _together(shape, group.inner, group.across | {axes}) else None
+
+
+def _together(shape: Shape, inner: Axes | None, across: frozenset[Axes]) -> bool:
+    """Whether rows over `inner` and reductions over all the axes of `across` can be one kernel."""
+    if inner is None:
+        return len(across) <= 1 or _inner_of(shape, across) is not None
+    return across <= {other_axes(shape, inner), other_axes(shape, ())}
+
+
+def _inner_of(shape: Shape, across: frozenset[Axes]) -> Axes | None:
+    """The rows of a kernel for sums across them, of single columns and perhaps of everything; None: no such rows."""
+    full = other_axes(shape, ())
+    columns = [axes for axes in across if axes != full]
+    if len(columns) != 1:
+        return None
+    inner = other_axes(shape, columns[0])
+    fits = bool(inner) and max(columns[0], default=0) < inner[0]
+    return inner if fits and columns[0] and rows_pay(shape, inner) else None
 
 
 def fuse(graph: Graph, late: frozenset[Symbol] = frozenset()) -> list[Item]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from treadle.compile import pool
-from treadle.compile.emit import BLOCK, Body, Kernel, Operands, Text, broadcast_strides, code
-from treadle.compile.fuse import Group
+from treadle.compile.cost import GRAIN
+from treadle.compile.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
+from treadle.compile.fuse import Group, is_scalar_constant
+from treadle.compile.loops import LoopWriter
+from treadle.compile.reduce import combine, identity
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
-
-GRAIN = 8_192  # elements of work below which a share is not worth handing over (measured on the chain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +23,6 @@ class _Reduction:
     node: Node
     operand: int
     name: str
-
-
-def identity(op: str, dtype: np.dtype[Any]) -> str:
-    """What a reduction begins with, as kernel text."""
-    kind = code(dtype)
-    if op in ("any", "all"):
-        return str(op == "all")
-    if op in ("sum", "prod"):
-        start = "-0.0" if op == "sum" and dtype.kind == "f" else str(int(op == "prod"))  # -0 + x is x, for -0 too
-        return f"{kind}({start})"
-    if dtype.kind == "f":
-        return f"{kind}({'-' if op == 'max' else ''}1e400)"
-    if dtype.kind == "b":
-        return str(op == "min")
-    limits = np.iinfo(dtype)
-    return f"{kind}({limits.min if op == 'max' else limits.max})"
-
-
-def combine(op: str, dtype: np.dtype[Any], a: str, b: str) -> str:
-    """The reduction of two values, as kernel text. Float sums may be reassociated, so that they vectorise."""
-    kind = code(dtype)
-    if op in ("any", "all"):
-        return f"b1({a} {'|' if op == 'any' else '&'} {b})"
-    if op in ("max", "min"):
-        if dtype.kind == "b":
-            return f"b1({a} {'|' if op == 'max' else '&'} {b})"
-        return f"{op}_{kind}({a}, {b})"
-    if dtype.kind == "f":
-        return f"{'add' if op == 'sum' else 'mul'}_reassoc_{kind}({a}, {b})"
-    return f"{kind}({a} {'+' if op == 'sum' else '*'} {b})"
 
 
 class GroupKernel:
@@ -80,8 +48,6 @@ class GroupKernel:
         self.stores: dict[Symbol, int] = {}
         self.reductions: list[_Reduction] = []
         made = {node.outputs[0] for node in group.nodes}
-        from treadle.compile.fuse import is_scalar_constant
-
         for node in group.nodes:
             for symbol in node.inputs:
                 if symbol not in made and symbol not in self.loads and not is_scalar_constant(symbol):
@@ -94,7 +60,8 @@ class GroupKernel:
                 target = results[node.outputs[0]]
                 number = self.operands.add(target, self._result_strides(node, target))
                 self.reductions.append(_Reduction(node, number, f"r{len(self.reductions)}"))
-        reduced = [group.axes is not None and k in group.axes for k in range(len(shape))]
+        (axes,) = group.across or ((),)
+        reduced = [k in axes for k in range(len(shape))]
         self.sizes, self.flags, self.steps = self.operands.collapse(reduced)
         if not self.sizes:
             self.sizes, self.flags = [1], [False]
@@ -136,52 +103,27 @@ class GroupKernel:
         return _Writer(self, order, kind).kernel()
 
 
-class _Writer:
+class _Writer(LoopWriter):
     """The text of one kernel, and its arguments."""
 
     def __init__(self, plan: GroupKernel, order: list[int], kind: str) -> None:
+        super().__init__(plan)
         self.plan = plan
         self.order = order
         self.kind = kind
-        self.text = Text()
-        self.args: list[Any] = []
-        self.head: list[str] = []
-
-    def _argument(self, value: Any) -> str:
-        self.args.append(value)
-        return f"args[{len(self.args) - 1}]"
 
     def kernel(self) -> Kernel:
-        plan, text = self.plan, self.text
-        views = plan.operands.views
-        for k, view in enumerate(views):
-            self.head.append(f"a{k} = {self._argument(view)}")
+        plan = self.plan
+        self.addresses()
         inner = self.order[-1]
         loops = self.order[:-1]
         self._body_text()  # names the constants, which are arguments too
-        self.head += [
-            f"c{k} = p_{code(array.dtype)}({self._argument(array)})[0]" for k, array in enumerate(plan.body.constants)
-        ]
-        bounds = {}
+        self.constants()
         whole_columns = self.kind == "columns" and len([f for f in plan.flags if not f]) == 1
         first = inner if whole_columns or len(self.order) == 1 else self.order[0]
-        for axis in self.order:
-            if axis != first:
-                self.head.append(f"n{axis} = {self._argument(plan.sizes[axis])}")
-                bounds[axis] = f"n{axis}"
-            else:
-                bounds[axis] = "lo, hi"
-        self.bounds, self.first = bounds, first
+        self.bound(self.order, first)
         writer = {"map": self._map, "all": self._all, "rows": self._rows, "columns": self._columns}[self.kind]
         writer(loops, inner)
-        lines = self.text
-        self.text = Text()
-        self.text.add(0, "def kernel(args, lo, hi):")
-        for line in self.head:
-            self.text.add(1, line)
-        self.text.lines += lines.lines
-        self.text.add(1, "return 0")
-        del text
         hi = plan.blocks if self.kind == "all" else plan.sizes[first]
         total = 1
         for size in plan.sizes:
@@ -192,7 +134,7 @@ class _Writer:
             if self.kind == "columns" and first == inner:
                 # Narrow strips walk memory badly, and the cut does not change the sums: as few strips as cores.
                 grain = max(grain, 256, -(-hi // pool.processors()))
-        return Kernel(self.text, tuple(self.args), hi, grain)
+        return Kernel(self.finished(), tuple(self.args), hi, grain)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
 
@@ -208,61 +150,26 @@ class _Writer:
         for reduction in self.plan.reductions:
             body.name(reduction.node.inputs[0])
 
-    def _stride(self, operand: int, axis: int, indent_head: bool = True) -> str:
-        """The name of an operand's stride in bytes along a loop."""
-        step = self.plan.steps[operand][axis]
-        itemsize = self.plan.operands.views[operand].dtype.itemsize
-        name = f"s{operand}_{axis}"
-        line = f"{name} = "
-        if not any(h.startswith(line) for h in self.head):
-            self.head.append(line + self._argument(step * itemsize))
-        return name
-
     def _pointers(self, indent: int, loops: Sequence[int], inner: int, which: Sequence[int]) -> None:
-        """`q0 = p_f4(a0 + ...)`: addresses where the inner loop begins, and values that do not change in it."""
-        plan = self.plan
+        """Addresses where the inner loop begins, and values that do not change in it."""
         for k in which:
-            view = plan.operands.views[k]
-            address = f"a{k}"
-            for axis in loops:
-                if plan.steps[k][axis]:
-                    address += f" + j{axis} * {self._stride(k, axis)}"
-            self.text.add(indent, f"q{k} = p_{code(view.dtype)}({address})")
-            if plan.steps[k][inner] == 0 and k in plan.loads.values():
+            self.pointer(indent, k, loops)
+            if self.plan.steps[k][inner] == 0 and k in self.plan.loads.values():
                 self.text.add(indent, f"x{k} = q{k}[0]")
-
-    def _index(self, operand: int, inner: int) -> str:
-        step = self.plan.steps[operand][inner]
-        if step == 1:
-            return f"j{inner}"
-        if step == 0:
-            return "0"
-        itemsize = self.plan.operands.views[operand].dtype.itemsize
-        name = f"s{operand}_{inner}"
-        line = f"{name} = "
-        if not any(h.startswith(line) for h in self.head):
-            self.head.append(f"{line}{self._argument(step * itemsize)} // {itemsize}")
-        return f"j{inner} * {name}"
 
     def _inner(self, indent: int, inner: int) -> None:
         """Loads, the body and stores, at one element."""
         plan = self.plan
         for k in dict.fromkeys(plan.loads.values()):
             if plan.steps[k][inner] != 0:
-                self.text.add(indent, f"x{k} = q{k}[{self._index(k, inner)}]")
+                self.text.add(indent, f"x{k} = q{k}[{self.index(k, inner)}]")
         for line, node in self.lines:
             self.text.add(indent, line, node)
         for symbol, k in plan.stores.items():
-            self.text.add(indent, f"q{k}[{self._index(k, inner)}] = {plan.body.name(symbol)}")
+            self.text.add(indent, f"q{k}[{self.index(k, inner)}] = {plan.body.name(symbol)}")
 
     def _element_operands(self) -> list[int]:
         return list(dict.fromkeys([*self.plan.loads.values(), *self.plan.stores.values()]))
-
-    def _open(self, loops: Sequence[int], indent: int = 1) -> int:
-        for axis in loops:
-            self.text.add(indent, f"for j{axis} in range({self.bounds[axis]}):")
-            indent += 1
-        return indent
 
     def _accumulate(self, indent: int, reduction: _Reduction, target: str) -> None:
         node = reduction.node
@@ -280,22 +187,22 @@ class _Writer:
 
     def _map(self, loops: list[int], inner: int) -> None:
         """Elementwise only; a reduction over axes of size 1 is a copy."""
-        indent = self._open(loops)
+        indent = self.open(loops, 1)
         results = [r.operand for r in self.plan.reductions]
         self._pointers(indent, loops, inner, [*self._element_operands(), *results])
         self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(indent + 1, inner)
         for r in self.plan.reductions:
             value = f"{code(r.node.outputs[0].dtype)}({self.plan.body.name(r.node.inputs[0])})"
-            self.text.add(indent + 1, f"q{r.operand}[{self._index(r.operand, inner)}] = {value}", r.node)
+            self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {value}", r.node)
 
     def _rows(self, loops: list[int], inner: int) -> None:
         """The innermost axis is reduced: accumulators in registers."""
         kept = [k for k in loops if not self.plan.flags[k]]
         gone = [k for k in loops if self.plan.flags[k]]
-        indent = self._open(kept)
+        indent = self.open(kept, 1)
         self._begin(indent)
-        deeper = self._open(gone, indent)
+        deeper = self.open(gone, indent)
         self._pointers(deeper, loops, inner, self._element_operands())
         self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(deeper + 1, inner)
@@ -309,24 +216,24 @@ class _Writer:
         """The innermost axis stays: results are accumulated in memory, row by row."""
         kept = [k for k in loops if not self.plan.flags[k]]
         gone = [k for k in loops if self.plan.flags[k]]
-        indent = self._open(kept)
+        indent = self.open(kept, 1)
         self._pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
         self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
         for r in self.plan.reductions:
             start = identity(r.node.op, r.node.outputs[0].dtype)
-            self.text.add(indent + 1, f"q{r.operand}[{self._index(r.operand, inner)}] = {start}")
-        deeper = self._open(gone, indent)
+            self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {start}")
+        deeper = self.open(gone, indent)
         self._pointers(deeper, loops, inner, self._element_operands())
         self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(deeper + 1, inner)
         for r in self.plan.reductions:
-            self._accumulate(deeper + 1, r, f"q{r.operand}[{self._index(r.operand, inner)}]")
+            self._accumulate(deeper + 1, r, f"q{r.operand}[{self.index(r.operand, inner)}]")
 
     def _all(self, loops: list[int], inner: int) -> None:
         """Everything is reduced: one partial result a block (or a first axis), so that shares can be handed out."""
         results = [r.operand for r in self.plan.reductions]
         if not loops:
-            self.head.append(f"n = {self._argument(self.plan.sizes[inner])}")
+            self.named("n", self.plan.sizes[inner])
             self._pointers(1, [], inner, [*self._element_operands(), *results])
             self.text.add(1, "for block in range(lo, hi):")
             self._begin(2)
@@ -341,7 +248,7 @@ class _Writer:
         first, rest = loops[0], loops[1:]
         self.text.add(1, f"for j{first} in range(lo, hi):")
         self._begin(2)
-        indent = self._open(rest, 2)
+        indent = self.open(rest, 2)
         self._pointers(indent, loops, inner, self._element_operands())
         self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(indent + 1, inner)
@@ -349,3 +256,6 @@ class _Writer:
             self._accumulate(indent + 1, r, r.name)
         for r in self.plan.reductions:
             self.text.add(2, f"q{r.operand}[j{first}] = {r.name}")
+
+
+__all__ = ["GRAIN", "GroupKernel"]

@@ -20,9 +20,9 @@ from treadle.compile.build import Source
 from treadle.compile.emit import Kernel, Text
 from treadle.compile.executor import Code, Ref
 from treadle.compile.fuse import Group, Item, Single, fuse, reads
-from treadle.compile.kernels import GroupKernel
+from treadle.compile.groups import call_group, lower_group
 from treadle.compile.scalar_loops import is_scalar_loop
-from treadle.compile.small_groups import combine_node, combining, copy_node, name_of
+from treadle.compile.small_groups import copy_group, name_of
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
 from treadle.compile.ways import way as way_of
 from treadle.core.graph import Graph, Node
@@ -156,7 +156,7 @@ class Lowerer:
 
     def _item(self, item: Item, env: Env, targets: Env, wanted: set[Symbol]) -> list[Symbol]:
         if isinstance(item, Group):
-            return self._group(item, env, targets, wanted)
+            return lower_group(self, item, env, targets, wanted)
         node = item.node
         if node.definition.family == "view" and plain(node.inputs[0].spec) and plain(node.outputs[0].spec):
             found = view_of(node, self.value(node.inputs[0], env))
@@ -253,57 +253,10 @@ class Lowerer:
         if view.contiguous and target.contiguous:
             self.asm.copy(target.ref, view.ref, view.nbytes)
             return
-        node = copy_node(view)
-        self._kernel(Group(view.shape, [node]), lambda s: view, {node.outputs[0]: target}, {})
+        group, source, made = copy_group(view)
+        call_group(self, group, {source: view}, {made: target}, {})
 
     # -- kernels -------------------------------------------------------------------------------------------------------
-
-    def _group(self, group: Group, env: Env, targets: Env, wanted: set[Symbol]) -> list[Symbol]:
-        stores: dict[Symbol, View] = {}
-        results: dict[Symbol, View] = {}
-        made = [node.outputs[0] for node in group.nodes]
-        for node in group.nodes:
-            symbol = node.outputs[0]
-            place = results if node.definition.family == "reduction" else stores
-            if place is results or symbol in wanted:
-                place[symbol] = env[symbol] = self.fresh(symbol, targets)
-        if not stores and not results:
-            return made
-        if self.inplace and any(target.buffer.kind == "input" for target in stores.values()):
-            self.asm.commit()  # a variable is overwritten
-        self._kernel(group, lambda s: self.value(s, env), stores, results)
-        return [s for s in made if s in stores or s in results]
-
-    def _kernel(
-        self,
-        group: Group,
-        view: Callable[[Symbol], View],
-        stores: Mapping[Symbol, View],
-        results: Mapping[Symbol, View],
-    ) -> None:
-        if 0 in group.shape:
-            return
-        plan = GroupKernel(group, view, stores, results)
-        blocks = plan.blocks
-        if plan.full:
-            # Compiled now, so that a larger size compiles nothing.
-            self.spare.update((source.text, source) for source in combining(results) if source.text not in self.spare)
-        if blocks == 1:
-            self.call(plan.write(), name_of(group))
-            return
-        partials: dict[Symbol, View] = {}
-        for symbol in results:
-            partials[symbol] = self.memory(Spec((blocks,), symbol.dtype))
-        flat = {s: View(p.buffer, s.shape, s.dtype, (0,) * len(s.shape)) for s, p in partials.items()}  # type: ignore[arg-type]
-        self.call(GroupKernel(group, view, stores, flat).write(), name_of(group))
-        for symbol, partial in partials.items():
-            assert symbol.node is not None
-            node = combine_node(symbol.node.definition, partial)
-            target = results[symbol]
-            end = View(target.buffer, (), target.dtype, (), target.offset)
-            last = Group((blocks,), [node], axes=(0,))
-            self._kernel(last, lambda s, p=partial: p, {}, {node.outputs[0]: end})  # type: ignore[misc]
-            self.free(partial.buffer)
 
     def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
         """Emit the call of a kernel."""
@@ -337,8 +290,8 @@ class Lowerer:
             return
         view = whole(Buffer("constant", self.asm.constant(array), array.nbytes), Spec((), symbol.dtype))
         stretched = View(view.buffer, target.shape, view.dtype, (0,) * len(target.shape))
-        copied = copy_node(stretched)
-        self._kernel(Group(target.shape, [copied]), lambda s: stretched, {copied.outputs[0]: target}, {})
+        group, source, made = copy_group(stretched)
+        call_group(self, group, {source: stretched}, {made: target}, {})
 
     # -- BLAS ----------------------------------------------------------------------------------------------------------
 

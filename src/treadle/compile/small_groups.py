@@ -8,7 +8,7 @@ from typing import Any
 from treadle.compile.build import Source
 from treadle.compile.fuse import Group
 from treadle.compile.kernels import GroupKernel
-from treadle.compile.views import Buffer, View
+from treadle.compile.views import Buffer, View, contiguous_strides
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -31,24 +31,33 @@ def copy_node(view: View) -> Node:
     return node
 
 
-def combine_node(op: Any, partial: View) -> Node:
-    """A node that reduces partial results."""
+def copy_group(view: View) -> tuple[Group, Symbol, Symbol]:
+    """A group that copies a value: itself, what it reads and what it makes."""
+    node = copy_node(view)
+    group = Group(view.shape, [node], made={node.outputs[0]})
+    return group, node.inputs[0], node.outputs[0]
+
+
+def combine_group(op: Any, partial: View) -> tuple[Group, Symbol]:
+    """A group that reduces partial results over their first axis, and what it makes."""
     source = Symbol(Spec(partial.shape, partial.dtype), None, "partials")  # type: ignore[arg-type]
     node = Node(op, (source,), {"axes": (0,), "keepdims": False}, "combine", None)
-    made = Symbol(Spec((), partial.dtype), None, "combined", node)  # type: ignore[arg-type]
+    made = Symbol(Spec(partial.shape[1:], partial.dtype), None, "combined", node)  # type: ignore[arg-type]
     node.outputs = (made,)
-    return node
+    across = frozenset({(0,) if partial.shape[0] != 1 else ()})
+    return Group(partial.shape, [node], across=across, made={made}, ends={made}, banded=False), made
 
 
-def combining(results: Mapping[Symbol, View]) -> list[Source]:
-    """The kernels that larger sizes will need to combine partial results."""
+def combining(ends: Mapping[Symbol, View], ranks: Mapping[Symbol, int]) -> list[Source]:
+    """The kernels that larger sizes will need to combine partial results of one or two axes."""
     found = []
-    for symbol, target in results.items():
+    for symbol, target in ends.items():
         assert symbol.node is not None
-        partial = View(target.buffer, (2,), target.dtype, (1,))
-        node = combine_node(symbol.node.definition, partial)
-        end = View(Buffer("arena", None, 0), (), target.dtype, ())
-        group = Group((2,), [node], axes=(0,))
-        kernel = GroupKernel(group, lambda s, p=partial: p, {}, {node.outputs[0]: end})  # type: ignore[misc]
+        shape = (2,) if ranks[symbol] == 1 else (2, 2)
+        partial = View(target.buffer, shape, target.dtype, contiguous_strides(shape))
+        group, made = combine_group(symbol.node.definition, partial)
+        place = Buffer("arena", None, 0)
+        end = View(place, shape[1:], target.dtype, contiguous_strides(shape[1:]))
+        kernel = GroupKernel(group, lambda s, p=partial: p, {}, {made: end})  # type: ignore[misc]
         found.append(Source(name_of(group), kernel.write().text.key))
     return found
