@@ -64,7 +64,7 @@ class Worker:
         return {"first": first, "retrace": retrace, "counters": counters, "numba": numba}
 
     def check(self, case: Case, result: Any, expected: Any) -> None:
-        check(self.peer.to_numpy(result), expected, case.rtol, case.atol)
+        check(self.peer.to_numpy(result), expected, case.rtol, case.atol, case.few)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         do = request.pop("do")

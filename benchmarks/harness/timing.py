@@ -59,14 +59,14 @@ def measure(thunk: Callable[[], Any], count: int, seconds: float) -> list[float]
             gc.enable()
 
 
-def check(results: Sequence[Array], expected: Sequence[Array], rtol: float, atol: float) -> None:
-    """Raise WrongResult unless the arrays agree in number, shape, kind and value."""
+def check(results: Sequence[Array], expected: Sequence[Array], rtol: float, atol: float, few: float = 0.0) -> None:
+    """Raise WrongResult unless the arrays agree in number, shape, kind and value (all but a share `few` of them)."""
     if len(results) != len(expected):
         raise WrongResult(f"{len(results)} results, not {len(expected)}")
     for got, want in zip(results, expected, strict=True):
         if got.shape != want.shape or got.dtype.kind != want.dtype.kind:
             raise WrongResult(f"{got.dtype}{got.shape}, not {want.dtype}{want.shape}")
         bad = ~np.isclose(got, want, rtol, atol)
-        if np.any(bad):
+        if np.any(bad) and np.mean(bad) > few:
             where = tuple(int(i) for i in np.argwhere(bad)[0])
             raise WrongResult(f"at {where}: {got[where]}, not {want[where]} ({np.sum(bad)} of {bad.size})")

@@ -8,5 +8,6 @@ PEERS = {
     "jax": "jax",
     "torch": "torch",
     "tensorflow": "tensorflow",
+    "pytensor": "pytensor",
 }
 ALIASES = {"td": "treadle", "np": "numpy", "pytorch": "torch", "tf": "tensorflow"}

@@ -11,6 +11,18 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
+# Of the training steps: Adam's rate and moments, and the rate of plain gradient descent.
+RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-7
+SGD_RATE = 0.01
+# Black and Scholes: interest and volatility. Layer norm: what is added to the variance.
+INTEREST, VOLATILITY = 0.02, 0.3
+TINY = 1e-5
+HEADS = 4
+SWEEPS, TURNS = 100, 50  # of Jacobi's method; of the Mandelbrot iteration
+# Programs that are run op by op: their names say so, and nothing is traced or compiled.
+EAGER = ("eager_add", "eager_mlp")
+
+
 class NotSupported(Exception):
     """This variant of a library has no such program; the message says why."""
 

@@ -1,7 +1,7 @@
 """`td.nn`: layers, the functions they are made of, and initialisers."""
 
 from treadle.nn import init
-from treadle.nn.attention import MultiHeadAttention, attention
+from treadle.nn.attention import MultiHeadAttention, attention, causal_mask
 from treadle.nn.convolution import avg_pool2d, conv2d, max_pool2d
 from treadle.nn.embedding import Embedding
 from treadle.nn.functional import (
@@ -46,6 +46,7 @@ __all__ = [
     "Sequential",
     "attention",
     "avg_pool2d",
+    "causal_mask",
     "conv2d",
     "dropout",
     "elu",
