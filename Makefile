@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench never-slower clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/digits.py
@@ -16,6 +16,9 @@ test: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/run.py
+
+never-slower: $(VENV)/.ready
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/never_slower.py
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

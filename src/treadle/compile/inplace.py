@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from treadle.compile import blas
 from treadle.compile.fuse import Fuser, Group, Item, makes, reads
+from treadle.compile.ways import never_fails, updates_in_place
 from treadle.core.graph import Graph
 from treadle.core.tensor import Symbol
 
@@ -88,7 +89,9 @@ def _fitting(
         at, read = place.get(new), last.get(old, -1)
         if at is None or at < failing or at < read:
             continue
-        if _overwrites(items[at], new, old, roots) or (not careful and read < at and not _is_view(items[at])):
+        item = items[at]
+        fits = _overwrites(item, new, old, roots) or (not careful and read < at and not _is_view(item))
+        if fits or (_updates(item, old, roots) and not (careful and _can_fail(item))):
             fitting[output] = source
     return fitting
 
@@ -104,6 +107,14 @@ def _overwrites(item: Item, new: Symbol, old: Symbol, roots: dict[Symbol, Symbol
     return not any(roots.get(s) is old for s in item.read)  # a view may be read out of step with the writes
 
 
+def _updates(item: Item, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:
+    """Whether an item writes a few elements over the old value, and reads nothing else of it."""
+    if isinstance(item, Group) or not updates_in_place(item.node):
+        return False
+    first, *others = item.node.inputs
+    return first is old and not any(roots.get(s, s) is old for s in others)
+
+
 def _can_fail(item: Item) -> bool:
     """Whether a step may raise or be interrupted: everything but kernels, BLAS, views and constants."""
     if isinstance(item, Group):
@@ -113,4 +124,4 @@ def _can_fail(item: Item) -> bool:
         return not all(s.spec.static and s.dtype.kind != "T" for s in (*node.inputs, *node.outputs))
     if node.op == "matmul" and node.outputs[0].dtype.kind == "f":
         return not (blas.available() and all(len(s.shape) == 2 for s in node.inputs))
-    return True
+    return not never_fails(node)

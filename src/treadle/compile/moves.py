@@ -181,3 +181,25 @@ def lower_dynamic_update(lowerer: Lowerer, node: Node, env: Env, targets: Env) -
     operands = [(target, target.strides), (update, update.strides)]
     _lay_out(lowerer, Walk(node, update.shape, operands, indices, lambda q: f"{q[0]} = {q[1]}"), sources)
     return True
+
+
+def lower_fold(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Windows added up where they came from: each place in a window in turn, all windows of it at once."""
+    if not _walkable(node, []):
+        return False
+    view = lowerer.value(node.inputs[0], env)
+    target = env[node.outputs[0]] = lowerer.fresh(node.outputs[0], targets)
+    lowerer.asm.fill(target.ref, 0, target.nbytes)
+    rank = len(node.attrs["sizes"])
+    # The axes of the windows are: image, windows, places in a window, channel; the walk takes the places first.
+    order = [0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank), 1 + 2 * rank]
+    places = [s * d for s, d in zip(target.strides[1:-1], node.attrs["dilations"], strict=True)]
+    windows = [s * d for s, d in zip(target.strides[1:-1], node.attrs["strides"], strict=True)]
+    operands = [
+        (target, (target.strides[0], *places, *windows, target.strides[-1])),
+        (view, tuple([view.strides[k] for k in order])),
+    ]
+    shape = tuple([view.shape[k] for k in order])
+    walk = Walk(node, shape, operands, [], _update("add", code(view.dtype)), in_turn=shape[0] == 1)
+    lowerer.call(walk.kernel(), node.op)
+    return True

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from treadle.compile.fuse import in_kernel
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -26,6 +27,7 @@ WAYS: dict[str, tuple[str, str]] = {
     "add_along_axis": ("moves", "lower_add_along"),
     "dynamic_slice": ("moves", "lower_dynamic_slice"),
     "dynamic_update_slice": ("moves", "lower_dynamic_update"),
+    "fold": ("moves", "lower_fold"),
     "concat": ("copies", "lower_concat"),
     "pad_slice": ("copies", "lower_pad_slice"),
     "set_slice": ("copies", "lower_set_slice"),
@@ -49,3 +51,25 @@ def way(op: str) -> Way | None:
         return None
     function: Any = getattr(importlib.import_module(f"treadle.compile.{found[0]}"), found[1])
     return function  # type: ignore[no-any-return]
+
+
+# Ops whose kernels can take any values that kernels hold, and check nothing.
+SURE = {"concat", "pad_slice", "set_slice", "cumsum", "cumprod", "eye", "random_uniform", "random_exponential"}
+SURE |= {"random_normal"}
+# Ops that change a few elements of their first input, and can do so in its place.
+UPDATES = {"scatter", "set_slice", "dynamic_update_slice"}
+
+
+def _in_kernels(node: Node) -> bool:
+    values = (*node.inputs, *node.outputs)
+    return all(in_kernel(s.spec) and s.dtype.kind in "iuf" and 0 not in s.shape for s in values)
+
+
+def never_fails(node: Node) -> bool:
+    """Whether a node is surely laid out as kernels that report nothing."""
+    return node.op in SURE and _in_kernels(node)
+
+
+def updates_in_place(node: Node) -> bool:
+    """Whether a node's kernel may write its result over its first input, which nothing else reads."""
+    return node.op in UPDATES and _in_kernels(node)

@@ -1,0 +1,430 @@
+"""Cases for `never_slower.py`: every op of the registry with representative arguments, and the same in plain NumPy."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import treadle as td
+import treadle.ops
+from treadle.core.op import REGISTRY, Op
+from treadle.ops.windows import fold_op, windows_op
+
+Array = np.ndarray[Any, Any]
+WINDOWS = {"sizes": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
+Make = Callable[[np.random.Generator, int], list[Array]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One op: how to draw its arguments for n elements, the call in treadle and that in NumPy."""
+
+    name: str
+    arrays: Make
+    treadle: Callable[..., Any]
+    numpy: Callable[..., Any]
+    random: bool = False
+    op: str = ""
+
+    @property
+    def covers(self) -> str:
+        """The op of the registry that this case is for."""
+        return self.op or self.name.split(" ")[0]
+
+
+def names(text: str) -> list[str]:
+    """The words of a text."""
+    return text.split()
+
+
+# Ops that have no numeric work to compare: state, staging, control flow, effects, strings, or views with nothing to do.
+WITHOUT = set(
+    names(
+        "constant dim read identity stop_gradient call cond checkpoint checkpoint_eager while custom_gradient "
+        "custom_gradient_eager print assert py_function join upper lower strip str_length zeros_of fill_rows "
+        "first_rows real imag conj positive random_between"
+    )
+)
+
+
+def side(n: int) -> int:
+    """The side of a square of n elements."""
+    return math.isqrt(n)
+
+
+def normal(count: int = 1, shape: Callable[[int], tuple[int, ...]] = lambda n: (n,)) -> Make:
+    """`count` float32 arrays of normal numbers."""
+    return lambda rng, n: [rng.normal(size=shape(n)).astype(np.float32) for _ in range(count)]
+
+
+def between(low: float, high: float, count: int = 1) -> Make:
+    """`count` float32 vectors of numbers between two bounds."""
+    return lambda rng, n: [rng.uniform(low, high, n).astype(np.float32) for _ in range(count)]
+
+
+def whole(low: int, high: int, count: int = 1, dtype: str = "int64") -> Make:
+    """`count` vectors of integers."""
+    return lambda rng, n: [rng.integers(low, high, n).astype(dtype) for _ in range(count)]
+
+
+def truths(count: int) -> Make:
+    """`count` vectors of bools."""
+    return lambda rng, n: [rng.random(n) < 0.5 for _ in range(count)]
+
+
+def square(n: int) -> tuple[int, int]:
+    """The shape of a square of n elements."""
+    return side(n), side(n)
+
+
+def matrices(n: int) -> tuple[int, int, int]:
+    """A batch of 10 x 10 matrices."""
+    return n // 100, 10, 10
+
+
+def definite(rng: np.random.Generator, n: int) -> list[Array]:
+    """A batch of positive definite 10 x 10 matrices."""
+    a = rng.normal(size=matrices(n))
+    return [a @ a.transpose(0, 2, 1) + 10 * np.eye(10)]
+
+
+def rows(rng: np.random.Generator, n: int) -> list[Array]:
+    """A table of rows of 64 (or 10) numbers, and as many indices of rows."""
+    width = 64 if n >= 6400 else 10
+    count = n // width
+    return [rng.normal(size=(count, width)).astype(np.float32), rng.integers(0, count, count)]
+
+
+def lines(rng: np.random.Generator, n: int) -> list[Array]:
+    """A square, and an index for each of its elements along the last axis."""
+    return [rng.normal(size=square(n)).astype(np.float32), rng.integers(0, side(n), square(n))]
+
+
+INPUTS: dict[str, Make] = {
+    **dict.fromkeys(names("exp expm1 exp2 sinh cosh sigmoid tanh erf erfc sin cos tan atan asinh"), normal()),
+    **dict.fromkeys(names("log log1p log2 log10 sqrt rsqrt reciprocal"), between(0.1, 9.0)),
+    **dict.fromkeys(names("asin acos atanh"), between(-0.9, 0.9)),
+    "acosh": between(1.1, 9.0),
+    "pow": between(0.1, 3.0, 2),
+    "bitwise_invert": whole(-1000, 1000),
+    **dict.fromkeys(names("bitwise_and bitwise_or bitwise_xor"), whole(-1000, 1000, 2)),
+    **dict.fromkeys(names("bitwise_left_shift bitwise_right_shift"), whole(0, 20, 2)),
+    **dict.fromkeys(names("logical_and logical_or logical_xor"), truths(2)),
+    "logical_not": truths(1),
+    "where": lambda rng, n: [rng.random(n) < 0.5, *normal(2)(rng, n)],
+}
+TWO = names(
+    "equal not_equal less less_equal greater greater_equal add subtract multiply divide floor_divide remainder maximum "
+    "minimum hypot copysign nextafter logaddexp atan2"
+)
+
+
+def elementwise() -> list[Case]:
+    """The elementwise ops: NumPy's function is the op's own eager body."""
+    found = []
+    for name, op in REGISTRY.items():
+        if op.family == "elementwise" and name not in WITHOUT and name != "astype":
+            make = INPUTS.get(name) or normal(2 if name in TWO else 1)
+            found.append(Case(name, make, plainly(op), op.body))
+    return found
+
+
+def plainly(op: Op) -> Callable[..., Any]:
+    """The call with as many positional arguments as the op has."""
+    body = op.body
+    if isinstance(body, np.ufunc):
+        count = body.nin
+    else:
+        count = 3 if op.name == "where" else len(inspect.signature(body).parameters)
+    return [
+        lambda x: op.bind((x,), {})[0],
+        lambda x, y: op.bind((x, y), {})[0],
+        lambda x, y, z: op.bind((x, y, z), {})[0],
+    ][count - 1]
+
+
+def _scatter_add(x: Array, i: Array) -> Array:
+    out = np.zeros_like(x)
+    np.add.at(out, i, x)
+    return out
+
+
+def _set_rows(x: Array, i: Array) -> Array:
+    out = x.copy()
+    out[i] = 1.0
+    return out
+
+
+def _add_along(x: Array, i: Array) -> Array:
+    out = np.zeros_like(x)
+    np.add.at(out, (np.arange(len(x))[:, None], i), x)
+    return out
+
+
+def _set_slice(x: Array) -> Array:
+    out = x.copy()
+    out[1:-1] = 2.0
+    return out
+
+
+def _pad_slice(x: Array) -> Array:
+    out = np.zeros(len(x) + 2, x.dtype)
+    out[1:-1] = x
+    return out
+
+
+def _update(x: Array, v: Array, i: Array) -> Array:
+    out = x.copy()
+    out[i[0] : i[0] + len(v)] = v
+    return out
+
+
+def _gradient_of_take(x: Any, i: Any) -> Any:
+    with td.GradientTape() as tape:
+        tape.watch(x)
+        loss = td.sum(td.take(x, i, axis=0) * 2.0)
+    return tape.gradient(loss, x)
+
+
+def images(n: int) -> tuple[int, int, int, int]:
+    """The shape of four images of 4 channels (for few elements: one of one)."""
+    return (4, side(n // 16), side(n // 16), 4) if n >= 1000 else (1, side(n), side(n), 1)
+
+
+def _fold(x: Array) -> Array:
+    out = np.zeros_like(x)
+    height, width = x.shape[1] - 2, x.shape[2] - 2
+    for i in range(3):
+        for j in range(3):
+            out[:, i : i + height, j : j + width] += x[:, i : i + height, j : j + width]
+    return out
+
+
+def _windows(x: Any) -> Any:
+    return windows_op.bind((x,), WINDOWS)[0]
+
+
+def _gradient_of_windows(x: Any) -> Any:
+    return fold_op.bind((_windows(x),), {"shape": x.shape[1:-1], **WINDOWS})[0]
+
+
+def _sliding(x: Array) -> Array:
+    return np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2)).transpose(0, 1, 2, 4, 5, 3)
+
+
+def moving() -> list[Case]:
+    """Views, joins, gathers, scatters, ranges."""
+    plane = normal(1, square)
+    start: Make = lambda rng, n: [*normal()(rng, n), np.array([n // 4])]  # noqa: E731
+    update: Make = lambda rng, n: [*normal()(rng, n), *normal()(rng, n // 2), np.array([n // 4])]  # noqa: E731
+    return [
+        Case("astype", normal(), lambda x: td.astype(x, td.float64), lambda x: x.astype(np.float64)),
+        Case("transpose", plane, lambda x: td.transpose(x) + 0.0, lambda x: x.T + np.float32(0)),
+        Case("transpose copy", plane, lambda x: td.transpose(x), lambda x: np.ascontiguousarray(x.T)),
+        Case("reshape", plane, lambda x: td.reshape(x, (-1,)) + 1.0, lambda x: x.reshape(-1) + np.float32(1)),
+        Case("slice", plane, lambda x: x[1:, ::2] * 2.0, lambda x: x[1:, ::2] * np.float32(2)),
+        Case("slice flip", plane, lambda x: td.flip(x, axis=1), lambda x: np.ascontiguousarray(np.flip(x, 1))),
+        Case(
+            "broadcast_to",
+            normal(1, lambda n: (1, side(n))),
+            lambda x: td.broadcast_to(x, (x.shape[1], x.shape[1])),
+            lambda x: np.broadcast_to(x, (x.shape[1], x.shape[1])).copy(),
+        ),
+        Case("broadcast_to tile", normal(1, lambda n: (n // 4,)), lambda x: td.tile(x, 4), lambda x: np.tile(x, 4)),
+        Case("broadcast_to repeat", normal(1, lambda n: (n // 4,)), lambda x: td.repeat(x, 4), lambda x: x.repeat(4)),
+        Case(
+            "concat",
+            normal(2, lambda n: (n // 2,)),
+            lambda a, b: td.concat([a, b]),
+            lambda a, b: np.concatenate([a, b]),
+        ),
+        Case(
+            "concat columns",
+            normal(2, square),
+            lambda a, b: td.concat([a, b], axis=1),
+            lambda a, b: np.concatenate([a, b], 1),
+        ),
+        Case("concat stack", normal(2), lambda a, b: td.stack([a, b], axis=1), lambda a, b: np.stack([a, b], 1)),
+        Case("concat roll", plane, lambda x: td.roll(x, 3, axis=1), lambda x: np.roll(x, 3, 1)),
+        Case("pad_slice", normal(), lambda x: td.pad(x, 1), _pad_slice),
+        Case("set_slice", normal(), lambda x: x.at[1:-1].set(2.0), _set_slice),
+        Case("gather", rows, lambda x, i: td.take(x, i, axis=0), lambda x, i: np.take(x, i, axis=0)),
+        Case(
+            "gather elements",
+            lambda rng, n: [*normal()(rng, n), rng.integers(0, n, n)],
+            lambda x, i: td.take(x, i),
+            lambda x, i: x[i],
+        ),
+        Case("gather diagonal", plane, lambda x: td.diagonal(x), lambda x: np.diagonal(x).copy()),
+        Case(
+            "take_along_axis",
+            lines,
+            lambda x, i: td.take_along_axis(x, i, axis=1),
+            lambda x, i: np.take_along_axis(x, i, axis=1),
+        ),
+        Case("add_along_axis", lines, _gradient_along, _add_along),
+        Case("scatter", rows, lambda x, i: td.zeros(x.shape).at[i].add(x), _scatter_add),
+        Case("scatter gradient of take", rows, _gradient_of_take, lambda x, i: 2 * _scatter_add(np.ones_like(x), i)),
+        Case("scatter set", rows, lambda x, i: x.at[i].set(1.0), _set_rows),
+        Case(
+            "dynamic_slice",
+            start,
+            lambda x, i: td.dynamic_slice(x, i, (x.shape[0] // 2,)),
+            lambda x, i: x[i[0] : i[0] + len(x) // 2].copy(),
+        ),
+        Case("dynamic_update_slice", update, lambda x, v, i: td.dynamic_update_slice(x, v, i), _update),
+        Case("windows", normal(1, images), _windows, lambda x: np.ascontiguousarray(_sliding(x))),
+        Case("fold", normal(1, images), _gradient_of_windows, _fold),
+        Case("full", whole(0, 2), lambda x: td.full(x.shape, 3.0), lambda x: np.full(x.shape, 3.0, np.float32)),
+        Case("arange", whole(0, 2), lambda x: td.arange(x.shape[0]) * x, lambda x: np.arange(x.shape[0]) * x),
+        Case("arange alone", whole(0, 2), lambda x: td.arange(x.shape[0]), lambda x: np.arange(x.shape[0])),
+        Case(
+            "linspace",
+            whole(0, 2),
+            lambda x: td.linspace(0.0, 1.0, x.shape[0]),
+            lambda x: np.linspace(0, 1, x.shape[0]).astype(np.float32),
+        ),
+        Case("eye", plane, lambda x: td.eye(x.shape[0]) + x, lambda x: np.eye(x.shape[0], dtype=np.float32) + x),
+        Case("eye tril", plane, lambda x: td.tril(x), np.tril, op="eye"),
+        Case(
+            "one_hot",
+            lambda rng, n: [rng.integers(0, 10, n // 10)],
+            lambda x: td.one_hot(x, 10),
+            lambda x: np.eye(10, dtype=np.float32)[x],
+            op="equal",
+        ),
+    ]
+
+
+def _gradient_along(x: Any, i: Any) -> Any:
+    with td.GradientTape() as tape:
+        tape.watch(x)
+        loss = td.sum(td.take_along_axis(x, i, axis=1) * td.stop_gradient(x))
+    return tape.gradient(loss, x)
+
+
+def along(reduce: Callable[..., Any], axis: int | None) -> Callable[..., Any]:
+    """A reduction as a function of the tensor alone."""
+    return lambda x: reduce(x, axis=axis)
+
+
+def reducing() -> list[Case]:
+    """Reductions, running sums, orders, products."""
+    plane, found = normal(1, square), []
+    for name in ("sum", "prod", "max", "min", "argmax", "argmin"):
+        mine, theirs = getattr(td, name), getattr(np, name)
+        found.append(Case(name, normal(), along(mine, None), theirs))
+        for axis in (0, 1):
+            found.append(
+                Case(
+                    f"{name} axis {axis}",
+                    plane,
+                    along(mine, axis),
+                    lambda x, theirs=theirs, axis=axis: theirs(x, axis=axis),
+                )
+            )
+    rolled = normal(2, lambda n: (n,))
+    batch = normal(2, matrices)
+    heads: Make = lambda rng, n: [  # noqa: E731
+        rng.normal(size=(max(n // 1600, 1), 10, 4, 10)).astype(np.float32) for _ in range(2)
+    ]
+    vector: Make = lambda rng, n: [*plane(rng, n), rng.normal(size=side(n)).astype(np.float32)]  # noqa: E731
+    return [
+        *found,
+        Case("any", truths(1), lambda x: td.any(x & td.logical_not(x)), lambda x: np.any(x & ~x)),
+        Case("all", truths(1), lambda x: td.all(x | td.logical_not(x)), lambda x: np.all(x | ~x)),
+        Case("cumsum", normal(), lambda x: td.cumsum(x), np.cumsum),
+        Case("cumsum rows", plane, lambda x: td.cumsum(x, 0), lambda x: np.cumsum(x, 0)),
+        Case("cumprod", between(0.99, 1.01), lambda x: td.cumprod(x), np.cumprod),
+        Case("matmul", normal(2, square), lambda a, b: td.matmul(a, b), np.matmul),
+        Case("matmul transposed", normal(2, square), lambda a, b: a @ td.transpose(b), lambda a, b: a @ b.T),
+        Case("matmul vector", vector, lambda a, b: td.matmul(a, b), np.matmul),
+        Case("matmul dot", rolled, lambda a, b: td.matmul(a, b), np.matmul),
+        Case("matmul batch", batch, lambda a, b: td.matmul(a, b), np.matmul),
+        Case("matmul heads", heads, _scores, lambda a, b: a.transpose(0, 2, 1, 3) @ b.transpose(0, 2, 3, 1)),
+        Case(
+            "matmul integers",
+            lambda rng, n: [rng.integers(0, 9, square(min(n, 10_000))) for _ in range(2)],
+            lambda a, b: td.matmul(a, b),
+            np.matmul,
+        ),
+        Case("sort", normal(), lambda x: td.sort(x), np.sort),
+        Case("argsort", normal(), lambda x: td.argsort(x), lambda x: np.argsort(x, kind="stable")),
+        Case("searchsorted", normal(2), lambda a, b: td.searchsorted(td.sort(a), b), _searchsorted),
+        Case("isin", whole(0, 1000, 2), lambda a, b: td.isin(a, b), np.isin),
+    ]
+
+
+def _scores(a: Any, b: Any) -> Any:
+    return td.transpose(a, (0, 2, 1, 3)) @ td.transpose(b, (0, 2, 3, 1))
+
+
+def _searchsorted(a: Array, b: Array) -> Array:
+    return np.searchsorted(np.sort(a), b)
+
+
+def factorizing() -> list[Case]:
+    """Linear algebra on batches of small matrices, as NumPy's LAPACK does them."""
+    plain = normal(1, matrices)
+    both: Make = lambda rng, n: [*definite(rng, n), rng.normal(size=(n // 100, 10, 2))]  # noqa: E731
+    return [
+        Case("inv", definite, lambda x: td.linalg.inv(x), np.linalg.inv),
+        Case("solve", both, lambda a, b: td.linalg.solve(a, b), np.linalg.solve),
+        Case("det", definite, lambda x: td.linalg.det(x), np.linalg.det),
+        Case("slogdet", definite, lambda x: td.linalg.slogdet(x), np.linalg.slogdet),
+        Case("cholesky", definite, lambda x: td.linalg.cholesky(x), np.linalg.cholesky),
+        Case("eigh", definite, lambda x: td.linalg.eigh(x)[0], lambda x: np.linalg.eigh(x)[0]),
+        Case("qr", plain, lambda x: td.abs(td.linalg.qr(x)[1]), lambda x: np.abs(np.linalg.qr(x)[1])),
+        Case("svd", plain, lambda x: td.linalg.svd(x)[1], lambda x: np.linalg.svd(x)[1]),
+        Case("pinv", definite, lambda x: td.linalg.pinv(x), np.linalg.pinv),
+        Case("matrix_rank", plain, lambda x: td.linalg.matrix_rank(x), np.linalg.matrix_rank),
+    ]
+
+
+def drawing() -> list[Case]:
+    """Random numbers, beside NumPy's default generator."""
+    rng, one = np.random.default_rng(0), whole(0, 2)
+
+    def case(name: str, mine: Callable[..., Any], theirs: Callable[..., Any]) -> Case:
+        return Case(f"random_{name}", one, lambda x: mine(x.shape), lambda x: theirs(x.shape), random=True)
+
+    return [
+        case("uniform", td.random.uniform, lambda shape: rng.random(shape, np.float32)),
+        case("normal", td.random.normal, lambda shape: rng.standard_normal(shape, np.float32)),
+        case("exponential", td.random.exponential, lambda shape: rng.standard_exponential(shape, np.float32)),
+        case("integers", lambda shape: td.random.integers(shape, 0, 100), lambda shape: rng.integers(0, 100, shape)),
+        Case(
+            "random_uniform bernoulli",
+            one,
+            lambda x: td.random.bernoulli(x.shape, 0.3),
+            lambda x: rng.random(x.shape, np.float32) < 0.3,
+            random=True,
+        ),
+        Case(
+            "random_permutation",
+            one,
+            lambda x: td.random.permutation(x.shape[0]),
+            lambda x: rng.permutation(x.shape[0]),
+            random=True,
+        ),
+    ]
+
+
+def cases() -> list[Case]:
+    """All cases."""
+    for module in pkgutil.iter_modules(treadle.ops.__path__):
+        importlib.import_module(f"treadle.ops.{module.name}")
+    return [*elementwise(), *moving(), *reducing(), *factorizing(), *drawing()]
+
+
+def uncovered() -> list[str]:
+    """Ops of the registry that no case is for."""
+    covered = {case.covers for case in cases()} | WITHOUT
+    return [name for name in REGISTRY if name not in covered]
