@@ -1,4 +1,4 @@
-"""Measure treadle beside NumPy, Numba, JAX, PyTorch and TensorFlow: `python benchmarks/run.py [--quick]`.
+"""Measure treadle beside NumPy, Numba, JAX, PyTorch, TensorFlow and PyTensor: `python benchmarks/run.py [--quick]`.
 
 Each library runs in a process of its own, and under an interpreter of its own where `--python jax=PATH` (or
 TREADLE_BENCH_PYTHONS="jax=PATH,torch=PATH") names one; what is not installed is left out. Every result is checked
@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from harness import report
-from harness.cold import run_cold, run_imports
+from harness.cold import LABELS, run_cold, run_imports
+from harness.footprint import run_sizes
 from harness.processes import BENCHMARKS, installed, pythons
 from harness.steady import Turns, run_steady
 from peers import ALIASES, PEERS
@@ -36,6 +37,10 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of each peer for each case (7; quick: 2)")
     parser.add_argument("--seconds", type=float, help="length of a turn (0.15; quick: 0.02)")
     parser.add_argument("--fresh", type=int, help="fresh processes for first calls (3; quick: 1); imports at least 5")
+    parser.add_argument("--cores", type=int, default=0, help="on how many cores each process may run (all)")
+    parser.add_argument(
+        "--by", choices=("median", "best"), default="median", help="what counts on a noisy machine: best"
+    )
     parser.add_argument("--patience", type=float, default=300.0, help="seconds until a request is given up")
     return parser.parse_args(given)
 
@@ -57,13 +62,15 @@ def main(given: list[str] | None = None) -> int:
         return pattern.search(name) is not None
 
     rows = run_imports(present, wanted, fresh if options.quick else max(fresh, 5), progress)
+    rows += run_sizes(present, LABELS, wanted, progress)
     rows += run_cold(present, wanted, runs=fresh, patience=options.patience, show=progress)
     with tempfile.TemporaryDirectory(prefix="treadle-bench-", ignore_cleanup_errors=True) as folder:
-        turns = Turns(options.quick, rounds, seconds)
+        turns = Turns(options.quick, rounds, seconds, options.cores)
         rows = run_steady(present, wanted, Path(folder), turns, options.patience, progress) + rows
-    report.show(rows, missing)
+    report.show(rows, missing, options.by)
     path = options.json or BENCHMARKS / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    report.write(path, rows, missing, {"quick": options.quick, "rounds": rounds, "seconds": seconds, "fresh": fresh})
+    settings = {"quick": options.quick, "rounds": rounds, "seconds": seconds, "fresh": fresh}
+    report.write(path, rows, missing, settings | {"cores": options.cores, "by": options.by})
     return int(report.has_wrong(rows))
 
 

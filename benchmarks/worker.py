@@ -17,6 +17,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+try:
+    import resource
+except ImportError:  # Windows has no such counts
+    resource = None  # type: ignore[assignment]
+
 from harness.cases import Case, cold_cases, steady_cases
 from harness.timing import WrongResult, check, measure, repeats
 from peers.base import NotSupported, Peer
@@ -53,6 +58,7 @@ class Worker:
         call = self.peer.build(variant, chosen.case.program, data.state)
         result = self.peer.thunk(call, self.peer.place(data.args))()
         first = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 if resource else 0.0
         before, numba = self.peer.counters(), "numba" in sys.modules
         self.check(chosen.case, result, chosen.case.reference(data)[0])
         start = time.perf_counter()
@@ -61,7 +67,7 @@ class Worker:
         if not data.state:  # the step's second loss depends on its first batch, and is checked among the steady cases
             self.check(chosen.case, result, chosen.case.reference(other)[0])
         counters = {"first": before, "retrace": self.peer.counters()}
-        return {"first": first, "retrace": retrace, "counters": counters, "numba": numba}
+        return {"first": first, "retrace": retrace, "peak": peak, "counters": counters, "numba": numba}
 
     def check(self, case: Case, result: Any, expected: Any) -> None:
         check(self.peer.to_numpy(result), expected, case.rtol, case.atol, case.few)

@@ -15,6 +15,9 @@ from harness.cases import cold_cases
 from harness.processes import Child, environment, outcome, summary
 
 Row = dict[str, Any]
+# Row -> the part of a worker's answer that it shows: with an empty cache, and with a full one.
+COLD = {"first": "first", "retrace": "retrace", "total": "total", "peak": "peak"}
+WARM = {"warm": "first", "total_warm": "total"}
 IMPORT = "import time; start = time.perf_counter(); import {0}; print(time.perf_counter() - start)"
 
 # The variant under which a figure of the whole library stands.
@@ -25,6 +28,7 @@ LABELS = {
     "jax": "JAX jit",
     "torch": "PyTorch",
     "tensorflow": "tf.function",
+    "pytensor": "PyTensor",
 }
 # The variants that compile something; the others have nothing to wait for.
 LIVES = {
@@ -34,6 +38,7 @@ LIVES = {
     "jax": ("JAX jit",),
     "torch": ("torch.compile",),
     "tensorflow": ("tf.function", "tf XLA"),
+    "pytensor": ("PyTensor",),
 }
 
 
@@ -76,6 +81,9 @@ def run_cold(
             "first": f"first call, no cache: {cold.name}",
             "retrace": f"new shape: {cold.name}",
             "warm": f"first call, new process, warm cache: {cold.name}",
+            "total": f"import and first call, no cache: {cold.name}",
+            "total_warm": f"import and first call, new process, warm cache: {cold.name}",
+            "peak": f"memory after the first call: {cold.name}",
         }
         if not any(map(wanted, names.values())):
             continue
@@ -86,6 +94,7 @@ def run_cold(
             for peer, python in pythons.items():
                 for variant in LIVES[peer]:
                     _one_life(Life(peer, python, index, variant, patience), rows, found)
+        rows["peak"]["unit"] = "MB"
         for key, row in rows.items():
             row["cells"] |= {v: summary(times) for v, times in found[key].items() if v not in row["cells"]}
         table += [row for row in rows.values() if wanted(row["name"])]
@@ -110,11 +119,13 @@ def _one_life(life: Life, rows: Mapping[str, Row], found: Mapping[str, dict[str,
             child = Child(life.peer, life.python, Path(folder), life.patience)
             answer = child.ask(do="once", case=life.case, variant=life.variant)
             child.close()
-            keys = {"warm": "first"} if warm else {"first": "first", "retrace": "retrace"}
+            keys = COLD if not warm else WARM
+            if "first" in answer:
+                answer["total"] = answer["first"] + child.hello["import"]
             for key, part in keys.items():
                 if part in answer:
                     found[key].setdefault(life.variant, []).append(answer[part])
-                    if answer["counters"][part]:
+                    if answer["counters"].get(part):
                         rows[key]["counters"][life.variant] = _counts(answer, part)
                 else:
                     rows[key]["cells"][life.variant] = outcome(answer)

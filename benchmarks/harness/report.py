@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import plot, ratios
+
 Row = Mapping[str, Any]
-ORDER = ("treadle", "treadle eager", "NumPy", "Numba", "JAX jit", "PyTorch", "torch.compile", "tf.function", "tf XLA")
-BASE = ORDER[0]
+ORDER = ("treadle", "treadle eager", "NumPy", "Numba", *ratios.PEERS)
+BASE = ratios.OURS
 
 
 def duration(seconds: float) -> str:
@@ -22,26 +24,30 @@ def duration(seconds: float) -> str:
     raise AssertionError("unreachable")
 
 
-def cell(found: Mapping[str, Any] | None, base: float | None) -> str:
-    """A median with its ratio to treadle's, or why there is none."""
+def cell(found: Mapping[str, Any] | None, base: float | None, unit: str = "", by: str = "median") -> str:
+    """A figure with its ratio to treadle's, or why there is none."""
     if not found:
         return "-"
-    if "median" not in found:
+    value = found.get(by, found.get("median"))
+    if value is None:
         return next(word for word in ("wrong", "failed", "unsupported") if word in found)
-    text = duration(found["median"])
-    return f"{text} {found['median'] / base:5.2f}x" if base else text
+    text = f"{value:.0f} {unit}" if unit else duration(value)
+    return f"{text} {value / base:5.2f}x" if base else text
 
 
-def grid(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headers and cells as text."""
+def grid(rows: Sequence[Row], by: str = "median") -> tuple[list[str], list[list[str]]]:
+    """Headers and cells as text; the last column is how many times treadle is faster than the best peer."""
     seen = {variant for row in rows for variant in row["cells"]}
     variants = [v for v in ORDER if v in seen] + sorted(seen - set(ORDER))
+    compared = any(v in ratios.PEERS for v in variants)
     lines = []
     for row in rows:
-        base = row["cells"].get(BASE, {}).get("median")
-        cells = [cell(row["cells"].get(v), None if v == BASE else base) for v in variants]
-        lines.append([row["name"], *cells])
-    return ["case", *variants], lines
+        own = row["cells"].get(BASE, {})
+        base, unit = own.get(by, own.get("median")), row.get("unit", "")
+        cells = [cell(row["cells"].get(v), None if v == BASE else base, unit, by) for v in variants]
+        ahead = ratios.ratio(row, by) or ratios.ratio(row)
+        lines.append([row["name"], *cells, *([f"{ahead:.2f}" if ahead else "-"] if compared else [])])
+    return ["case", *variants, *(["ahead"] if compared else [])], lines
 
 
 def plain(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -76,16 +82,16 @@ def has_wrong(rows: Sequence[Row]) -> bool:
     return any("wrong" in found for row in rows for found in row["cells"].values())
 
 
-def show(rows: Sequence[Row], missing: Sequence[str]) -> None:
-    """Print the table and the notes."""
-    headers, lines = grid(rows)
+def show(rows: Sequence[Row], missing: Sequence[str], by: str = "median") -> None:
+    """Print the table, the means and the notes."""
+    headers, lines = grid(rows, by)
     try:
         from rich.console import Console
         from rich.table import Table
     except ImportError:
         print(plain(headers, lines))
     else:
-        table = Table(*headers, title=f"medians; x: time relative to {BASE}", caption_justify="left")
+        table = Table(*headers, title=f"{by}; x: time relative to {BASE}", caption_justify="left")
         for column in table.columns[1:]:
             column.justify, column.no_wrap = "right", True
         for texts in lines:
@@ -94,6 +100,8 @@ def show(rows: Sequence[Row], missing: Sequence[str]) -> None:
         needed = len(plain(headers, lines).splitlines()[1]) + len(headers) + 4
         console.width = max(console.width, needed)
         console.print(table)
+    for line in ratios.lines(rows, by):
+        print(line)
     for name in missing:
         print(f"{name}: not installed")
     for line in notes(rows):
@@ -101,7 +109,10 @@ def show(rows: Sequence[Row], missing: Sequence[str]) -> None:
 
 
 def write(path: Path, rows: Sequence[Row], missing: Sequence[str], settings: Mapping[str, Any]) -> None:
-    """All figures, in seconds, as JSON."""
+    """All figures, in seconds (megabytes where a row says so), as JSON, and beside it the picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"processor": platform.machine(), "python": platform.python_version(), **settings}
-    path.write_text(json.dumps({"about": about, "missing": list(missing), "rows": list(rows)}, indent=1) + "\n")
+    means = ratios.lines(rows, str(settings.get("by", "median")))
+    text = json.dumps({"about": about, "missing": list(missing), "means": means, "rows": list(rows)}, indent=1)
+    path.write_text(text + "\n")
+    plot.draw(path.with_suffix(".svg"), rows, str(settings.get("by", "median")))

@@ -18,12 +18,12 @@ Row = dict[str, Any]
 
 
 @contextmanager
-def children(pythons: Mapping[str, str], caches: Path, patience: float) -> Iterator[dict[str, Child]]:
+def children(pythons: Mapping[str, str], caches: Path, patience: float, cores: int) -> Iterator[dict[str, Child]]:
     """A worker for each peer, all ended on the way out."""
     running: dict[str, Child] = {}
     try:
         for name, python in pythons.items():
-            running[name] = Child(name, python, caches, patience)
+            running[name] = Child(name, python, caches, patience, cores)
         yield running
     finally:
         for child in running.values():
@@ -32,11 +32,12 @@ def children(pythons: Mapping[str, str], caches: Path, patience: float) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """How long: `rounds` turns of `seconds` for each variant; `quick` chooses the small cases."""
+    """How long: `rounds` turns of `seconds` for each variant; `quick` chooses the small cases; `cores` as in Child."""
 
     quick: bool
     rounds: int
     seconds: float
+    cores: int = 0
 
 
 def run_steady(
@@ -52,15 +53,15 @@ def run_steady(
     if not chosen:
         return []
     table = []
-    with children(pythons, caches, patience) as running:
+    with children(pythons, caches, patience, turns.cores) as running:
         for index, case in chosen:
             show(case.name)
             for name in running:
                 if not running[name].alive:  # it crashed or was too slow at an earlier case: begin again
                     running[name].close()
-                    running[name] = Child(name, pythons[name], caches, patience)
+                    running[name] = Child(name, pythons[name], caches, patience, turns.cores)
             cells = _cells(running, index, turns)
-            table.append({"name": case.name, "cells": cells})
+            table.append({"name": case.name, "steady": True, "cells": cells})
     return table
 
 
@@ -88,5 +89,5 @@ def _cells(running: Mapping[str, Child], case: int, turns: Turns) -> dict[str, A
         if found and not cells[variant]:
             # A round is one look at the machine, however many samples it had time for.
             medians = [statistics.median(round_) for round_ in found]
-            cells[variant] = summary(medians)
+            cells[variant] = summary(medians) | {"best": min(min(round_) for round_ in found)}
     return cells
