@@ -234,6 +234,7 @@ if TYPE_CHECKING:
     from treadle.autodiff.gradient_tape import GradientTape
     from treadle.control.checkpoint import checkpoint
     from treadle.control.custom import custom_gradient, gradient_hook
+    from treadle.control.lists import TensorList
     from treadle.control.functional import cond, fori_loop, map, scan, while_loop
     from treadle.control.staging import Range as range
     from treadle.function.function import Function
@@ -289,6 +290,7 @@ __all__ = [
     "RetraceReport",
     "RetraceWarning",
     "Tensor",
+    "TensorList",
     "TensorSpec",
     "Trace",
     "TracingWarning",
@@ -531,6 +533,7 @@ _LATER = {
     "control.checkpoint": "checkpoint",
     "control.custom": "custom_gradient gradient_hook",
     "control.functional": "cond fori_loop map scan while_loop",
+    "control.lists": "TensorList",
     "control.staging": "range",
     "function.function": "Function",
     "function.graph_builder": "Graph",

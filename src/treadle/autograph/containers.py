@@ -6,8 +6,11 @@ import builtins
 from typing import Any
 
 from treadle.autograph.callees import call
+from treadle import nest
 from treadle.control import journal
+from treadle.control.merge import presence
 from treadle.core.tracer import active_tracer
+from treadle.ops.elementwise import logical_not
 
 slice = builtins.slice
 
@@ -29,3 +32,19 @@ def new_list(items: list[Any], name: str = "the list") -> list[Any]:
     from treadle.control.lists import new_list as make  # lists need the ops of the catalogue
 
     return make(items, name)
+
+
+def is_none(value: Any) -> Any:
+    """`value is None`: a traced bool where only running tells."""
+    if value is None:
+        return True
+    found = presence(value)
+    if found is True and isinstance(value, (tuple, list, dict)) and active_tracer() is not None:
+        found = next((p for leaf in nest.flatten(value) if not isinstance(p := presence(leaf), bool)), True)
+    return False if found is True else logical_not(found)
+
+
+def is_some(value: Any) -> Any:
+    """`value is not None`."""
+    found = is_none(value)
+    return logical_not(found) if not isinstance(found, bool) else not found

@@ -13,12 +13,12 @@ from treadle.autograph import nodes as n
 from treadle.autograph.scopes import has_walrus, walk
 
 _GROWING = frozenset("append extend insert pop clear remove".split())
-_Scopes = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_REWRITTEN = (ast.Attribute, ast.Subscript, ast.List, ast.ListComp, ast.Is, ast.IsNot)
 
 
 def rewrite(body: list[ast.stmt]) -> list[ast.stmt]:
     """The body with its stores as calls; nested functions are left for their own turn."""
-    if not any(isinstance(part, (ast.Attribute, ast.Subscript, ast.List, ast.ListComp)) for s in body for part in walk(s)):
+    if not any(isinstance(part, _REWRITTEN) for s in body for part in walk(s)):
         return body
     rewriter = _Stores({part.value.id for s in body for part in walk(s) if _grows(part)})  # type: ignore[attr-defined]
     return rewriter.block(body)
@@ -58,6 +58,14 @@ class _Stores(ast.NodeTransformer):
         if node.elts or not isinstance(node.ctx, ast.Load):
             return node
         return n.place(n.operator("new_list", node), node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        asked = len(node.ops) == 1 and isinstance(node.ops[0], (ast.Is, ast.IsNot))
+        if not asked or not (isinstance(node.comparators[0], ast.Constant) and node.comparators[0].value is None):
+            return node
+        name = "is_none" if isinstance(node.ops[0], ast.Is) else "is_some"
+        return n.place(n.operator(name, node.left), node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | list[ast.stmt]:
         if node.value is None or isinstance(node.target, ast.Name):

@@ -45,7 +45,8 @@ def attrs_of(node: Node, env: Mapping[Symbol, View], known: Sized) -> Callable[[
     if not names:
         return lambda run: plain
     for symbol, view in env.items():
-        register(known, symbol, view)
+        if symbol.node is not node:
+            register(known, symbol, view)
     found = [(name, fetch(known[name][0]), known[name][1]) for name in sorted(names) if name in known]
     if not found:
         return lambda run: plain

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from treadle import nest
 from treadle.control.call import zeros_like_spec
+from treadle.control.journal import journal
+from treadle.control.lists import NeedsBuffer, NeedsLength, is_list
 from treadle.control.loop import loop
-from treadle.control.merge import close, common, fix_text, is_number, leaf_spec, spec_text, to_spec
+from treadle.control.merge import close, common, fix_text, is_number, leaf_spec, presence, spec_text, to_spec
+from treadle.control.threads import Threads
 from treadle.control.undefined import Undefined
 from treadle.core.dim import Size
+from treadle.core.dtypes import bool_
 from treadle.core.graph import Graph, Node
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
@@ -20,23 +24,60 @@ from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor
 
-_MAX_ROUNDS = 8  # dtypes only go up (bool, int, float, complex; weak, strong), so this is never reached by honest code
+_MAX_ROUNDS = 16  # dtypes only go up (bool, int, float, complex; weak, strong), so this is never reached by honest code
 
 
 class _Leaf:
     """One leaf of the loop's values: carried with a spec, or a Python object that must stay the same."""
 
-    __slots__ = ("path", "spec", "value")
+    __slots__ = ("optional", "path", "spec", "value")
 
     def __init__(self, path: str, value: Any) -> None:
         self.path = path
         self.value = value
+        self.optional = presence(value) is not True  # None until it is set; a flag is carried beside it
         carried = is_number(value) or isinstance(value, Tensor)
         self.spec: Spec | None = leaf_spec(value) if carried else None
 
     @property
     def missing(self) -> bool:
         return isinstance(self.value, Undefined)
+
+
+class _Group:
+    """One name or place that the loop carries: its leaves, and how they make its value."""
+
+    __slots__ = ("leaves", "name", "shape", "whole")
+
+    def __init__(self, name: str, value: Any, whole: bool = False) -> None:
+        self.name = name
+        self.whole = whole  # a list that keeps its identity: the journal sees what happens to it
+        if whole:
+            self.leaves, self.shape = [_Leaf(name, value)], nest.LEAF
+            return
+        value = nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, value)
+        flat, paths, self.shape = nest.flatten_with_paths(value, name)
+        self.leaves = [_Leaf(path, x) for path, x in zip(paths, flat, strict=True)]
+
+    def build(self, flat: Iterator[Any]) -> Any:
+        """The value with the next leaves of `flat`."""
+        return nest.unflatten(self.shape, [next(flat) for _ in self.leaves])
+
+    def receive(self, result: Any) -> list[Any]:
+        """The leaves of what an iteration gives."""
+        result = nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, result)
+        flat, found = ([result], nest.LEAF) if self.whole else nest.flatten_with_structure(result)
+        if found != self.shape:
+            if not all(leaf.missing or leaf.value is None for leaf in self.leaves):
+                raise ControlFlowError(
+                    f"the loop changes the structure of {self.name!r}: {self.shape!r} before an iteration, {found!r} "
+                    "after it; keep it the same"
+                )
+            # A name first set inside the loop, or None until then: its structure is known only now.
+            first = self.leaves[0].value
+            self.leaves = [_Leaf(self.name, first) for _ in flat]
+            self.shape = found
+        return flat
 
 
 def run_loop(
@@ -55,23 +96,27 @@ def run_loop(
 
     Gives the final values and the stacked ys.
     """
-    leaves: list[_Leaf] = []
-    shapes: list[nest.Structure] = []
-    for name, value in zip(names, values, strict=True):
-        value = nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, value)
-        flat, paths, shape = nest.flatten_with_paths(value, name)
-        leaves += [_Leaf(path, x) for path, x in zip(paths, flat, strict=True)]
-        shapes.append(shape)
+    steps = length if isinstance(length, int) else (xs[0].shape[0] if xs else None)
+    threads = Threads(steps if type(steps) is int else None)
+    work = _Loop(body_fn, test_fn, names, threads, xs, rebuild, collect)
+    work.groups = [_Group(name, value, is_list(value)) for name, value in zip(names, values, strict=True)]
     for _ in range(_MAX_ROUNDS):
-        traced = _trace(body_fn, test_fn, leaves, shapes, names, xs, rebuild, collect)
-        if _settle(leaves, traced):
+        try:
+            traced = work.trace()
+        except (NeedsBuffer, NeedsLength) as need:
+            if not threads.needs(need):
+                raise
+            work.renew(need.owner)
+            continue
+        if not threads.settled or not threads.settle():
+            work.renew()
+        elif _settle(work.leaves, traced):
             break
-        shapes = traced.shapes
     else:
         raise ControlFlowError(
             f"the dtypes of the loop's values {', '.join(names)} do not settle; convert them with td.astype"
         )
-    return _bind(leaves, shapes, traced, length, xs, reverse, test_fn is not None)
+    return work.bind(traced, length, xs, reverse)
 
 
 class _Traced:
@@ -81,8 +126,8 @@ class _Traced:
         self.body = body
         self.test = test
         self.results: list[Any] = []
-        self.shapes: list[nest.Structure] = []
         self.ys: list[Tensor] = []
+        self.collected = 0  # how many of the ys the caller has asked for
         self.condition: Tensor | None = None
 
 
@@ -94,61 +139,118 @@ def _open(name: str) -> Tracer:
     return tracer
 
 
-def _inputs(tracer: Tracer, leaves: Sequence[_Leaf], shapes: Sequence[nest.Structure]) -> list[Any]:
-    flat = [leaf.value if leaf.spec is None else tracer.input(leaf.spec, leaf.path) for leaf in leaves]
-    values, position = [], 0
-    for shape in shapes:
-        values.append(nest.unflatten(shape, flat[position : position + shape.count]))
-        position += shape.count
-    return values
+class _Loop:
+    """What is known of a loop between one trace of its body and the next."""
+
+    def __init__(
+        self,
+        body_fn: Callable[..., Any],
+        test_fn: Callable[..., Any] | None,
+        names: tuple[str, ...],
+        threads: Threads,
+        xs: Sequence[Tensor],
+        rebuild: Callable[[list[Tensor]], Any],
+        collect: bool,
+    ) -> None:
+        self.body_fn, self.test_fn, self.names, self.threads = body_fn, test_fn, names, threads
+        self.xs, self.rebuild, self.collect = xs, rebuild, collect
+        self.groups: list[_Group] = []  # one a name
+        self.held: dict[Any, tuple[str, int, _Group]] = {}  # one a place, with the mode that it was made for
+
+    @property
+    def leaves(self) -> list[_Leaf]:
+        """All leaves: of the names, then of the places."""
+        return [leaf for group in self._all() for leaf in group.leaves]
+
+    def _all(self) -> list[_Group]:
+        return [*self.groups, *(group for _, _, group in self.held.values())]
+
+    def renew(self, owner: Any = None) -> None:
+        """Make groups for places that are new, or carried in a new way."""
+        for key, thread in self.threads.all.items():
+            how = (thread.mode, thread.capacity + thread.counted)
+            held = self.held.get(key)
+            if held is None or held[:2] != how:
+                self.held[key] = (*how, _Group(thread.place.label, thread.initial()))
+
+    def inputs(self, tracer: Tracer) -> tuple[list[Any], list[Any]]:
+        """The values of names and places that a trace gets."""
+        flat = iter([_input(tracer, leaf) for leaf in self.leaves])
+        values = [group.build(flat) for group in self._all()]
+        return values[: len(self.groups)], values[len(self.groups) :]
+
+    def trace(self) -> _Traced:
+        """Trace the body and the test once."""
+        traced = _Traced(_open("loop_body"), _open("loop_test") if self.test_fn is not None else None)
+        names, places = self.inputs(traced.body)
+        items = [traced.body.input(Spec(x.shape[1:], x.dtype), "item") for x in self.xs]
+        with activate(traced.body):
+            with journal(self.threads.end):
+                self.threads.begin(places)
+                results = self.body_fn(self.rebuild(list(items)), *names)
+                if self.collect:
+                    results, ys = results
+                    traced.ys = [as_tensor(y) for y in ys]
+                    traced.collected = len(traced.ys)
+            if not self.threads.settled or not self.threads.settle():
+                return traced
+            for thread in self.threads.all.values():
+                traced.ys += thread.ys()
+            results = [*results, *(thread.result() for thread in self.threads.all.values())]
+            for group, result in zip(self._all(), results, strict=True):
+                traced.results += group.receive(result)
+        if self.test_fn is not None and traced.test is not None:
+            self._trace_test(traced.test, traced)
+        return traced
+
+    def _trace_test(self, tracer: Tracer, traced: _Traced) -> None:
+        from treadle.control.staging import truth
+
+        assert self.test_fn is not None
+        names, places = self.inputs(tracer)
+        bases = [thread.base for thread in self.threads.all.values()]
+        with activate(tracer), journal():
+            self.threads.begin(places)
+            traced.condition = truth(self.test_fn(*names), "`while`")
+        for thread, base in zip(self.threads.all.values(), bases, strict=True):
+            thread.base = base
+
+    def bind(
+        self, traced: _Traced, length: int | Tensor | None, xs: Sequence[Tensor], reverse: bool
+    ) -> tuple[tuple[Any, ...], list[Tensor]]:
+        """The loop op, and what follows from its results."""
+        results, stacks = _bind(self.leaves, traced, length, xs, reverse)
+        flat = iter(results)
+        values = [group.build(flat) for group in self._all()]
+        count = len(self.groups)
+        left = iter(stacks[traced.collected :])
+        exact = self.test_fn is None
+        for thread, value in zip(self.threads.all.values(), values[count:], strict=True):
+            own = [next(left) for entry in thread.entries for _ in range(entry[1] + entry[2])] if thread.logs else []
+            thread.place.store(thread.finish(value, own, exact))
+        return tuple(values[:count]), stacks[: traced.collected]
 
 
-def _trace(
-    body_fn: Callable[..., Any],
-    test_fn: Callable[..., Any] | None,
-    leaves: list[_Leaf],
-    shapes: Sequence[nest.Structure],
-    names: tuple[str, ...],
-    xs: Sequence[Tensor],
-    rebuild: Callable[[list[Tensor]], Any],
-    collect: bool,
-) -> _Traced:
-    from treadle.control.staging import truth
-
-    traced = _Traced(_open("loop_body"), _open("loop_test") if test_fn is not None else None)
-    values = _inputs(traced.body, leaves, shapes)
-    items = [traced.body.input(Spec(x.shape[1:], x.dtype), "item") for x in xs]
-    with activate(traced.body):
-        results = body_fn(rebuild(list(items)), *values)
-        if collect:
-            results, ys = results
-            traced.ys = [as_tensor(y) for y in ys]
-        results = [nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, result) for result in results]
-    position = 0
-    for name, result, shape in zip(names, results, shapes, strict=True):
-        flat, found = nest.flatten_with_structure(result)
-        if found != shape:
-            before = leaves[position : position + shape.count]
-            if not all(leaf.missing for leaf in before):
-                raise ControlFlowError(
-                    f"the loop changes the structure of {name!r}: {shape!r} before an iteration, {found!r} after it; "
-                    "keep it the same"
-                )
-            # A name first set inside the loop: its structure is known only now.
-            leaves[position : position + shape.count] = [_Leaf(name, before[0].value) for _ in flat]
-        traced.results += flat
-        traced.shapes.append(found)
-        position += len(flat)
-    if test_fn is not None and traced.test is not None:
-        with activate(traced.test):
-            traced.condition = truth(test_fn(*_inputs(traced.test, leaves, shapes)), "`while`")
-    return traced
+def _input(tracer: Tracer, leaf: _Leaf) -> Any:
+    """What a trace gets for a leaf."""
+    if leaf.spec is None:
+        return leaf.value
+    symbol = tracer.input(leaf.spec, leaf.path)
+    if leaf.optional:
+        symbol.present = tracer.input(Spec((), bool_), f"{leaf.path}_set")
+    return symbol
 
 
 def _settle(leaves: list[_Leaf], traced: _Traced) -> bool:
     """Compare what goes into an iteration with what comes out; raise specs where needed. True when all agree."""
     settled = True
     for leaf, result in zip(leaves, traced.results, strict=True):
+        if leaf.optional and result is None and leaf.spec is not None:
+            continue
+        if leaf.spec is None and leaf.value is None and (is_number(result) or isinstance(result, Tensor)):
+            leaf.spec = leaf_spec(result)
+            settled = False
+            continue
         if leaf.spec is None:
             if leaf.missing and not isinstance(result, Undefined):
                 leaf.spec = leaf_spec(result) if is_number(result) or isinstance(result, Tensor) else None
@@ -197,29 +299,24 @@ def _unchanged(before: Any, after: Any) -> bool:
 
 
 def _bind(
-    leaves: list[_Leaf],
-    shapes: Sequence[nest.Structure],
-    traced: _Traced,
-    length: int | Tensor | None,
-    xs: Sequence[Tensor],
-    reverse: bool,
-    tested: bool,
-) -> tuple[tuple[Any, ...], list[Tensor]]:
+    leaves: list[_Leaf], traced: _Traced, length: int | Tensor | None, xs: Sequence[Tensor], reverse: bool
+) -> tuple[list[Any], list[Tensor]]:
+    """Close the traces and bind the op: the final leaves, and the stacks."""
     carried = [leaf for leaf in leaves if leaf.spec is not None]
     with activate(traced.body):
-        outputs = [
-            to_spec(result, leaf.spec.dtype, leaf.spec.weak)
-            for leaf, result in zip(leaves, traced.results, strict=True)
-            if leaf.spec is not None
-        ]
+        outputs = []
+        for leaf, result in zip(leaves, traced.results, strict=True):
+            if leaf.spec is not None:
+                outputs += _results(leaf, result)
     tracers, ends = [traced.body], [[*outputs, *traced.ys]]
     if traced.test is not None and traced.condition is not None:
         tracers.append(traced.test)
         ends.append([traced.condition])
     graphs, captures, variables, writes = close(tracers, ends)
-    body, order = _arrange(graphs[0], len(carried), len(xs), len(captures), variables, writes, len(outputs))
-    test = _arrange_test(graphs[1], len(carried), len(captures), order) if len(graphs) > 1 else None
-    start = [_initial(leaf) for leaf in carried]
+    places = len(outputs)
+    body, order = _arrange(graphs[0], places, len(xs), len(captures), variables, writes, places)
+    test = _arrange_test(graphs[1], places, len(captures), order) if len(graphs) > 1 else None
+    start = [x for leaf in carried for x in _initial(leaf)]
     states = [read_variable(v) for v in variables]
     written = [states[k] for k in order[0]]  # what is read in the loop counts as a read of these
     fixed = [states[k] for k in order[1]]
@@ -237,22 +334,31 @@ def _bind(
             reverse=reverse,
         )
     )
-    for variable, value in zip([variables[k] for k in order[0]], made[len(carried) :], strict=False):
+    for variable, value in zip([variables[k] for k in order[0]], made[places:], strict=False):
         write_variable(variable, value)
-    flat = iter(made[: len(carried)])
-    results = [next(flat) if leaf.spec is not None else leaf.value for leaf in leaves]
-    out, position = [], 0
-    for shape in shapes:
-        out.append(nest.unflatten(shape, results[position : position + shape.count]))
-        position += shape.count
-    return tuple(out), made[len(carried) + len(written) :]
+    flat = iter(made[:places])
+    results: list[Any] = []
+    for leaf in leaves:
+        results.append(next(flat) if leaf.spec is not None else leaf.value)
+        if leaf.optional:
+            results[-1].present = next(flat)
+    return results, made[places + len(written) :]
 
 
-def _initial(leaf: _Leaf) -> Tensor:
+def _results(leaf: _Leaf, result: Any) -> list[Tensor]:
+    """What an iteration hands on for a carried leaf."""
     assert leaf.spec is not None
-    if leaf.missing:
-        return zeros_like_spec(leaf.spec)
-    return to_spec(leaf.value, leaf.spec.dtype, leaf.spec.weak)
+    if not leaf.optional:
+        return [to_spec(result, leaf.spec.dtype, leaf.spec.weak)]
+    value = zeros_like_spec(leaf.spec) if result is None else to_spec(result, leaf.spec.dtype, leaf.spec.weak)
+    return [value, as_tensor(presence(result), bool_)]
+
+
+def _initial(leaf: _Leaf) -> list[Tensor]:
+    assert leaf.spec is not None
+    empty = leaf.missing or leaf.value is None
+    value = zeros_like_spec(leaf.spec) if empty else to_spec(leaf.value, leaf.spec.dtype, leaf.spec.weak)
+    return [value, as_tensor(presence(leaf.value), bool_)] if leaf.optional else [value]
 
 
 Order = tuple[list[int], list[int]]

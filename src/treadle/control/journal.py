@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -78,11 +78,12 @@ class Journal:
             other = other.around
         return False
 
-    def end(self, known: dict[Key, Place] | None) -> None:
-        """Take back the stores: all of them, or those at `known` places (the others are on objects of the block)."""
+    def end(self, keep: Callable[[Journal], Container[Key]]) -> None:
+        """Take back the stores, but for those that `keep` names: they are on objects of the block."""
         self.after = {key: place.get() for key, place in self.places.items()}
+        kept = keep(self)
         for key, place in reversed(self.places.items()):
-            if known is None or key in known:
+            if key not in kept:
                 place.set(place.old)
 
 
@@ -96,8 +97,13 @@ def current_journal() -> Journal | None:
     return _current.get()
 
 
+def nothing(noted: Journal) -> Container[Key]:
+    """Keep no store."""
+    return ()
+
+
 @contextlib.contextmanager
-def journal(known: dict[Key, Place] | None = None) -> Iterator[Journal]:
+def journal(keep: Callable[[Journal], Container[Key]] = nothing) -> Iterator[Journal]:
     """Note the stores of a block, and take them back at its end, also where it fails."""
     made = Journal(_current.get())
     token = _current.set(made)
@@ -105,10 +111,10 @@ def journal(known: dict[Key, Place] | None = None) -> Iterator[Journal]:
         yield made
     except BaseException:
         _current.reset(token)
-        made.end(None)
+        made.end(nothing)
         raise
     _current.reset(token)
-    made.end(known)
+    made.end(keep)
 
 
 def note(obj: Any, kind: str, key: Any, label: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from treadle.control import rows
 from treadle.control.call import zeros_like_spec
-from treadle.control.lists import BASE, Block, Buffered, Grown, Item, TensorList, grown
+from treadle.control.lists import Base, Block, Buffered, Grown, Item, TensorList, segments_of
 from treadle.control.merge import Merged, common, leaf_spec, to_spec, unify
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
@@ -86,7 +86,7 @@ def _joint(a: Buffered, b: Buffered) -> Buffered:
 
 
 def _as_grown(owner: TensorList, value: Any) -> Grown:
-    return value if isinstance(value, Grown) else grown(value)
+    return value if isinstance(value, Grown) else segments_of(owner, value)
 
 
 def _merge_segments(label: str, a: Grown, b: Grown, tracers: Sequence[Tracer]) -> _Segments:
@@ -102,7 +102,7 @@ def _merge_segments(label: str, a: Grown, b: Grown, tracers: Sequence[Tracer]) -
         )
     merged = _Segments(Grown(a.element or b.element, a.segments[:shared], a.shapes or b.shapes))
     left, right = list(a.segments[shared:]), list(b.segments[shared:])
-    if BASE in left or BASE in right:
+    if any(isinstance(s, Base) for s in (*left, *right)):
         raise ControlFlowError(f"{label} is emptied in one branch and read in another; give it a td.TensorList of its own")
     while left or right:
         x, y = (left[0] if left else None), (right[0] if right else None)

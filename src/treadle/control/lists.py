@@ -17,12 +17,19 @@ from treadle.control import journal, rows
 from treadle.core.dtypes import int64
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
-from treadle.errors import ControlFlowError, TraceError
+from treadle.errors import ControlFlowError, Location, TraceError, user_location
 from treadle.ops.convert import as_tensor, cast
 
 
 class NeedsBuffer(BaseException):
     """A body reads a list of which only what the body appends is known: trace it again with a buffer."""
+
+    def __init__(self, owner: TensorList) -> None:
+        self.owner = owner
+
+
+class NeedsLength(BaseException):
+    """A body asks for the length of such a list: trace it again with a counter."""
 
     def __init__(self, owner: TensorList) -> None:
         self.owner = owner
@@ -49,12 +56,14 @@ class Block:
         return self.rows[0].shape[0]
 
 
-class _Base:
-    """What a list held when the body of a loop began."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """What a list held when the body of a loop began; `length` tells how many, where somebody has asked."""
+
+    length: Tensor | None = None
 
 
-BASE = _Base()
-Segment = Item | Block | _Base
+Segment = Item | Block | Base
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +77,7 @@ class Grown:
     @property
     def based(self) -> bool:
         """Whether it begins with what is not known in this body."""
-        return bool(self.segments) and self.segments[0] is BASE
+        return bool(self.segments) and isinstance(self.segments[0], Base)
 
     @property
     def length(self) -> int | None:
@@ -120,7 +129,7 @@ class TensorList(list[Any]):
     [0, 1, 4]
     """
 
-    __slots__ = ("_born", "_state", "capacity", "explicit", "name")
+    __slots__ = ("_born", "_lines", "_state", "capacity", "explicit", "name")
 
     def __init__(self, items: Iterable[Any] = (), *, capacity: int | None = None) -> None:
         super().__init__(items)
@@ -129,6 +138,7 @@ class TensorList(list[Any]):
         self.name = "the list"
         self._born = journal.current_journal()
         self._state: State | None = None
+        self._lines: dict[int, Location | None] = {}  # where staged code has appended an element
 
     # -- growing -------------------------------------------------------------------------------------------------------
 
@@ -137,6 +147,8 @@ class TensorList(list[Any]):
         self._change()
         if self._state is None:
             super().append(value)
+            if journal.current_journal() is not None:
+                self._lines[len(self) - 1] = user_location(2)
         else:
             self._state = appended(self, self._state, value)
 
@@ -218,8 +230,13 @@ class TensorList(list[Any]):
             return len(self)
         if isinstance(state, Buffered):
             return state.length
-        if state.based:
-            raise NeedsBuffer(self)
+        first = state.segments[0] if state.segments else None
+        if isinstance(first, Base):
+            if first.length is None:
+                raise NeedsLength(self)
+            from treadle.control.threads import appended_count  # loops build on lists
+
+            return cast(first.length + appended_count(state, first), int64)
         if state.length is not None:
             return state.length
         return rows.count_op.bind((self._rows()[0],), {})[0]
@@ -414,6 +431,11 @@ def _held(state: Grown, index: int) -> tuple[Any, ...] | None:
 # -- states -----------------------------------------------------------------------------------------------------------
 
 
+def is_list(value: Any) -> bool:
+    """Whether a value is a list that staged code may grow."""
+    return isinstance(value, TensorList)
+
+
 def new_list(items: Iterable[Any], name: str = "the list") -> TensorList:
     """The list that a converted function makes."""
     made = TensorList(items)
@@ -458,9 +480,14 @@ def grown(owner: TensorList | list[Any]) -> Grown:
         return state
     if isinstance(state, Buffered):
         raise ControlFlowError("a list that is a buffer has no segments")
-    made = Grown()
-    for value in state:
-        made = _appended(getattr(owner, "name", "the list"), made, value)
+    return segments_of(owner, state)
+
+
+def segments_of(owner: Any, items: Iterable[Any]) -> Grown:
+    """Items as segments."""
+    made, lines = Grown(), getattr(owner, "_lines", {})
+    for k, value in enumerate(items):
+        made = _appended(getattr(owner, "name", "the list"), made, value, lines.get(k))
     return made
 
 
@@ -475,11 +502,11 @@ def appended(owner: TensorList, state: State, value: Any) -> State:
     return replace(state, buffers=tuple(made), length=cast(state.length + 1, int64), most=state.most + 1, change=change)
 
 
-def _appended(name: str, state: Grown, value: Any) -> Grown:
+def _appended(name: str, state: Grown, value: Any, where: Location | None = None) -> Grown:
     leaves, element = nest.flatten_with_structure(value)
     shapes = tuple(as_shape(x) for x in leaves)
     if state.element is not None:
-        _fits(name, state.element, element, state.shapes or shapes, leaves)
+        _fits(name, state.element, element, state.shapes or shapes, leaves, where)
     return Grown(element, (*state.segments, Item(tuple(leaves))), state.shapes or shapes)
 
 
@@ -488,16 +515,26 @@ def as_shape(leaf: Any) -> tuple[Any, ...]:
     return tuple(getattr(leaf, "shape", ()))
 
 
-def _fits(name: str, element: nest.Structure, found: nest.Structure, shapes: Any, leaves: Iterable[Any]) -> None:
+def _fits(
+    name: str,
+    element: nest.Structure,
+    found: nest.Structure,
+    shapes: Any,
+    leaves: Iterable[Any],
+    where: Location | None = None,
+) -> None:
+    where = where or user_location(3)
     if element != found:
         raise ControlFlowError(
-            f"the elements of {name} must be alike: {element!r} first, {found!r} appended in a branch or loop on tensors"
+            f"the elements of {name} must be alike: {element!r} first, {found!r} appended in a branch or loop on tensors",
+            where,
         )
     for shape, leaf in zip(shapes, leaves, strict=True):
         if tuple(shape) != as_shape(leaf):
             raise ControlFlowError(
                 f"the elements of {name} must have one shape: {tuple(shape)} first, {as_shape(leaf)} appended in a branch "
-                "or loop on tensors; pad or reshape them, or keep two lists"
+                "or loop on tensors; pad or reshape them, or keep two lists",
+                where,
             )
 
 
@@ -583,4 +620,31 @@ def element_specs(state: Grown) -> list[Spec]:
     return []
 
 
-__all__ = ["BASE", "Block", "Buffered", "Grown", "Item", "NeedsBuffer", "TensorList", "new_list"]
+@dataclass(frozen=True)
+class Rows:
+    """A list that has grown in staged code, as a nest: what a traced function returns; made again, it is a list."""
+
+    rows: tuple[Tensor, ...]
+    element: nest.Structure
+    explicit: bool
+
+    def __new__(cls, rows: tuple[Tensor, ...], element: nest.Structure, explicit: bool) -> Any:
+        if any(isinstance(x, Symbol) for x in rows):
+            made = TensorList()
+            made.explicit = explicit
+            made._state = Grown(element, (Block(tuple(rows)),), tuple(x.shape[1:] for x in rows))
+            return made
+        items = [nest.unflatten(element, [Tensor(x.array[k, ...]) for x in rows]) for k in range(rows[0].array.shape[0])]
+        return TensorList(items) if explicit else items
+
+
+def as_nest(owner: TensorList) -> Rows:
+    """A staged list as a nest of its rows."""
+    made = object.__new__(Rows)
+    element = owner._element()
+    for name, value in (("rows", tuple(owner._rows())), ("element", element), ("explicit", owner.explicit)):
+        object.__setattr__(made, name, value)
+    return made
+
+
+__all__ = ["Base", "Block", "Buffered", "Grown", "Item", "NeedsBuffer", "NeedsLength", "TensorList", "new_list"]

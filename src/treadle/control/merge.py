@@ -9,7 +9,7 @@ from typing import Any
 from treadle import nest
 from treadle.control.call import zeros_like_spec
 from treadle.control.undefined import Undefined
-from treadle.core.dtypes import DType, dtype_name, promote, weak_dtype
+from treadle.core.dtypes import DType, bool_, dtype_name, promote, weak_dtype
 from treadle.core.graph import Graph
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
@@ -32,11 +32,16 @@ class Merged:
 
     def rebuild(self, flat: Iterator[Tensor]) -> Any:
         """The value, with the next tensors of `flat`."""
-        leaves = [next(flat) if leaf is _TENSOR else leaf for leaf in self.leaves]
+        leaves = []
+        for leaf in self.leaves:
+            leaves.append(next(flat) if leaf is _TENSOR or leaf is _MAYBE else leaf)
+            if leaf is _MAYBE:
+                leaves[-1].present = next(flat)
         return leaves[0] if self.structure is None else nest.unflatten(self.structure, leaves)
 
 
 _TENSOR = object()
+_MAYBE = object()  # the next tensor, and the one after it that tells whether it is not None
 
 
 def is_number(x: object) -> bool:
@@ -51,8 +56,17 @@ def leaf_spec(x: Any) -> Spec:
     return x.spec if isinstance(x, (Tensor, Variable)) else as_tensor(x).spec
 
 
+def presence(value: Any) -> Tensor | bool:
+    """Whether a value is one, not None: a bool, or a tensor where only running tells."""
+    if value is None:
+        return False
+    return getattr(value, "present", True) if type(value) is Symbol else True
+
+
 def unify(name: str, a: Any, b: Any, tracers: Sequence[Tracer]) -> Merged:
     """Merge one name's value of the true side with that of the false side."""
+    if a is b and not isinstance(a, Tensor):
+        return Merged(([], []), None, [a])
     if isinstance(a, Undefined) and a.guarded and not isinstance(b, Undefined):
         a = _filler(b, tracers[0])
     if isinstance(b, Undefined) and b.guarded and not isinstance(a, Undefined):
@@ -65,6 +79,10 @@ def unify(name: str, a: Any, b: Any, tracers: Sequence[Tracer]) -> Merged:
         return Merged(([], []), None, [Undefined(name, why)])
     left, paths, shape = nest.flatten_with_paths(a, name)
     right, other = nest.flatten_with_structure(b)
+    if a is None and shape != other:  # None on one side, a nest on the other: each leaf of it may be None
+        left, paths, shape = [None] * len(right), [name] * len(right), other
+    elif b is None and shape != other:
+        right, other = [None] * len(left), shape
     if shape != other:
         raise ControlFlowError(
             f"the branches of an `if` on a tensor give {name!r} different structures: {_describe(a)} when true, "
@@ -76,16 +94,41 @@ def unify(name: str, a: Any, b: Any, tracers: Sequence[Tracer]) -> Merged:
         if _same(x, y):
             leaves.append(x)
             continue
+        flags = (presence(x), presence(y))
+        maybe = flags[0] is not True or flags[1] is not True
+        if maybe:
+            x, y = _present_values(x, y, tracers)
         for found, tensor in zip(sides, _pair(path, x, y, tracers), strict=True):
             found.append(tensor)
-        leaves.append(_TENSOR)
+        if maybe:
+            for found, flag, tracer in zip(sides, flags, tracers, strict=True):
+                with activate(tracer):
+                    found.append(to_spec(flag, bool_, False))
+        leaves.append(_MAYBE if maybe else _TENSOR)
     return Merged(sides, shape, leaves)
+
+
+def _present_values(x: Any, y: Any, tracers: Sequence[Tracer]) -> tuple[Any, Any]:
+    """Both sides' values, zeros where one is None."""
+    if x is None and (is_number(y) or isinstance(y, (Tensor, Variable))):
+        with activate(tracers[0]):
+            x = zeros_like_spec(leaf_spec(y)) if isinstance(y, (Tensor, Variable)) else type(y)(0)
+    elif y is None and (is_number(x) or isinstance(x, (Tensor, Variable))):
+        with activate(tracers[1]):
+            y = zeros_like_spec(leaf_spec(x)) if isinstance(x, (Tensor, Variable)) else type(x)(0)
+    return x, y
 
 
 def _filler(other: Any, tracer: Tracer) -> Any:
     """A value for a side that sets none and whose value nobody will read: like the other side's, tensors as zeros."""
     with activate(tracer):
-        return nest.map(lambda x: zeros_like_spec(x.spec) if isinstance(x, (Tensor, Variable)) else x, other)
+        return nest.map(lambda x: _zeros(x.spec) if isinstance(x, (Tensor, Variable)) else x, other)
+
+
+def _zeros(spec: Spec) -> Tensor:
+    """Zeros of a spec; what stands for a weak value is weak, too."""
+    zeros = zeros_like_spec(spec)
+    return astype_op.bind((zeros,), {"dtype": spec.dtype, "weak": True})[0] if spec.weak else zeros
 
 
 def _same(x: Any, y: Any) -> bool:

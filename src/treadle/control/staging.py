@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from treadle.control.cond import cond_op
-from treadle.control.journal import Key, Place, journal
+from treadle.control.journal import Journal, Key, Place, journal
 from treadle.control.merge import close, unify
 from treadle.control.undefined import Undefined
 from treadle.core.dtypes import bool_, int64
@@ -92,7 +92,7 @@ def _trace_branches(
         tracers = [_sub_tracer("if_true"), _sub_tracer("if_false")]
         results, journals = [], []
         for tracer, branch in zip(tracers, branches, strict=True):
-            with activate(tracer), journal(known) as noted:
+            with activate(tracer), journal(lambda noted: _own(noted, known)) as noted:
                 results.append(branch(*values))
             journals.append(noted)
         touched = {key: place for noted in journals for key, place in noted.places.items()}
@@ -106,6 +106,11 @@ def _trace_branches(
             if a is not b or a is not place.old:
                 found.append((place, a, b))
     return tracers, results, found
+
+
+def _own(noted: Journal, known: dict[Key, Place] | None) -> set[Key]:
+    """The places of a branch's own objects, once the others are known."""
+    return set() if known is None else {key for key in noted.places if key not in known}
 
 
 def merge_place(place: Place, a: Any, b: Any, tracers: list[Tracer]) -> Any:

@@ -129,7 +129,9 @@ class Scope:
 class Symbol(Tensor):
     """A traced tensor: an output of a node, or an input of a graph."""
 
-    __slots__ = ("_spec", "index", "name", "node", "scope")
+    __slots__ = ("_spec", "index", "name", "node", "present", "scope")
+
+    present: Tensor  # set where the value may be None when the program runs: whether it is one (control.merge)
 
     def __init__(self, spec: Spec, scope: Scope, name: str, node: Node | None = None, index: int = 0) -> None:
         self._spec = spec

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from treadle import nest
+from treadle.control.merge import presence
 from treadle.core.dim import Dim
 from treadle.core.graph import Graph
 from treadle.core.mode import current
@@ -24,7 +25,7 @@ from treadle.function.guards import Guards
 from treadle.function.signature import Signature, array_of
 from treadle.ops.convert import _writable, as_tensor
 
-_TENSOR, _INT, _VALUE, _COPY = "tensor", "int", "value", "copy"
+_TENSOR, _INT, _VALUE, _COPY, _MAYBE = "tensor", "int", "value", "copy", "maybe"
 
 
 class Result:
@@ -33,7 +34,7 @@ class Result:
     __slots__ = ("kinds", "leaves", "single", "structure")
 
     def __init__(self, result: Any, name: str, scope: Scope) -> None:
-        leaves, self.structure = nest.flatten_with_structure(result)
+        leaves, self.structure = nest.flatten_with_structure(_open_lists(result))
         self.kinds: list[str] = []
         self.leaves: list[Any] = []
         for leaf in leaves:
@@ -46,8 +47,10 @@ class Result:
         """The tensors among the leaves; they are forgotten here."""
         outputs = []
         for position, kind in enumerate(self.kinds):
-            if kind in (_TENSOR, _INT):
+            if kind in (_TENSOR, _INT, _MAYBE):
                 outputs.append(self.leaves[position])
+                if kind == _MAYBE:  # a tensor, or None: what follows tells which
+                    outputs.append(self.leaves[position].present)
                 self.leaves[position] = None
         return outputs
 
@@ -58,9 +61,19 @@ class Result:
         return leaves[0] if self.structure is nest.LEAF else nest.unflatten(self.structure, leaves)
 
 
+def _open_lists(result: Any) -> Any:
+    """The result with lists that have grown in staged code as nests of their rows."""
+    leaves, shape = nest.flatten_with_structure(result)
+    if not any(type(leaf) in nest.LISTS for leaf in leaves):
+        return result
+    from treadle.control.lists import as_nest
+
+    return nest.unflatten(shape, [as_nest(leaf) if type(leaf) in nest.LISTS else leaf for leaf in leaves])
+
+
 def _leaf(leaf: Any, name: str, scope: Scope) -> tuple[str, Any]:
     if isinstance(leaf, Tensor):
-        return _TENSOR, leaf
+        return (_TENSOR if presence(leaf) is True else _MAYBE), leaf
     if isinstance(leaf, Variable):
         return _TENSOR, read_variable(leaf)
     if isinstance(leaf, Dim):
@@ -83,6 +96,13 @@ def _leaf(leaf: Any, name: str, scope: Scope) -> tuple[str, Any]:
 def _filled(kind: str, leaf: Any, found: Any) -> Any:
     if kind == _TENSOR:
         return next(found)
+    if kind == _MAYBE:
+        tensor, there = next(found), next(found)
+        if not isinstance(there, Symbol):
+            return tensor if there.array else None
+        if isinstance(tensor, Symbol):
+            tensor.present = there
+        return tensor
     if kind == _INT:
         tensor = next(found)
         return tensor if isinstance(tensor, Symbol) else int(tensor.array)

@@ -1,0 +1,342 @@
+"""What a loop's body stores in Python objects, threaded through the loop: places, and lists that grow.
+
+A place is carried as a name is. A list that only grows is no carried value: what an iteration appends leaves the loop
+as a stack. A list whose length is asked carries a counter too; one that is read is carried as a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.control import rows
+from treadle.control.journal import Journal, Key, Place, note
+from treadle.control.lists import (
+    Base,
+    Block,
+    Buffered,
+    Grown,
+    Item,
+    NeedsBuffer,
+    NeedsLength,
+    TensorList,
+    element_specs,
+    grown,
+    segments_of,
+    to_buffer,
+)
+from treadle.core.dtypes import int64
+from treadle.core.tensor import Tensor
+from treadle.errors import ControlFlowError
+from treadle.ops.convert import as_tensor, cast
+
+VALUE, LOG, BUFFER = "value", "log", "buffer"
+
+
+class Thread:
+    """One place that the loop carries.
+
+    mode:  VALUE: what stands there is a carried nest. LOG: a list that only grows. BUFFER: a list as a buffer.
+    after: what stood there at the end of the traced body.
+    """
+
+    def __init__(self, place: Place, steps: int | None) -> None:
+        self.place = place
+        self.steps = steps
+        self.before = place.old
+        self.mode = VALUE
+        self.counted = False
+        self.like = Grown()
+        self.capacity = 0
+        self.after: Any = None
+        self.start: Buffered | None = None
+        self.base = Base()
+        self.entries: list[tuple[type, int, bool]] = []
+        if isinstance(self.before, Buffered):
+            self.mode, self.start, self.capacity = BUFFER, self.before, self.before.capacity
+        elif isinstance(self.before, Grown):
+            self.mode = LOG
+
+    @property
+    def logs(self) -> bool:
+        """Whether the loop's stacks hold what an iteration appends."""
+        return self.mode == LOG
+
+    # -- what goes into an iteration -----------------------------------------------------------------------------------
+
+    def initial(self) -> Any:
+        """The nest that the loop carries for this place."""
+        if self.mode == LOG:
+            return (self.count_before(),) if self.counted else ()
+        if self.mode == BUFFER:
+            assert self.start is not None
+            return (*self.start.buffers, self.start.length)
+        return self.before
+
+    def count_before(self) -> Any:
+        """How many elements the list has before the loop."""
+        state = grown(self.place.obj)
+        if state.length is not None:
+            return as_tensor(state.length, int64)
+        return cast(as_tensor(self.place.obj.length()), int64)
+
+    def begin(self, carried: Any) -> None:
+        """Put what the body's trace gets at the place."""
+        note(self.place.obj, self.place.kind, self.place.key, self.place.label)
+        value = carried
+        if self.mode == LOG:
+            self.base = Base(carried[0] if self.counted else None)
+            own = self.before if isinstance(self.before, Grown) else grown(self.place.obj)
+            like = own if own.element is not None else self.like
+            value = Grown(like.element, (self.base,), like.shapes)
+        elif self.mode == BUFFER:
+            assert self.start is not None
+            value = Buffered(self.start.element, tuple(carried[:-1]), carried[-1], self.start.most)
+        self.place.set(value)
+
+    def discover(self, after: Any) -> None:
+        """The body stores here: how is this place to be carried?"""
+        self.after = after
+        if self.mode == VALUE:
+            self.settle()
+        elif isinstance(after, Grown):
+            self.like = after
+
+    # -- what comes out of one -----------------------------------------------------------------------------------------
+
+    def result(self) -> Any:
+        """The nest after the body, like `initial`."""
+        if self.mode == VALUE:
+            return self.after
+        if self.mode == BUFFER:
+            return (*self.after.buffers, self.after.length)
+        return (self.base.length + appended_count(self.after, self.base),) if self.counted else ()
+
+    def settle(self) -> bool:
+        """Whether the mode fits what the body did; else it is changed, and the body is to be traced again."""
+        before, after = self.before, self.after
+        if self.place.kind != "list":
+            return True
+        if self.mode == VALUE:
+            if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+                return True
+            owner = self.place.obj
+            if not isinstance(owner, TensorList):
+                raise ControlFlowError(
+                    f"the list {self.place.label} grows in a loop on tensors; only lists made in converted code can: "
+                    f"copy it before (`{self.place.label} = [*{self.place.label}]`), or make it a td.TensorList"
+                )
+            self.like = after if isinstance(after, Grown) else segments_of(owner, after)
+            self.mode = LOG
+            if not (isinstance(after, Grown) or _extends(before, after)):
+                self.buffer()
+            return False
+        if self.mode == LOG:
+            if not (isinstance(after, Grown) and after.segments and after.segments[0] is self.base):
+                self.buffer()
+                return False
+            return True
+        assert self.start is not None
+        if not isinstance(after, Buffered):
+            raise ControlFlowError(f"{self.place.label} is replaced in a loop that reads it; append to it, pop or clear it")
+        return self._roomy(after)
+
+    def _roomy(self, after: Buffered) -> bool:
+        assert self.start is not None
+        grows = after.most - self.start.most
+        owner: TensorList = self.place.obj
+        if owner.capacity is not None or not grows or isinstance(self.before, Buffered):
+            return True
+        if self.steps is None:
+            raise self.unbounded()
+        needed = self.start.most + grows * self.steps
+        if needed <= self.capacity:
+            return True
+        self.capacity = needed
+        self.start = to_buffer(owner, needed, self.like)
+        return False
+
+    def unbounded(self) -> ControlFlowError:
+        """The list is read in a loop whose number of steps is not known."""
+        name = self.place.label
+        return ControlFlowError(
+            f"{name} is read in a loop on tensors that also changes it, and the number of steps is not known while "
+            f"tracing, so there is no room to give it; make it with `{name} = td.TensorList(capacity=n)`, or loop over "
+            "td.range with a Python number and break"
+        )
+
+    def buffer(self) -> None:
+        """From now on carry the list as a buffer."""
+        owner: TensorList = self.place.obj
+        own = self.before if isinstance(self.before, Grown) else grown(owner)
+        if self.steps is None and owner.capacity is None and own.length is None:
+            raise self.unbounded()
+        fresh = sum(1 for s in self.like.segments if isinstance(s, Item))
+        known = own.length or 0
+        self.capacity = owner.capacity or max(known + (self.steps or 1) * max(fresh - known, 1), 1)
+        self.start = to_buffer(owner, self.capacity, self.like)
+        self.mode = BUFFER
+
+    # -- stacks --------------------------------------------------------------------------------------------------------
+
+    def ys(self) -> list[Tensor]:
+        """What an iteration of a list that only grows gives to the loop's stacks."""
+        if self.mode != LOG:
+            return []
+        added = self.after.segments[1:]
+        masked = any(_present(s) is not None for s in added)
+        out: list[Tensor] = []
+        self.entries = []
+        for segment in added:
+            leaves = segment.rows if isinstance(segment, Block) else segment.leaves
+            if isinstance(segment, Block) and type(segment.count) is not int:
+                raise ControlFlowError(
+                    f"{self.place.label} grows in a loop inside a loop, and the number of steps of the inner one is not "
+                    f"known while tracing; make it with `{self.place.label} = td.TensorList(capacity=n)`"
+                )
+            out += [as_tensor(x) for x in leaves]
+            if masked:
+                out.append(_certain(segment))
+            self.entries.append((type(segment), len(leaves), masked))
+        return out
+
+    def finish(self, carried: Any, stacks: Sequence[Tensor], exact: bool) -> Any:
+        """What stands at the place after the loop; `exact`: the loop makes all its steps."""
+        if self.mode == VALUE:
+            return carried
+        if self.mode == BUFFER:
+            return self._finished_buffer(carried, exact)
+        state = self.before if isinstance(self.before, Grown) else grown(self.place.obj)
+        if not self.entries:
+            return self.before
+        return Grown(
+            self.after.element, (*state.segments, stacked(self.entries, stacks)), state.shapes or self.after.shapes
+        )
+
+    def _finished_buffer(self, carried: Any, exact: bool) -> Any:
+        assert self.start is not None
+        after: Buffered = self.after
+        change = None
+        if exact and self.steps is not None and after.change is not None and self.start.change is not None:
+            change = self.start.change + self.steps * after.change
+        grows = (after.most - self.start.most) * (self.steps if self.steps is not None else 0)
+        most = self.start.most + grows
+        made = Buffered(self.start.element, tuple(carried[:-1]), carried[-1], most, change)
+        if isinstance(self.before, Buffered):
+            return made
+        own = grown(self.place.obj)
+        if change is not None and own.length is not None:
+            exact_rows = tuple([x[: own.length + change] for x in made.buffers])
+            return Grown(made.element, (Block(exact_rows),), tuple(x.shape[1:] for x in made.buffers))
+        heads = tuple([rows.head(x, made.length) for x in made.buffers])
+        return Grown(made.element, (Block(heads),), tuple(x.shape[1:] for x in made.buffers))
+
+
+def _present(segment: Any) -> Tensor | None:
+    return segment.mask if isinstance(segment, Block) else segment.present  # type: ignore[no-any-return]
+
+
+def _certain(segment: Any) -> Tensor:
+    """Which of a segment's elements are there, as a tensor."""
+    found = _present(segment)
+    if found is not None:
+        return found
+    return as_tensor(np.ones((segment.count,), np.bool_) if isinstance(segment, Block) else np.asarray(True))
+
+
+def _extends(before: list[Any], after: Any) -> bool:
+    return isinstance(after, list) and len(after) > len(before) and all(
+        x is y for x, y in zip(before, after, strict=False)
+    )
+
+
+def appended_count(state: Grown, base: Base) -> Any:
+    """How many elements a body has appended."""
+    from treadle.ops.reductions import sum as total
+
+    known, found = 0, []
+    for segment in state.segments:
+        if segment is base:
+            continue
+        present = _present(segment)
+        if present is not None:
+            found.append(total(cast(present, int64)))
+        elif isinstance(segment, Block):
+            known += segment.count
+        else:
+            known += 1
+    count = as_tensor(known, int64)
+    for part in found:
+        count = count + part
+    return count
+
+
+def stacked(entries: list[tuple[type, int, bool]], stacks: Sequence[Tensor]) -> Block:
+    """The elements of all iterations, in order, from the stacks of what each appended."""
+    from treadle.ops.shaping import concat, expand_dims
+
+    masked = entries[0][2]
+    leaves = entries[0][1]
+    parts: list[list[Tensor]] = [[] for _ in range(leaves + masked)]
+    left = iter(stacks)
+    for kind, _, _ in entries:
+        for part in parts:
+            stack = next(left)
+            part.append(expand_dims(stack, axis=1) if kind is Item else stack)
+    if len(entries) == 1 and entries[0][0] is Item:
+        whole = list(stacks)
+    else:
+        whole = [rows.join(part[0] if len(part) == 1 else concat(part, axis=1), 2) for part in parts]
+    return Block(tuple(whole[:leaves]), whole[-1] if masked else None)
+
+
+class Threads:
+    """The places that one loop carries, found by tracing its body until nothing new appears."""
+
+    def __init__(self, steps: int | None) -> None:
+        self.steps = steps
+        self.all: dict[Key, Thread] = {}
+        self._suspects: dict[Key, Place] = {}
+        self.settled = True
+
+    def begin(self, carried: Sequence[Any]) -> None:
+        """Put carried values at their places; the journal of the body takes them back."""
+        for thread, value in zip(self.all.values(), carried, strict=True):
+            thread.begin(value)
+
+    def end(self, noted: Journal) -> Container[Key]:
+        """At the end of a traced body: look at what it stored; the places of objects that are its own."""
+        for key, thread in self.all.items():
+            thread.after = noted.after[key]
+        new = {key: place for key, place in noted.places.items() if key not in self.all}
+        changed = {k: p for k, p in new.items() if p.kind == "list" or noted.after[k] is not p.old}
+        certain = {k: p for k, p in changed.items() if isinstance(p.obj, TensorList) or k in self._suspects}
+        for key, place in certain.items():
+            thread = self.all[key] = Thread(place, self.steps)
+            thread.discover(noted.after[key])
+        rest = {key: place for key, place in changed.items() if key not in certain}
+        self.settled = not certain and (not rest or len(rest) == len(self._suspects))
+        if not self.settled:
+            self._suspects = rest
+            return ()
+        return set(new)
+
+    def settle(self) -> bool:
+        """Whether every list is carried in a way that fits."""
+        return all([thread.settle() for thread in self.all.values()])
+
+    def needs(self, need: NeedsBuffer | NeedsLength) -> bool:
+        """Change how a list is carried that the body reads; False where it is not this loop's."""
+        for thread in self.all.values():
+            if thread.place.obj is need.owner and thread.mode == LOG:
+                if isinstance(need, NeedsLength) and not thread.counted:
+                    thread.counted = True
+                else:
+                    thread.buffer()
+                return True
+        return False
+
+
+__all__ = ["Thread", "Threads", "element_specs"]
