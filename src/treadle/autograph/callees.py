@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from treadle.autograph.converter import build, is_converted
-from treadle.control import staging
+from treadle.autograph.python_builtins import CALLING, PLAIN
 from treadle.control.journal import current_journal, noting
 from treadle.core.tracer import active_tracer
 
@@ -104,14 +104,14 @@ def call(callee: Any) -> Any:
     """The callable that stands for `callee` in converted code: a converted twin while tracing, else itself."""
     if active_tracer() is None:
         return callee
-    if callee is range:
-        return _range
+    if type(callee) is type or type(callee) is types.BuiltinFunctionType:
+        made = PLAIN.get(callee)
+        if made is not None:
+            return made
+        made = CALLING.get(callee)
+        if made is not None:
+            return functools.partial(made, call=call)
     return converted(callee)
-
-
-def _range(*args: Any) -> Any:
-    """`range`, which becomes td.range where a bound is traced."""
-    return staging.Range(*args) if any(map(staging.is_staged, args)) else range(*args)
 
 
 def converted(callee: Any) -> Any:

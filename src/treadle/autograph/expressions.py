@@ -7,6 +7,7 @@ import ast
 import copy
 from collections.abc import Callable
 
+from treadle.autograph import comprehensions
 from treadle.autograph import nodes as n
 from treadle.autograph.flow import Flow
 from treadle.autograph.scopes import Comprehension, has_walrus, parameters, stores
@@ -26,7 +27,7 @@ _SIGNS: dict[type[ast.cmpop], str] = {
 # Builtins that never need a tensor's value, or whose meaning depends on the frame that calls them.
 _PLAIN = {
     *("print", "super", "locals", "globals", "vars", "dir", "isinstance", "issubclass", "type", "id", "repr", "str"),
-    *("getattr", "setattr", "hasattr", "callable", "object", "list", "tuple", "dict", "set", "frozenset", "input"),
+    *("getattr", "setattr", "hasattr", "callable", "object", "tuple", "dict", "set", "frozenset", "input"),
 }
 Nested = Callable[[ast.FunctionDef, frozenset[str]], ast.FunctionDef]
 
@@ -107,10 +108,11 @@ class Expressions(ast.NodeTransformer):
         if not isinstance(node, Comprehension):
             return super().generic_visit(node)
         hidden = self.hidden
+        convertible = comprehensions.is_convertible(node)
         self.hidden = hidden | stores([g.target for g in node.generators])
         super().generic_visit(node)
         self.hidden = hidden
-        return node
+        return comprehensions.rewrite(node) if convertible else node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.target = self.visit(node.target)
@@ -174,6 +176,10 @@ class Expressions(ast.NodeTransformer):
         return n.place(n.operator("if_exp", node.test, then, other), node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        if len(node.ops) == 1 and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+            self.generic_visit(node)
+            found = n.operator("contains", node.left, node.comparators[0])
+            return n.place(found if isinstance(node.ops[0], ast.In) else n.operator("not_", found), node)
         keep = len(node.ops) == 1 or n.is_static(node) or any(has_walrus(c) for c in node.comparators)
         self.generic_visit(node)
         if keep:

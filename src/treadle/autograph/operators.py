@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from treadle.autograph import iterables, python_builtins
 from treadle.autograph.callees import call as call
 from treadle.autograph.containers import (  # noqa: F401  (converted code's)
     is_none,
@@ -21,6 +22,7 @@ from treadle.autograph.containers import (  # noqa: F401  (converted code's)
 from treadle.control import raising, staging
 from treadle.control.raising import Unreached as Unreached
 from treadle.control.raising import catching as catching
+from treadle.control.lists import TensorList
 from treadle.control.raising import to_raise as to_raise
 from treadle.core.text import writing
 from treadle.core.tracer import active_tracer
@@ -142,8 +144,12 @@ def for_stmt(
     go: Callable[..., Any] | None = None,
 ) -> Values:
     """`for item in iterable: body`; `go`, asked after each item, tells whether `break` or `return` has not ended it."""
+    if isinstance(iterable, iterables.Nested):
+        return for_stmt(iterable.source, iterable.body(body), values, names, go)
     if staging.is_staged_iterable(iterable):
         return staging.staged_for(iterable, _goes_round(body, len(values)), values, names, go)
+    if iterables.is_staged(iterable):
+        return iterables.run(iterable, _goes_round(body, len(values)), values, names, go)
     if go is None:
         for item in iterable:
             values = body(item, *values)
@@ -228,9 +234,14 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "!=": operator.ne,
     "is": operator.is_,
     "is not": operator.is_not,
-    "in": lambda a, b: a in b,
-    "not in": lambda a, b: a not in b,
+    "in": lambda a, b: contains(a, b),
+    "not in": lambda a, b: not_(contains(a, b)),
 }
+
+
+def contains(item: Any, container: Any) -> Any:
+    """`item in container`."""
+    return item in container if active_tracer() is None else python_builtins.contains(item, container)
 
 
 def compare(left: Any, *parts: Any) -> Any:
@@ -241,6 +252,51 @@ def compare(left: Any, *parts: Any) -> Any:
     if not rest:
         return result
     return and_(result, lambda: compare(right, *rest))
+
+
+# Comprehensions ------------------------------------------------------------------------------------------------------
+def list_comp(source: Any, element: Callable[[Any], Any], keep: Callable[[Any], Any] | None = None) -> list[Any]:
+    """`[element(item) for item in source if keep(item)]`; where the source is staged, a list that one loop fills."""
+    out: list[Any] = []
+    if iterables.is_staged(source) or isinstance(source, iterables.Nested):
+        out = new_list([])
+        kept = source if keep is None else iterables.Filter(source, keep)
+        for_stmt(kept, lambda item: _append(out, element(item)), (), ())
+        return out
+    for item in source:
+        wanted = True if keep is None else keep(item)
+        if _is_staged(wanted):
+            out = out if isinstance(out, TensorList) else new_list(out)
+            if_stmt(wanted, lambda held=out, item=item: _append(held, element(item)), same, (), ())
+        elif wanted:
+            out.append(element(item))
+    return out
+
+
+def _append(items: list[Any], item: Any) -> Values:
+    items.append(item)
+    return ()
+
+
+def flat_comp(
+    source: Any, inner: Callable[[Any], list[Any]], keep: Callable[[Any], Any] | None = None
+) -> list[Any]:
+    """A list comprehension of several `for`s: `inner` is that of all but the first, as a generator."""
+    return list_comp(flat_generator(source, inner, keep), lambda item: item)
+
+
+def flat_generator(source: Any, inner: Callable[[Any], Any], keep: Callable[[Any], Any] | None = None) -> Any:
+    """A generator expression of several `for`s."""
+    return iterables.Flat(source if keep is None else iterables.Filter(source, keep), inner)
+
+
+def generator(source: Any, element: Callable[[Any], Any], keep: Callable[[Any], Any] | None = None) -> Any:
+    """`(element(item) for item in source if keep(item))`."""
+    if keep is not None and active_tracer() is not None:
+        return iterables.Filter(source, keep, element)
+    if iterables.is_staged(source):
+        return iterables.Map((source,), function=element)
+    return map(element, source if keep is None else filter(keep, source))
 
 
 def assert_(test: Any, message: Callable[[], Any] | None = None) -> Any:
