@@ -14,10 +14,12 @@ class Config:
 
     full_tracebacks (TREADLE_FULL_TRACEBACKS): show treadle's own frames in errors.
     retrace_warning (TREADLE_RETRACE_WARNING): at which trace of one function a RetraceWarning comes; 0 is never.
+    compiler (TREADLE_COMPILER): what makes kernels from their text: "direct" (to LLVM) or "numba" (slow, an oracle).
     """
 
     full_tracebacks: bool = False
     retrace_warning: int = 6
+    compiler: str = "direct"
 
     def __init__(self) -> None:
         for name, kind in _TYPES.items():
@@ -31,13 +33,16 @@ class Config:
             raise AttributeError(f"td.config has no setting {name!r}; it has {', '.join(_TYPES)}")
         if type(value) is not kind:
             raise TypeError(f"td.config.{name} is of type {kind.__name__}, got {value!r}")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise ValueError(f"td.config.{name} is one of {', '.join(_CHOICES[name])}, got {value!r}")
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in _TYPES)})"
 
 
-_TYPES: dict[str, type] = {"full_tracebacks": bool, "retrace_warning": int}
+_TYPES: dict[str, type] = {"full_tracebacks": bool, "retrace_warning": int, "compiler": str}
+_CHOICES = {"compiler": ("direct", "numba")}
 
 
 def _parse(name: str, kind: type, text: str) -> Any:
@@ -46,6 +51,8 @@ def _parse(name: str, kind: type, text: str) -> Any:
         return lowered in _TRUE
     if kind is int and lowered.isdecimal():
         return int(lowered)
+    if kind is str:
+        return lowered
     raise ValueError(f"the environment variable TREADLE_{name.upper()} must be of type {kind.__name__}, got {text!r}")
 
 

@@ -64,3 +64,10 @@ def kernel(args, lo, hi):
 def kernels():
     entries = build.load([build.Source(name, text) for name, text in TEXTS.items()])
     return SimpleNamespace(**dict(zip(TEXTS, entries, strict=True)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_falls_back():
+    """Our own compiler understands every kernel that these tests' programs need."""
+    yield
+    assert build.counters.fallbacks == 0

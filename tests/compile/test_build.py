@@ -11,8 +11,9 @@ import threading
 import numpy as np
 import pytest
 
-from treadle.compile import build, cache, loader, symbols
+from treadle.compile import build, cache, direct, flat, loader, symbols
 from treadle.compile.build import Source
+from treadle.config import config
 
 
 def adding(number):
@@ -99,7 +100,26 @@ def test_a_key_depends_on_the_text_and_its_surroundings_but_not_on_the_name(monk
         build._surroundings.cache_clear()
 
 
+def test_the_compiler_is_part_of_a_key_but_not_for_native_loops(monkeypatch):
+    def keys():
+        return [build.kernel_key(Source("a", adding(1), native=native)) for native in (False, True)]
+
+    before = keys()
+    monkeypatch.setattr(config, "compiler", "numba")
+    assert before[0] != keys()[0] and before[1] == keys()[1]
+    with pytest.raises(ValueError, match="direct, numba"):
+        config.compiler = "llvm"
+
+
+def test_a_text_that_only_numba_understands_is_left_to_it(fresh):
+    powers = Source("powers", "\ndef kernel(args, lo, hi):\n    return lo ** 2 + hi\n")
+    entries = build.load([Source("one", adding(1)), powers])
+    assert [call(entry)[0] for entry in entries] == [1, 3]
+    assert build.counters == build.Counters(kernels_compiled=2, fallbacks=1)
+
+
 def test_a_changed_private_interface_of_numba_falls_back_to_cfunc(fresh, monkeypatch):
+    monkeypatch.setattr(config, "compiler", "numba")
     pipeline = importlib.import_module("treadle.compile.pipeline")
 
     def gone(kernels):
@@ -205,11 +225,11 @@ def test_damaged_units_are_misses_and_are_made_again(fresh, monkeypatch):
     folder = fresh()
     (path,) = folder.glob("*.unit")
     good = path.read_bytes()
-    pipeline = importlib.import_module("treadle.compile.pipeline")
-    image = cache.Unit.decode(good).image
     symbol = next(iter(cache.Unit.decode(good).symbols.values()))
+    assert flat.is_flat(cache.Unit.decode(good).image)
+    image, _ = direct.compile_object([(symbol, source.text)])
     assert symbols.undefined(image) == frozenset() and symbol.encode() in image
-    monkeypatch.setattr(pipeline, "compile_object", lambda kernels: image)  # compiling each time would take long
+    monkeypatch.setattr(direct, "compile_object", lambda kernels, effort: (image, []))  # each time would take long
     for name, data in damaged(good):
         path.write_bytes(data)
         folder = fresh()
@@ -227,8 +247,9 @@ def test_damaged_pointers_are_misses(fresh, monkeypatch, tmp_path):
     folder = fresh()
     (unit,) = folder.glob("*.unit")
     (pointer,) = folder.glob("*.kernel")
-    image = cache.Unit.decode(unit.read_bytes()).image
-    monkeypatch.setattr(importlib.import_module("treadle.compile.pipeline"), "compile_object", lambda kernels: image)
+    (symbol,) = cache.Unit.decode(unit.read_bytes()).symbols.values()
+    image, _ = direct.compile_object([(symbol, source.text)])
+    monkeypatch.setattr(direct, "compile_object", lambda kernels, effort: (image, []))
     elsewhere = tmp_path / "elsewhere.unit"
     elsewhere.write_bytes(unit.read_bytes())
     for contents in (b"", b"nothing", b"0" * 32 + b".unit", b"../elsewhere.unit", b"\xff\xfe", b"x" * 1000):
@@ -262,11 +283,11 @@ out = np.zeros((100, 100), np.float32)
 asm.finish().run((np.zeros(100_000, np.float32),), (out,))
 if blas.available():
     assert (out == 1000).all()
-print(build.counters.kernels_compiled, *[name for name in ("numba", "scipy") if name in sys.modules])
+print(build.counters.kernels_compiled, *[name for name in ("numba", "llvmlite", "scipy") if name in sys.modules])
 """
 
 
-def test_a_warm_process_compiles_nothing_and_imports_neither_numba_nor_scipy(tmp_path):
+def test_a_warm_process_compiles_nothing_and_imports_no_compiler(tmp_path):
     outputs = []
     for _ in range(2):
         environment = {**os.environ, "TREADLE_CACHE_DIR": str(tmp_path / "cache")}
@@ -275,7 +296,7 @@ def test_a_warm_process_compiles_nothing_and_imports_neither_numba_nor_scipy(tmp
         )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout.split())
-    assert int(outputs[0][0]) >= 5 and "numba" in outputs[0]
+    assert int(outputs[0][0]) >= 5 and outputs[0][1:] == ["llvmlite"]
     assert outputs[1] == ["0"]
 
 

@@ -1,6 +1,7 @@
 """From kernel sources to addresses: looked up in memory, then on disk, and only then compiled, all missing together.
 
-Neither Numba nor llvmlite is imported before it is needed: llvmlite to load an object, Numba to make one.
+llvmlite is not imported before it is needed. Numba is only where `td.config.compiler` says so, or for a text that our
+own compiler does not understand.
 """
 
 from __future__ import annotations
@@ -13,26 +14,42 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cache
 from typing import Any
 
-from . import loader, symbols
+from treadle.config import config
+
+from . import flat, loader, symbols
 from .cache import DEFAULT_LIMIT, DiskCache, Unit, default_folder
 
 # The modules here that decide what machine code a text becomes; their own text is part of every key.
-GENERATORS = ("pipeline", "int64", "native", "intrinsics", "scalar", "scalar_primitives")
+GENERATORS = (
+    *("direct", "kernel_writer", "kernel_values", "llvm_text", "native", "rare", "scalar", "scalar_primitives"),
+    *("pipeline", "intrinsics"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A kernel in plain Python: `text` defines `kernel(args, lo, hi)`; `name` is for people, no part of the key.
 
-    Kernels of graphs are compiled by Numba, our own loops (where `native` is set) by `int64`.
+    Our own loops (`native`) are compiled quickly, and never by Numba; with more care where every step runs in them
+    (`hot`).
     """
 
     name: str
     text: str
     native: bool = False
+    hot: bool = False
+
+
+class Effort(IntEnum):
+    """How much is done to make code fast."""
+
+    LEAST = 0  # a call around BLAS, a loop that waits
+    SOME = 1  # the loop that walks programs
+    FULL = 2  # kernels of graphs: vectorised
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +68,7 @@ class Counters:
     kernels_loaded: int = 0
     memory_hits: int = 0
     objects_refused: int = 0  # objects with a symbol outside the allow-list: used, but not written to disk
-    fallbacks: int = 0  # kernels compiled one by one because Numba's private parts did not work
+    fallbacks: int = 0  # kernels that our own compiler did not understand, or Numba's pipeline did not take
 
 
 @dataclass(slots=True)
@@ -86,16 +103,21 @@ def load(sources: Sequence[Source]) -> tuple[Entry, ...]:
         if missing:
             disk = DiskCache(default_folder(), _limit())
             _load_from_disk(disk, missing)
-            for native in (True, False):
-                unit = {key: source for key, source in missing.items() if source.native == native}
+            for effort in Effort:
+                unit = {key: source for key, source in missing.items() if _effort(source) == effort}
                 if unit:
-                    _compile(disk, unit, native)
+                    _compile(disk, unit, effort)
         return tuple(Entry(_memory.addresses[key], source) for key, source in zip(keys, sources, strict=True))
+
+
+def _effort(source: Source) -> Effort:
+    return Effort.FULL if not source.native else Effort.SOME if source.hot else Effort.LEAST
 
 
 def kernel_key(source: Source) -> str:
     """A kernel's name in memory and on disk: a digest of its text and of everything else that shapes its code."""
-    return hashlib.sha256(_surroundings() + (b"1" if source.native else b"0") + source.text.encode()).hexdigest()
+    kind = "native" if source.native else config.compiler
+    return hashlib.sha256(_surroundings() + f"{kind}\n{source.text}".encode()).hexdigest()
 
 
 @cache
@@ -128,10 +150,13 @@ def _contents(path: str) -> bytes:
 
 
 def _vector_version() -> str:
-    """The version of the vector math that kernels inline."""
-    from treadle import vector
-
-    return str(vector.source_version)
+    """A digest of the vector math that kernels inline, read without importing it."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(__file__)), "vector")
+    digest = hashlib.sha256()
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".py"):
+            digest.update(_contents(os.path.join(folder, name)))
+    return digest.hexdigest()
 
 
 def _limit() -> int:
@@ -157,26 +182,52 @@ def _load_from_disk(disk: DiskCache, missing: dict[str, Source]) -> None:
             counters.kernels_loaded += 1
 
 
-def _compile(disk: DiskCache, missing: dict[str, Source], native: bool) -> None:
+def _compile(disk: DiskCache, missing: dict[str, Source], effort: Effort) -> None:
     """Compile all of `missing` into one object, load it, and write it to disk."""
-    compiler = importlib.import_module(f"{__package__}.{'int64' if native else 'pipeline'}")
-    unit_symbols = {key: f"treadle_{key[:24]}" for key in missing}
-    try:
-        image = compiler.compile_object([(unit_symbols[key], source.text) for key, source in missing.items()])
-        addresses = loader.load(image, list(unit_symbols.values()))
-    except Exception:
-        if native:
-            raise
-        # Numba's private parts have changed, or a kernel is faulty: the public way tells which
-        _compile_one_by_one(missing)
+    foreign = missing
+    if effort < Effort.FULL or config.compiler == "direct":
+        direct = importlib.import_module(f"{__package__}.direct")
+        image, refused = direct.compile_object(_named(missing), effort)
+        foreign = {key: source for key, source in missing.items() if _symbol(key) in refused}
+        counters.fallbacks += len(foreign)
+        _finish(disk, {key: source for key, source in missing.items() if key not in foreign}, image)
+    if foreign:
+        _compile_by_numba(disk, foreign)
+
+
+def _symbol(key: str) -> str:
+    """The name of a kernel in an object."""
+    return f"treadle_{key[:24]}"
+
+
+def _named(missing: dict[str, Source]) -> list[tuple[str, str]]:
+    """Symbol and text of each kernel."""
+    return [(_symbol(key), source.text) for key, source in missing.items()]
+
+
+def _finish(disk: DiskCache, made: dict[str, Source], image: bytes) -> None:
+    """Load an object and write it to disk."""
+    if not made:
         return
+    unit_symbols = {key: _symbol(key) for key in made}
+    alone = symbols.stands_alone(image)
+    image = (flat.lay_out(image, list(unit_symbols.values())) if alone else None) or image
+    addresses = loader.load(image, list(unit_symbols.values()))
     for key, symbol in unit_symbols.items():
         _memory.addresses[key] = addresses[symbol]
-    counters.kernels_compiled += len(missing)
-    if symbols.stands_alone(image):
+    counters.kernels_compiled += len(made)
+    if alone:
         disk.put(Unit(unit_symbols, image))
     else:
         counters.objects_refused += 1
+
+
+def _compile_by_numba(disk: DiskCache, missing: dict[str, Source]) -> None:
+    """By Numba's front end, trimmed; where its private parts have changed, or a kernel is faulty, by its public one."""
+    try:
+        _finish(disk, missing, importlib.import_module(f"{__package__}.pipeline").compile_object(_named(missing)))
+    except Exception:
+        _compile_one_by_one(missing)
 
 
 def _compile_one_by_one(missing: dict[str, Source]) -> None:

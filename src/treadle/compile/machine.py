@@ -1,6 +1,6 @@
 """The native loops as text: the executor that walks a program, and the loop in which pool workers wait.
 
-Both are kernels like any other, built by `build` and kept on disk, but compiled by `int64`, which takes milliseconds.
+Both are kernels like any other, built by `build` and kept on disk, but compiled with less effort.
 The numbers below are the layout that the assembler writes, Python reads and the loops run on; the texts use their
 names.
 """
@@ -338,5 +338,5 @@ def kernel(job, lo, hi):
     return 0
 """
 
-EXECUTOR = Source("executor", with_numbers(EXECUTOR_TEXT), native=True)
+EXECUTOR = Source("executor", with_numbers(EXECUTOR_TEXT), native=True, hot=True)
 WORKER = Source("worker", with_numbers(WORKER_TEXT), native=True)

@@ -1,6 +1,6 @@
 """What the native loops use beyond integer arithmetic: memory by address, calls by address, atomics.
 
-Each function writes one or a few LLVM instructions; a value is always an int64, an address among them. See `int64`.
+Each function writes one or a few LLVM instructions; a value is always an int64, an address among them. See `kernel_values`.
 """
 
 from __future__ import annotations

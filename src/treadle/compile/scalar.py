@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import ast
 import functools
-import inspect
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
 
+from treadle import vector
+from treadle.compile.llvm_text import Builder, Operand, type_name, typed
 from treadle.compile.scalar_primitives import CASTS, PRIMITIVES, Value, cast, constant, llvm_type, result_kind
 
 _FLOAT_OPS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
@@ -40,8 +40,7 @@ class Source:
 @functools.cache
 def parse(function: Callable[..., Any], kind: str = "") -> Source:
     """The parsed source of `function`; `kind` stands for the annotation T of functions that serve many kinds."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
+    tree = _definition(function)
     kinds = _KINDS | {"T": kind}
 
     def kind_of(node: ast.expr | None) -> str:
@@ -53,30 +52,71 @@ def parse(function: Callable[..., Any], kind: str = "") -> Source:
     return Source(name, arguments, kind_of(tree.returns), body, function.__globals__)
 
 
-def call(builder: ir.IRBuilder, source: Source, values: Sequence[Value]) -> Any:
+def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
+    """The syntax tree of a function at a module's top level: its lines go to the next that is not indented."""
+    code = function.__code__
+    lines = _lines(code.co_filename)[code.co_firstlineno - 1 :]
+    end = next((k for k, line in enumerate(lines) if k and line[:1] not in (" ", "\n", ")")), len(lines))
+    tree = ast.parse("".join(lines[:end])).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    return tree
+
+
+@functools.cache
+def _lines(path: str) -> list[str]:
+    with open(path, encoding="utf-8") as file:
+        return file.readlines()
+
+
+@functools.cache
+def of(name: str) -> Source:
+    """The vector function that kernels call `name`."""
+    function = vector.FUNCTIONS[name]
+    source = parse(function)
+    return source if all(kind for _, kind in source.arguments) else parse(function, name.rpartition("_")[2])
+
+
+def call(builder: Any, source: Source, values: Sequence[Value]) -> Any:
     """Emit a call of a vector function; functions that return a tuple are written out in place."""
     for (name, kind), value in zip(source.arguments, values, strict=True):
         if value.kind != kind:
             raise TypeError(f"{source.name}: {name} wants {kind}, got {value.kind}")
     if not source.returns:
         return _Body(builder, source, values).run()
-    name = f"treadle.{source.name}"
-    function = builder.module.globals.get(name)
+    function = builder.module.globals.get(f"treadle.{source.name}")
     if function is None:
-        kind = ir.FunctionType(llvm_type(source.returns), [llvm_type(k) for _, k in source.arguments])
-        function = ir.Function(builder.module, kind, name)
+        function = _define(builder.module, source)
+    return Value(builder.call(function, [v.ir for v in values]), source.returns)
+
+
+def _define(module: Any, source: Source) -> Any:
+    """Add a vector function to a module, of llvmlite's or of text."""
+    name, result = f"treadle.{source.name}", llvm_type(source.returns)
+    kind = ir.FunctionType(result, [llvm_type(k) for _, k in source.arguments])
+    if isinstance(module, ir.Module):
+        function = ir.Function(module, kind, name)
         function.linkage = "internal"
         function.attributes.add("alwaysinline")
-        inner = ir.IRBuilder(function.append_basic_block())
-        arguments = [Value(a, k) for a, (_, k) in zip(function.args, source.arguments, strict=True)]
-        inner.ret(_Body(inner, source, arguments).run().ir)
-    return Value(builder.call(function, [v.ir for v in values]), source.returns)
+        inner: Any = ir.IRBuilder(function.append_basic_block())
+        arguments = function.args
+    else:
+        function = module.globals[name] = Operand(kind.as_pointer(), f'@"{name}"')
+        inner = Builder(module)
+        arguments = [Operand(type_, f"%a{k}") for k, type_ in enumerate(kind.args)]
+    given = [Value(a, k) for a, (_, k) in zip(arguments, source.arguments, strict=True)]
+    inner.ret(_Body(inner, source, given).run().ir)
+    if isinstance(inner, Builder):
+        head = (
+            f'define internal {type_name(result)} @"{name}"({", ".join(map(typed, arguments))}) alwaysinline nounwind'
+        )
+        module.parts.append(inner.text(head))
+    return function
 
 
 class _Body:
     """One walk over a function's statements; `names` holds the value of each local so far."""
 
-    def __init__(self, builder: ir.IRBuilder, source: Source, values: Sequence[Value]) -> None:
+    def __init__(self, builder: Any, source: Source, values: Sequence[Value]) -> None:
         self.builder = builder
         self.source = source
         self.names: dict[str, Any] = {name: v for (name, _), v in zip(source.arguments, values, strict=True)}

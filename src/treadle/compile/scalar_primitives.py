@@ -17,7 +17,12 @@ from treadle.compile.rare import rare
 from treadle.vector.primitives import DTYPES, FLOATS, INTEGERS, RARE
 
 CASTS = tuple(DTYPES)
-_FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
+_TYPES: dict[str, Any] = {
+    "b1": ir.IntType(1),
+    "f4": ir.FloatType(),
+    "f8": ir.DoubleType(),
+    **{kind: ir.IntType(8 * int(kind[1])) for kind in INTEGERS},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,7 @@ def result_kind(primitive: Primitive, values: Sequence[Value]) -> str:
 
 def llvm_type(kind: str) -> Any:
     """The LLVM type of a value of this kind; a b1 is one bit in registers."""
-    if kind in FLOATS:
-        return _FLOAT if kind == "f4" else _DOUBLE
-    return ir.IntType(1 if kind == "b1" else 8 * int(kind[1]))
+    return _TYPES[kind]
 
 
 def constant(kind: str, value: Any) -> Value:
@@ -169,38 +172,46 @@ def _wrapping_pow(kind: str) -> Primitive:
     """Square and multiply, the one primitive with a loop in it."""
 
     def emit(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
-        name = f"treadle.wrapping_pow.{a.type.width}"
-        function = builder.module.globals.get(name)
-        if function is None:
-            function = ir.Function(builder.module, ir.FunctionType(a.type, [a.type, a.type]), name)
-            function.linkage = "internal"
-            function.attributes.add("alwaysinline")
-            enter, loop, leave = (function.append_basic_block(label) for label in ("enter", "loop", "leave"))
-            ir.IRBuilder(enter).branch(loop)
-            inner = ir.IRBuilder(loop)
-            one, zero = ir.Constant(a.type, 1), ir.Constant(a.type, 0)
-            base, left, product = (inner.phi(a.type) for _ in range(3))
-            odd = inner.icmp_unsigned("!=", inner.and_(left, one), zero)
-            following = (
-                inner.mul(base, base),
-                inner.lshr(left, one),
-                inner.select(odd, inner.mul(product, base), product),
-            )
-            for phi, first, later in zip((base, left, product), (*function.args, one), following, strict=True):
-                phi.add_incoming(first, enter)
-                phi.add_incoming(later, loop)
-            inner.cbranch(inner.icmp_unsigned("==", following[1], zero), leave, loop)
-            ir.IRBuilder(leave).ret(following[2])
-        return builder.call(function, [a, b])
+        return builder.call(_shared(builder.module, lambda module: _power(module, a.type)), [a, b])
 
     return Primitive((kind, kind), kind, emit)
+
+
+def _power(module: ir.Module, of: Any) -> ir.Function:
+    """The function a**b on integers of one width."""
+    name = f"treadle.wrapping_pow.{of.width}"
+    found = module.globals.get(name)
+    if isinstance(found, ir.Function):
+        return found
+    function = ir.Function(module, ir.FunctionType(of, [of, of]), name)
+    function.linkage = "internal"
+    function.attributes.add("alwaysinline")
+    enter, loop, leave = (function.append_basic_block(label) for label in ("enter", "loop", "leave"))
+    ir.IRBuilder(enter).branch(loop)
+    inner = ir.IRBuilder(loop)
+    one, zero = ir.Constant(of, 1), ir.Constant(of, 0)
+    base, left, product = (inner.phi(of) for _ in range(3))
+    odd = inner.icmp_unsigned("!=", inner.and_(left, one), zero)
+    following = (inner.mul(base, base), inner.lshr(left, one), inner.select(odd, inner.mul(product, base), product))
+    for phi, first, later in zip((base, left, product), (*function.args, one), following, strict=True):
+        phi.add_incoming(first, enter)
+        phi.add_incoming(later, loop)
+    inner.cbranch(inner.icmp_unsigned("==", following[1], zero), leave, loop)
+    ir.IRBuilder(leave).ret(following[2])
+    return function
 
 
 def _rare(name: str, kind: str, limit: float) -> Primitive:
     def emit(builder: ir.IRBuilder, x: Any, y: Any) -> Any:
-        return builder.call(rare(builder.module, name, llvm_type(kind), limit), [x, y])
+        function = _shared(builder.module, lambda module: rare(module, name, llvm_type(kind), limit))
+        return builder.call(function, [x, y])
 
     return Primitive((kind, kind), kind, emit)
+
+
+def _shared(module: Any, build: Callable[[ir.Module], ir.Function]) -> Any:
+    """A function with blocks of its own, which `build` makes; modules of text adopt it."""
+    return build(module) if isinstance(module, ir.Module) else module.adopt(build)
 
 
 _INTRINSICS = {
