@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from treadle.autodiff.open_lengths import keep_lengths
 from treadle.autodiff.tape import Tape
 from treadle.core.dim import Dim
 from treadle.core.dtypes import is_float
@@ -66,6 +67,7 @@ def _split(graph: Graph, needed: tuple[bool, ...], bounded: bool) -> Split:
     grads = [g if wanted else None for g, wanted in zip(grads, needed, strict=True)]
     made = tuple(k for k, g in enumerate(grads) if g is not None)
     with activate(backward):
+        keep_lengths(forward, backward)
         back = backward.finish([g for g in grads if g is not None])
     if bounded and any(_made_open(x) for x in back.captures):
         back = _again(forward, back, len(seeds))

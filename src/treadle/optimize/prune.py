@@ -13,6 +13,7 @@ from typing import Any
 from treadle.control.loop import Layout
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Scope, Symbol
+from treadle.optimize.open_lengths import Lengths
 from treadle.optimize.sweep import Counts, build, has_effect, holds_graphs
 
 
@@ -30,8 +31,10 @@ def prune(graph: Graph, counts: Counts) -> Graph:
     """The graph without what nothing needs; its inputs and outputs stay as they are."""
     live = set(graph.outputs)
     kept: list[_Kept] = []
+    lengths = Lengths(graph)
     for node in reversed(graph.nodes):
-        used = [k for k, s in enumerate(node.outputs) if s in live]
+        used = [k for k, s in enumerate(node.outputs) if s in live] or lengths.given(node)
+        lengths.ask(node, used)
         if not used and not has_effect(node):
             counts["prune"] += 1
             continue
