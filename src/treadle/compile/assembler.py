@@ -190,16 +190,19 @@ class Assembler:
         batch: int = 1,
         strides: tuple[int, int, int] = (0, 0, 0),
         note: object = None,
+        inner: int = 0,
+        outer: tuple[int, int] = (0, 0),
     ) -> None:
         """C[m, n] = alpha op(A)[m, k] op(B)[k, n] + beta C, all row-major; op transposes where `ta`, `tb` say so.
 
         `lda`, `ldb`, `ldc` are elements from a stored row to the next; `strides` are elements from one A, B, C of a
-        batch to the next. RuntimeError where no BLAS was found (`blas.available()`).
+        batch to the next; after `inner` of them (0: never) A and B go on by the steps in `outer`. RuntimeError where
+        no BLAS was found (`blas.available()`).
         """
         if m == 0 or n == 0 or batch == 0:
             return
-        x, y = Operand(a, lda, strides[0], ta), Operand(b, ldb, strides[1], tb)
-        plan = gemm.plan(gemm.Product(dtype, m, n, k, x, y, Operand(c, ldc, strides[2]), alpha, beta, batch))
+        x, y = Operand(a, lda, strides[0], ta, outer[0]), Operand(b, ldb, strides[1], tb, outer[1])
+        plan = gemm.plan(gemm.Product(dtype, m, n, k, x, y, Operand(c, ldc, strides[2]), alpha, beta, batch, inner))
         self.fill(c, 0, plan.clear)
         self._blas = True
         self._call(system_kernels()[plan.kernel], plan.args, plan.extent, plan.grain, note)

@@ -98,6 +98,8 @@ def lower_set_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> boo
     value = lowerer.value(node.inputs[1], env)
     target = env[out] = lowerer.fresh(out, targets)
     inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
+    if lowerer.inplace and target.buffer.kind == "input":
+        lowerer.asm.commit()  # a variable is overwritten
     if inside.size < target.size:
         lay(lowerer, node.inputs[0], target, env)
     lowerer.copy(value, inside)

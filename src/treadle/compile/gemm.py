@@ -15,6 +15,7 @@ ITEMSIZE: dict[Dtype, int] = {"f4": 4, "f8": 8}
 #   0 routine  1 transpose of B  2 transpose of A  3 m  4 n  5 k  6 B  7 ldb  8 A  9 lda  10 C  11 ldc
 #   12 bytes from a row of op(A) to the next  13-14 alpha  15-16 beta  17 bytes from a row of C to the next
 #   18-20 bytes from one A, B, C of a batch to the next  21 bytes from a column of op(B) to the next  22 an element's
+#   23 matrices in an inner batch  24-25 bytes from one A, B of the outer batch to the next
 SMALLEST_CUT = 1 << 19  # multiplications from which a product is shared out
 SHORTEST_SLICE = 32  # rows or columns
 
@@ -35,8 +36,11 @@ BATCH = Source(
 def kernel(args, lo, hi):
     place = address_of(args)
     for i in range(lo, hi):
-        a = args[8] + i * args[18]
-        call_gemm(args[0], place, args[4], args[3], args[6] + i * args[19], a, args[10] + i * args[20])
+        o = i // args[23]
+        j = i % args[23]
+        a = args[8] + o * args[24] + j * args[18]
+        b = args[6] + o * args[25] + j * args[19]
+        call_gemm(args[0], place, args[4], args[3], b, a, args[10] + i * args[20])
     return 0
 """,
     native=True,
@@ -56,6 +60,7 @@ def kernel(args, lo, hi):
 #   0 routine  1 "N" or "T" of M as BLAS sees it  2 outputs  3 k  4 M  5 its leading dimension  6 x  7 its step  8 y
 #   9 its step  10 bytes of M from an output to the next  11 those of y  12-13 alpha  14-15 beta
 #   16-18 bytes from one M, x, y of a batch to the next  19 whether 1 is "T"
+#   20 products in an inner batch  21-22 bytes from one M, x of the outer batch to the next
 VECTOR = Source(
     "gemv",
     """
@@ -75,8 +80,10 @@ def kernel(args, lo, hi):
     m = args[3] if args[19] else args[2]
     n = args[2] if args[19] else args[3]
     for i in range(lo, hi):
-        x = args[6] + i * args[17]
-        call_gemv(args[0], address_of(args), m, n, args[4] + i * args[16], x, args[8] + i * args[18])
+        o = i // args[20]
+        j = i % args[20]
+        x = args[6] + o * args[22] + j * args[17]
+        call_gemv(args[0], address_of(args), m, n, args[4] + o * args[21] + j * args[16], x, args[8] + i * args[18])
     return 0
 """,
     native=True,
@@ -86,17 +93,24 @@ KERNELS = (ROWS, COLUMNS, BATCH, VECTOR, BATCHED_VECTOR)
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A matrix in memory: place, elements from a stored row to the next and from one of a batch to the next."""
+    """A matrix in memory: place, elements from a stored row to the next and from one of a batch to the next.
+
+    outer: elements from the first matrix of an inner batch to that of the next.
+    """
 
     place: Ref
     lead: int
     stride: int = 0
     transposed: bool = False
+    outer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """C[m, n] = alpha op(A)[m, k] op(B)[k, n] + beta C, `batch` times, all row-major; no size but k is 0."""
+    """C[m, n] = alpha op(A)[m, k] op(B)[k, n] + beta C, `batch` times, all row-major; no size but k is 0.
+
+    inner: products in an inner batch, after which A and B go on by their outer strides; 0: there is no outer one.
+    """
 
     dtype: Dtype
     m: int
@@ -108,6 +122,7 @@ class Product:
     alpha: float = 1.0
     beta: float = 0.0
     batch: int = 1
+    inner: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +167,7 @@ def _plan_matrix(p: Product) -> Plan:
     args: list[Ref | int] = [_library().gemm[p.dtype], *flags, p.m, p.n, p.k, p.b.place, p.b.lead, p.a.place, p.a.lead]
     args += [p.c.place, p.c.lead, size * row, *scalar_words(p.dtype, p.alpha), *scalar_words(p.dtype, p.beta)]
     args += [size * step for step in (p.c.lead, p.a.stride, p.b.stride, p.c.stride, column, 1)]
+    args += [p.inner or p.batch, size * p.a.outer, size * p.b.outer]
     if p.batch > 1:
         return Plan(BATCH, args, p.batch, batch_grain(p.batch, p.m * p.n * p.k))
     kernel, extent, grain = cut(p.m, p.n, p.k)
@@ -172,6 +188,7 @@ def _plan_vector(p: Product) -> Plan:
     args += [p.c.place, steps[1], size * (matrix.lead if flip else 1), size * steps[1]]
     args += [*scalar_words(p.dtype, p.alpha), *scalar_words(p.dtype, p.beta)]
     args += [size * matrix.stride, size * other.stride, size * p.c.stride, int(flip)]
+    args += [p.inner or p.batch, size * matrix.outer, size * other.outer]
     clear = 0 if p.beta else size * outputs * p.batch
     if p.batch > 1:
         return Plan(BATCHED_VECTOR, args, p.batch, batch_grain(p.batch, outputs * p.k), clear)

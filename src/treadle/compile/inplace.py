@@ -7,7 +7,6 @@ may keep what they read of a variable. A loop's carried values are its own, so t
 
 from __future__ import annotations
 
-from treadle.compile import blas
 from treadle.compile.fuse import Fuser, Group, Item, makes, reads
 from treadle.compile.ways import never_fails, updates_in_place
 from treadle.core.graph import Graph
@@ -122,6 +121,4 @@ def _can_fail(item: Item) -> bool:
     node = item.node
     if node.definition.family == "view" or node.op in ("constant", "full"):
         return not all(s.spec.static and s.dtype.kind != "T" for s in (*node.inputs, *node.outputs))
-    if node.op == "matmul" and node.outputs[0].dtype.kind == "f":
-        return not (blas.available() and all(len(s.shape) == 2 for s in node.inputs))
     return not never_fails(node)

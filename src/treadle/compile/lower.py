@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile import blas, hosts, open_sizes
+from treadle.compile import hosts, open_sizes
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.build import Source
@@ -298,7 +298,7 @@ class Lowerer:
     def _matmul(self, node: Node, env: Env, targets: Env) -> bool:
         from treadle.compile.products import lower_matmul
 
-        return blas.available() and lower_matmul(self, node, env, targets)
+        return lower_matmul(self, node, env, targets)
 
     # -- control flow --------------------------------------------------------------------------------------------------
 

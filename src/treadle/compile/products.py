@@ -1,10 +1,15 @@
-"""Matrix products as BLAS calls: transposed views become flags, batches one call each."""
+"""Matrix products: calls of BLAS, with transposed views as flags and batches as strides, or kernels of our own."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from treadle.compile import blas
+from treadle.compile.copies import copied
+from treadle.compile.emit import broadcast_strides
+from treadle.compile.small_products import SMALL, Side, call_dot, call_small
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -13,6 +18,16 @@ if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The batch as `outer` times `inner` matrices, and each side's steps along the two."""
+
+    outer: int
+    inner: int
+    a: tuple[int, int]
+    b: tuple[int, int]
 
 
 def _matrix(view: View) -> tuple[bool, int] | None:
@@ -30,58 +45,92 @@ def _matrix(view: View) -> tuple[bool, int] | None:
     return None
 
 
-def _batch_stride(view: View, batch: tuple[int, ...]) -> int | None:
-    """One stride that walks all batch axes, 0 when there is only one matrix; None when there is none."""
-    own = view.shape[:-2]
-    if all(size == 1 for size in own):
-        return 0
-    if own != batch:
-        return None
-    expected = None
-    for size, stride in zip(reversed(own), reversed(view.strides[:-2]), strict=True):
+def _batches(a: View, b: View, batch: tuple[int, ...]) -> _Batch | None:
+    """The batch's axes merged where both sides allow; None where more than two are left."""
+    steps = [broadcast_strides(View(v.buffer, v.shape[:-2], v.dtype, v.strides[:-2], v.offset), batch) for v in (a, b)]
+    merged: list[tuple[int, int, int]] = []
+    for size, one, two in zip(batch, *steps, strict=True):
         if size == 1:
             continue
-        if expected is not None and stride != expected:
-            return None
-        expected = stride * size
-    sizes = [(size, stride) for size, stride in zip(own, view.strides[:-2], strict=True) if size != 1]
-    return sizes[-1][1]
+        if merged and merged[-1][1:] == (one * size, two * size):
+            merged[-1] = (merged[-1][0] * size, one, two)
+        else:
+            merged.append((size, one, two))
+    if len(merged) > 2:
+        return None
+    outer, inner = [(1, 0, 0)] * (2 - len(merged)) + merged
+    return _Batch(outer[0], inner[0], (outer[1], inner[1]), (outer[2], inner[2]))
 
 
 def lower_matmul(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
-    """Lay out a product; False when BLAS cannot do it (integers, batches that broadcast in an odd way)."""
+    """Lay out a product; False where NumPy has to do it (complex numbers, bools, batches that broadcast oddly)."""
     out = node.outputs[0]
-    if out.dtype.kind != "f" or len(node.inputs[0].shape) < 2 or len(node.inputs[1].shape) < 2:
+    if not copied(node) or out.dtype.kind == "b" or any(len(s.shape) < 2 for s in node.inputs):
         return False
+    by_blas = out.dtype.kind == "f" and blas.available()
     a, b = (lowerer.value(s, env) for s in node.inputs)
-    flags = [node.attrs.get("transpose_a", False), node.attrs.get("transpose_b", False)]
-    batch: tuple[int, ...] = out.shape[:-2]  # type: ignore[assignment]
-    count = 1
-    for size in batch:
-        count *= size
-    sides = []
-    for view, flag in zip((a, b), flags, strict=True):
-        layout = _matrix(view)
-        stride = _batch_stride(view, batch)
-        if layout is None or stride is None:
-            view = lowerer.contiguous(view)
-            layout, stride = _matrix(view), _batch_stride(view, batch)
-        if layout is None or stride is None:
-            return False
-        sides.append((view, layout[0] != flag, layout[1], stride))
-    target = env[out] = lowerer.fresh(out, targets)
-    m, n = out.shape[-2:]
+    flags = (node.attrs.get("transpose_a", False), node.attrs.get("transpose_b", False))
+    shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
+    m, n = shape[-2:]
     k = a.shape[-2] if flags[0] else a.shape[-1]
-    assert isinstance(m, int)
-    assert isinstance(n, int)
-    if m * n * count == 0:
+    if by_blas and m * n * k > SMALL:
+        a, b = (view if _matrix(view) is not None else lowerer.contiguous(view) for view in (a, b))
+    batch = _batches(a, b, shape[:-2])
+    if batch is None:
+        return False
+    target = env[out] = lowerer.fresh(out, targets)
+    if 0 in shape:
         return True
     if k == 0:
         lowerer.asm.fill(target.ref, 0, target.nbytes)
         return True
-    (va, ta, lda, sa), (vb, tb, ldb, sb) = sides
-    kind: blas.Dtype = "f4" if out.dtype.itemsize == 4 else "f8"
-    lowerer.asm.gemm(
-        kind, ta, tb, m, n, k, va.ref, lda, vb.ref, ldb, target.ref, n, batch=count, strides=(sa, sb, m * n), note=node
-    )
+    left, right = _side(a, flags[0], batch.a), _side(b, flags[1], batch.b)
+    count = math.prod(shape[:-2])
+    dot = m == n == count == 1 and left.column == right.row == 1 and out.dtype.kind == "f"
+    if dot:
+        call_dot(lowerer, node, a, b, target, k)
+    elif not by_blas or m * n * k <= SMALL:
+        call_small(lowerer, node, target, left, right, k, count, batch.inner)
+    else:
+        _call_blas(lowerer, node, target, a, b, flags, batch, k)
     return True
+
+
+def _side(view: View, flag: bool, steps: tuple[int, int]) -> Side:
+    """A factor with its transposition undone; an axis of size 1 has whatever step suits best."""
+    rows, columns = view.shape[-2:]
+    down = view.strides[-2] if rows > 1 else columns
+    along = view.strides[-1] if columns > 1 else 1
+    if columns == 1 and rows > 1:
+        along = 1
+    if flag:
+        down, along = along, down
+    return Side(view, down, along, *steps)
+
+
+def _call_blas(
+    lowerer: Lowerer, node: Node, target: View, a: View, b: View, flags: tuple[bool, bool], batch: _Batch, k: int
+) -> None:
+    layouts = _matrix(a), _matrix(b)
+    assert layouts[0] is not None
+    assert layouts[1] is not None
+    m, n = target.shape[-2:]
+    lowerer.asm.gemm(
+        "f4" if target.dtype.itemsize == 4 else "f8",
+        layouts[0][0] != flags[0],
+        layouts[1][0] != flags[1],
+        m,
+        n,
+        k,
+        a.ref,
+        layouts[0][1],
+        b.ref,
+        layouts[1][1],
+        target.ref,
+        n,
+        batch=batch.outer * batch.inner,
+        strides=(batch.a[1], batch.b[1], m * n),
+        inner=batch.inner,
+        outer=(batch.a[0], batch.b[0]),
+        note=node,
+    )

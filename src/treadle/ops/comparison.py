@@ -102,14 +102,14 @@ def bitwise_invert(x: Any, /) -> Tensor:
     return logical_not(x) if x.dtype.kind == "b" else _invert(x)
 
 
-# Shifts have no form in kernels: machines leave shifts by the width and beyond open, NumPy does not.
-@elementwise(body=np.left_shift, want="shift")
+# Machines leave shifts by the width and beyond open, NumPy does not, nor do the kernels' shifts.
+@elementwise(body=np.left_shift, scalar="left_shift_{t}({0}, {1})", want="shift")
 def bitwise_left_shift(x1: Any, x2: Any, /) -> Tensor:
     """The bits moved up by the second integer, zeros moving in."""
     raise NotImplementedError
 
 
-@elementwise(body=np.right_shift, want="shift")
+@elementwise(body=np.right_shift, scalar="right_shift_{t}({0}, {1})", want="shift")
 def bitwise_right_shift(x1: Any, x2: Any, /) -> Tensor:
     """The bits moved down by the second integer; copies of the sign move in."""
     raise NotImplementedError
