@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint bench never-slower clean
+.PHONY: demo test lint bench bench-instructions never-slower clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/digits.py
@@ -19,6 +19,9 @@ bench: $(VENV)/.ready
 
 never-slower: $(VENV)/.ready
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/never_slower.py
+
+bench-instructions: $(VENV)/.ready
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/instructions.py --json benchmarks/results/instructions.json
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

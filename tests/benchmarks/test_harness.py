@@ -110,3 +110,94 @@ def test_report_texts() -> None:
     assert cell({"failed": "KeyError"}, 2e-3) == "failed"
     assert cell({}, 2e-3) == "-"
     assert plain(["case", "a"], [["sum", "1 us"]]).splitlines() == ["case     a", "-" * 10, "sum   1 us"]
+
+
+def row(name: str, **seconds: float) -> dict[str, object]:
+    cells = {variant.replace("_", " "): {"median": s, "best": s / 2} for variant, s in seconds.items()}
+    return {"name": name, "steady": True, "cells": cells}
+
+
+@pytest.mark.usefixtures("on_path")
+def test_ratios_are_to_the_best_peer_of_each_row() -> None:
+    from harness import ratios
+
+    rows = [
+        row("one", treadle=1.0, JAX_jit=4.0, PyTorch=8.0, NumPy=0.5),
+        row("two", treadle=2.0, PyTensor=1.0, Numba=1.0),
+        row("three", treadle=1.0, NumPy=3.0),
+    ]
+    assert ratios.best_peer(rows[0]) == ("JAX jit", 4.0)
+    assert [ratios.ratio(r) for r in rows] == [4.0, 0.5, None]
+    text = ratios.lines([*rows, {**row("import", treadle=1.0, JAX_jit=9.0), "steady": False}])
+    assert text[0] == f"best peer / treadle, geometric mean of 2 rows: {2**0.5:.2f}"
+    assert "Numba / treadle, geometric mean of 1 rows: 0.50" in text
+    assert text[-1] == "behind: two: PyTensor takes 0.50 of treadle's time"
+
+
+@pytest.mark.usefixtures("on_path")
+def test_the_picture_is_xml_with_a_mark_for_each_figure() -> None:
+    import xml.etree.ElementTree as ElementTree
+
+    from harness.plot import COLOURS, picture
+
+    root = ElementTree.fromstring(picture([row("a < b", treadle=1.0, JAX_jit=4.0, NumPy=1e9), row("none", NumPy=1.0)]))
+    marks = [e for e in root.iter() if e.tag.endswith("circle")]
+    assert len(marks) == len(COLOURS) + 2
+    assert "a < b" in [e.text for e in root.iter() if e.tag.endswith("text")]
+
+
+@pytest.mark.usefixtures("on_path")
+def test_gradients_by_hand_agree_with_differences() -> None:
+    from harness.cases import Data, images, sequence, tokens
+    from peers.numpy_ import PROGRAMS
+    from peers.numpy_models import cnn_gradient
+
+    def wide(data: Data) -> list[np.ndarray]:
+        return [np.asarray(a, np.float64) if a.dtype.kind == "f" else a for a in (*data.args, *data.state)]
+
+    def network(x: np.ndarray, labels: np.ndarray, *weights: np.ndarray) -> list[np.ndarray]:
+        loss, gradients = cnn_gradient(weights, x, labels)
+        return [loss, *gradients]
+
+    for f, args, first in (
+        (PROGRAMS["gru"], wide(sequence(3)), 1),
+        (PROGRAMS["attention"], wide(tokens(3)), 0),
+        (network, wide(images(2)), 2),
+    ):
+        gradients = f(*args)[1:]
+        for k, gradient in enumerate(gradients, first):
+            direction = np.random.default_rng(k).normal(size=args[k].shape)
+            sides = [f(*args[:k], args[k] + s * 1e-6 * direction, *args[k + 1 :])[0] for s in (1, -1)]
+            np.testing.assert_allclose(np.sum(gradient * direction), (sides[0] - sides[1]) / 2e-6, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("on_path")
+def test_a_few_elements_may_disagree_where_a_case_says_so() -> None:
+    from harness.timing import WrongResult, check
+
+    got, want = np.zeros(100, np.int32), np.zeros(100, np.int32)
+    got[3] = 1
+    check([got], [want], 0, 0, few=0.01)
+    with pytest.raises(WrongResult):
+        check([got], [want], 0, 0, few=0.005)
+
+
+@pytest.mark.usefixtures("on_path")
+def test_dearer_cases_are_told(tmp_path: Path) -> None:
+    import importlib
+
+    instructions = importlib.import_module("instructions")
+    path = tmp_path / "counts.json"
+    path.write_text(json.dumps({"processor": instructions.processor(), "counts": {"a": 100.0, "b": 100.0}}))
+    assert instructions.compare({"a": 109.0, "b": 120.0, "c": 1.0}, path, 0.1) == ["b: 100 -> 120"]
+    path.write_text(json.dumps({"processor": "abacus", "counts": {"a": 1.0}}))
+    assert instructions.compare({"a": 109.0}, path, 0.1) == []
+
+
+def test_instructions_of_a_call_are_counted(tmp_path: Path) -> None:
+    out = tmp_path / "counts.json"
+    command = [sys.executable, str(BENCHMARKS / "instructions.py"), "--only", "Collatz", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (count,) = json.loads(out.read_text())["counts"].values()
+    assert 1_000 < count < 1_000_000  # 524 turns of a few instructions, and the call
