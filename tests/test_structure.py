@@ -16,7 +16,8 @@ ROOT = Path(treadle.__file__).parent
 
 # From the ground up: each may import those before it.
 ORDER = [
-    *("errors", "nest", "config", "core", "vector", "ops", "autodiff", "control", "autograph", "optimize", "compile"),
+    *("records", "errors", "nest", "config", "core", "vector", "ops", "autodiff", "control", "autograph", "optimize"),
+    "compile",
     *("function", "random", "strings", "linalg", "nn", "optim", "losses", "metrics", "data", "testing", "debug"),
     *("__init__", "__main__"),
 ]

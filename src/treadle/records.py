@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["dataclass", "field", "replace"]
+
 _MISSING: Any = object()
 
 if TYPE_CHECKING:

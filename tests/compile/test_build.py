@@ -211,7 +211,7 @@ def damaged(good):
         yield f"bit flipped at {place}", good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :]
     yield "longer", good + b"x"
     yield "text", b"hello" * 1000
-    yield "another format", good.replace(b"treadle object 1", b"treadle object 9")
+    yield "another format", good.replace(b"treadle object 2", b"treadle object 9")
     yield "an image of nothing", cache.Unit(unit.symbols, b"").encode()
     yield "a foreign image", cache.Unit(unit.symbols, b"\x7fELF" + bytes(500)).encode()
     yield "half an image", cache.Unit(unit.symbols, unit.image[: len(unit.image) // 2]).encode()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
+
+from treadle.records import dataclass, field
 
 from . import blas, build, gemm
 from .build import Entry
@@ -29,7 +30,7 @@ Word = int | Label | Deferred
 class _Draft:
     """What grows while instructions are added."""
 
-    words: list[Word] = field(default_factory=lambda: [int(Op.RETURN)])  # pc 0 means a fresh run, so code begins at 1
+    words: list[Word] = field(default_factory=lambda: [Op.RETURN])  # pc 0 means a fresh run, so code begins at 1
     lines: list[str] = field(default_factory=list)
     notes: dict[int, object] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
@@ -114,11 +115,11 @@ class Assembler:
 
     # Instructions
 
-    def _emit(self, line: str, op: Op, *operands: Word) -> int:
+    def _emit(self, line: str, op: int, *operands: Word) -> int:
         """Add an instruction; its pc."""
         draft = self._draft
         pc = len(draft.words)
-        draft.words += [int(op), *operands]
+        draft.words += [op, *operands]
         draft.lines.append(f"{pc:5d}  {line}")
         return pc
 

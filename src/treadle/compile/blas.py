@@ -14,12 +14,12 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
+from treadle.records import dataclass
 
 from .machine import Blas
 
@@ -53,22 +53,22 @@ def available() -> bool:
     return sys.byteorder == "little" and library() is not None
 
 
-def _bundled() -> Iterator[Path]:
+def _bundled() -> Iterator[str]:
     """OpenBLAS inside SciPy's and NumPy's wheels: beside the package on Linux and Windows, inside it on macOS."""
     for package in ("scipy", "numpy"):
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             continue
-        home = Path(spec.origin).parent
-        for folder in (home.with_name(f"{package}.libs"), home / ".dylibs"):
-            if folder.is_dir():
-                yield from sorted(path for path in folder.iterdir() if "openblas" in path.name)
+        home = os.path.dirname(spec.origin)
+        for folder in (os.path.join(os.path.dirname(home), f"{package}.libs"), os.path.join(home, ".dylibs")):
+            if os.path.isdir(folder):
+                yield from (os.path.join(folder, name) for name in sorted(os.listdir(folder)) if "openblas" in name)
 
 
-def _open(path: Path) -> Library | None:
+def _open(path: str) -> Library | None:
     """The routines of one OpenBLAS, under whichever prefix and suffix it was built with."""
     try:
-        opened = ctypes.CDLL(str(path))
+        opened = ctypes.CDLL(path)
     except OSError:
         return None
     for prefix, suffix in itertools.product(("scipy_", ""), ("64_", "")):
@@ -81,7 +81,7 @@ def _open(path: Path) -> Library | None:
         gemv: dict[Dtype, int] = {kind: address(f"{letter}gemv_") for kind, letter in PREFIXES.items()}
         if all(gemm.values()) and all(gemv.values()):
             get, put = address("openblas_get_num_threads"), address("openblas_set_num_threads")
-            return Library(path.name, gemm, gemv, get if put else 0, put if get else 0)
+            return Library(os.path.basename(path), gemm, gemv, get if put else 0, put if get else 0)
     return None
 
 

@@ -6,22 +6,20 @@ own compiler does not understand.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import cache
 from typing import Any
 
 from treadle.config import config
+from treadle.records import dataclass, field
 
 from . import flat, loader, symbols
-from .cache import DEFAULT_LIMIT, DiskCache, Unit, default_folder
+from .cache import DEFAULT_LIMIT, DiskCache, Unit, default_folder, new_digest
 
 # The modules here that decide what machine code a text becomes; their own text is part of every key.
 GENERATORS = (
@@ -44,7 +42,7 @@ class Source:
     hot: bool = False
 
 
-class Effort(IntEnum):
+class Effort:
     """How much is done to make code fast."""
 
     LEAST = 0  # a call around BLAS, a loop that waits
@@ -103,27 +101,27 @@ def load(sources: Sequence[Source]) -> tuple[Entry, ...]:
         if missing:
             disk = DiskCache(default_folder(), _limit())
             _load_from_disk(disk, missing)
-            for effort in Effort:
+            for effort in (Effort.LEAST, Effort.SOME, Effort.FULL):
                 unit = {key: source for key, source in missing.items() if _effort(source) == effort}
                 if unit:
                     _compile(disk, unit, effort)
         return tuple(Entry(_memory.addresses[key], source) for key, source in zip(keys, sources, strict=True))
 
 
-def _effort(source: Source) -> Effort:
+def _effort(source: Source) -> int:
     return Effort.FULL if not source.native else Effort.SOME if source.hot else Effort.LEAST
 
 
 def kernel_key(source: Source) -> str:
     """A kernel's name in memory and on disk: a digest of its text and of everything else that shapes its code."""
     kind = "native" if source.native else config.compiler
-    return hashlib.sha256(_surroundings() + f"{kind}\n{source.text}".encode()).hexdigest()
+    return new_digest(_surroundings() + f"{kind}\n{source.text}".encode()).hexdigest()
 
 
 @cache
 def _surroundings() -> bytes:
     """A digest of the processor, Numba's and llvmlite's versions and settings, and our own code generators."""
-    digest = hashlib.sha256()
+    digest = new_digest()
     parts = [loader.host_processor().encode(), sys.version.encode(), _vector_version().encode()]
     parts += [f"{name}={value}".encode() for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_")]
     parts += [_version_file(package) for package in ("numba", "llvmlite")]
@@ -152,7 +150,7 @@ def _contents(path: str) -> bytes:
 def _vector_version() -> str:
     """A digest of the vector math that kernels inline, read without importing it."""
     folder = os.path.join(os.path.dirname(os.path.dirname(__file__)), "vector")
-    digest = hashlib.sha256()
+    digest = new_digest()
     for name in sorted(os.listdir(folder)):
         if name.endswith(".py"):
             digest.update(_contents(os.path.join(folder, name)))
@@ -182,7 +180,7 @@ def _load_from_disk(disk: DiskCache, missing: dict[str, Source]) -> None:
             counters.kernels_loaded += 1
 
 
-def _compile(disk: DiskCache, missing: dict[str, Source], effort: Effort) -> None:
+def _compile(disk: DiskCache, missing: dict[str, Source], effort: int) -> None:
     """Compile all of `missing` into one object, load it, and write it to disk."""
     foreign = missing
     if effort < Effort.FULL or config.compiler == "direct":

@@ -7,18 +7,28 @@ Nothing here ever raises for what it finds on disk: a damaged, foreign or unwrit
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-MAGIC = b"treadle object 1\n"
+from treadle.records import dataclass
+
+try:
+    from _blake2 import blake2b  # what hashlib gives, without the import of OpenSSL
+except ImportError:
+    from hashlib import blake2b
+
+MAGIC = b"treadle object 2\n"
 DEFAULT_LIMIT = 256 << 20
 TOUCH_AFTER = 3600.0  # seconds: how stale a unit's time stamp may be before a use renews it
 SMALLEST_AGE = 300.0  # seconds: a temporary file younger than this may still be another process's
+
+
+def new_digest(data: bytes = b"") -> blake2b:
+    """A digest of 32 bytes, to be updated or read."""
+    return blake2b(data, digest_size=32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +42,14 @@ class Unit:
         """The file's contents: magic, digest of all that follows, length of the index, index, image."""
         index = "\n".join(f"{key} {symbol}" for key, symbol in self.symbols.items()).encode()
         payload = len(index).to_bytes(8, "little") + index + self.image
-        return MAGIC + hashlib.sha256(payload).digest() + payload
+        return MAGIC + new_digest(payload).digest() + payload
 
     @staticmethod
     def decode(data: bytes) -> Unit | None:
         """The unit in a file's contents; None where anything is wrong with them."""
         start = len(MAGIC) + 32
         payload = data[start:]
-        if not data.startswith(MAGIC) or hashlib.sha256(payload).digest() != data[len(MAGIC) : start]:
+        if not data.startswith(MAGIC) or new_digest(payload).digest() != data[len(MAGIC) : start]:
             return None
         length = int.from_bytes(payload[:8], "little")
         try:
@@ -124,7 +134,7 @@ class DiskCache:
         data = unit.encode()
         if folder is None or len(data) > self.limit:
             return False
-        name = hashlib.sha256(data).hexdigest()[:32] + ".unit"
+        name = new_digest(data).hexdigest()[:32] + ".unit"
         try:
             _write(folder, name, data)
             for key in unit.symbols:

@@ -10,11 +10,12 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+from treadle.records import dataclass
 
 from . import blas, build, pool
 from .arenas import Arena, arenas, make_arena, rounded
@@ -26,12 +27,11 @@ StatusHandler = Callable[["Run", object, int], object]
 Arrays = tuple[Array, ...]
 Enter = Callable[[object], int]
 
-# As plain integers, since members of an enumeration are slow to look up and compare.
-PC, DETAIL, ARENA, ARRAY_TYPE, FIRST = map(int, (Slot.PC, Slot.DETAIL, Slot.ARENA, Slot.ARRAY_TYPE, Slot.FIRST))
-FINISHED = int(Slot.FINISHED)
+PC, DETAIL, ARENA, ARRAY_TYPE, FIRST = Slot.PC, Slot.DETAIL, Slot.ARENA, Slot.ARRAY_TYPE, Slot.FIRST
+FINISHED = Slot.FINISHED
 NEVER = 1 << 62  # a pc that no program reaches
-HOST, STATUS = int(Reason.HOST), int(Reason.STATUS)
-BAD_ARGUMENTS = tuple(map(int, (Reason.BAD_INPUT, Reason.BAD_OUTPUT, Reason.BAD_COUNT)))
+HOST, STATUS = Reason.HOST, Reason.STATUS
+BAD_ARGUMENTS = (Reason.BAD_INPUT, Reason.BAD_OUTPUT, Reason.BAD_COUNT)
 BUDGET = 1  # a kernel's status that says: my state is in my args, call me again
 SMALL_ARENA = 64 << 10  # bytes up to which an arena stays with its frame
 IDLE_FRAMES = 8
@@ -269,10 +269,10 @@ class Code:
         while reason:
             detail = frame.slots[DETAIL]
             if reason == HOST:
-                run = run or Run(self, frame, inputs, outputs)
+                run = run or Run(self, frame, inputs, written)
                 hosts[detail](run)
             elif reason == STATUS and detail != BUDGET:
-                run = run or Run(self, frame, inputs, outputs)
+                run = run or Run(self, frame, inputs, written)
                 self._report(run, detail, on_status)
             elif reason in BAD_ARGUMENTS:
                 self._check_counts(inputs, outputs)

@@ -11,9 +11,10 @@ import ctypes
 import mmap
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from treadle.records import dataclass
 
 MAGIC = b"treadle flat x86-64 1\n"
 X86_64 = 62  # e_machine

@@ -2,18 +2,17 @@
 
 Both are kernels like any other, built by `build` and kept on disk, but compiled with less effort.
 The numbers below are the layout that the assembler writes, Python reads and the loops run on; the texts use their
-names.
+names. They are plain classes, since an enumeration takes a millisecond of each import.
 """
 
 from __future__ import annotations
 
 import re
-from enum import IntEnum
 
 from .build import Source
 
 
-class Op(IntEnum):
+class Op:
     """Instructions; behind each in the code come its operands, one word each."""
 
     RETURN = 0
@@ -34,7 +33,7 @@ class Op(IntEnum):
     HOST = 15  # number of the host step
 
 
-class Slot(IntEnum):
+class Slot:
     """The frame's first slots; then come the addresses of inputs and outputs, then cells and blocks of arguments."""
 
     PC = 0  # where to go on; 0 at a fresh run
@@ -58,7 +57,7 @@ class Slot(IntEnum):
     FIRST = 16
 
 
-class Reason(IntEnum):
+class Reason:
     """Why the native loop returned."""
 
     DONE = 0
@@ -70,7 +69,7 @@ class Reason(IntEnum):
     BAD_COUNT = 6
 
 
-class Pool(IntEnum):
+class Pool:
     """The worker pool's block in words; what several threads write at once lies on cache lines of its own."""
 
     REMAINING = 0  # shares nobody has taken yet; whoever counts it down from 1 or more owns a share
@@ -96,7 +95,7 @@ class Pool(IntEnum):
     SIZE = 96
 
 
-class Blas(IntEnum):
+class Blas:
     """BLAS's block in words: how many runs want it on one thread, and how to set that."""
 
     LOCK = 0
@@ -108,12 +107,12 @@ class Blas(IntEnum):
     SIZE = 8
 
 
-NUMBERS = {
-    f"{kind.__name__.upper()}_{member.name}": int(member)
-    for kind in (Op, Slot, Reason, Pool, Blas)
-    for member in kind
-    if kind is not Op
-} | {f"OP_{member.name}": int(member) for member in Op}
+NUMBERS: dict[str, int] = {
+    f"{prefix}_{name}": number
+    for prefix, kind in (("OP", Op), ("SLOT", Slot), ("REASON", Reason), ("POOL", Pool), ("BLAS", Blas))
+    for name, number in vars(kind).items()
+    if not name.startswith("__")
+}
 
 
 def with_numbers(text: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -19,6 +18,7 @@ from llvmlite import ir
 from treadle import vector
 from treadle.compile.llvm_text import Builder, Operand, type_name, typed
 from treadle.compile.scalar_primitives import CASTS, PRIMITIVES, Value, cast, constant, llvm_type, result_kind
+from treadle.records import dataclass
 
 _FLOAT_OPS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
 _INT_OPS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor"}

@@ -8,7 +8,6 @@ with a status.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from treadle.compile.fuse import in_kernel, is_elementwise, is_scalar_constant
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
+from treadle.records import dataclass, field
 
 BUDGET = 1 << 22  # iterations between two looks at Python: a few milliseconds of scalar work
 INNER = 1 << 16  # steps that the loops inside may take in one iteration

@@ -7,13 +7,13 @@ name, are in `treadle.vector.primitives`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from treadle.compile.rare import rare
+from treadle.records import dataclass
 from treadle.vector.primitives import DTYPES, FLOATS, INTEGERS, RARE
 
 CASTS = tuple(DTYPES)
