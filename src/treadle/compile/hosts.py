@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,8 +65,26 @@ def fetch(view: View) -> Callable[[Run], Array]:
 
         return rows
     if view.contiguous:
-        return lambda run: run.array(view.ref, view.shape, view.dtype)
+        return _whole(view)
     return lambda run: _strided(run, view)
+
+
+def _whole(view: View) -> Callable[[Run], Array]:
+    """A view in row order: the very array of an input or output that it fills, else an array over its memory."""
+    ref, shape, dtype = view.ref, view.shape, view.dtype
+    k = ref.index
+    if ref.kind in ("input", "output") and view.buffer.nbytes == view.nbytes and view.size:
+        outside = operator.attrgetter("inputs" if ref.kind == "input" else "outputs")
+
+        def given(run: Run) -> Array:
+            array: Array = outside(run)[k]
+            return array if array.shape == shape else array.reshape(shape)
+
+        return given
+    if not view.size:
+        return lambda run: np.empty(shape, dtype)
+    memory = ctypes.c_char * view.nbytes
+    return lambda run: np.ndarray(shape, dtype, memory.from_address(run.address(ref)))  # type: ignore[arg-type]
 
 
 def _strided(run: Run, view: View) -> Array:
@@ -100,10 +120,16 @@ def put(view: View) -> Callable[[Run, Array], None]:
 
         return keep
 
+    get = _whole(view)
+
     def store(run: Run, array: Array) -> None:
-        run.array(view.ref, view.shape, view.dtype)[...] = array
+        get(run)[...] = array
 
     return store
+
+
+# Ops whose bodies compute nothing that NumPy could warn of.
+SILENT = {"sort", "argsort", "searchsorted", "isin", "random_permutation", "concat", "pad_slice", "set_slice"}
 
 
 def node_step(
@@ -117,22 +143,39 @@ def node_step(
     getters = [fetch(view) for view in sources]
     setters = [put(view) for view in ends]
     op, given = node.definition, dict(node.attrs)
+    plain = not op.effect and op.family != "graph" and next(node.graphs(), None) is None
+
+    def carefully(run: Run, arrays: list[Array], attrs: Mapping[str, Any]) -> Any:
+        """The body where it may run Python of the user's, or has raised: an error that it makes knows its place."""
+        quiet = contextlib.nullcontext() if op.effect else np.errstate(all="ignore")
+        with activate(None), errors.at(node.location), quiet:
+            try:
+                return op.body(*arrays, **attrs)
+            except (AssertionFailed, IndexOutOfRange) as error:
+                for cell in reversed(loops):
+                    error.add_note(f"in iteration {run.cell(cell)} of its loop (counted from 0)")
+                raise
+
+    def quickly(run: Run, arrays: list[Array], attrs: Mapping[str, Any]) -> Any:
+        """The body of NumPy's functions alone; where it raises it is run again, to raise with its place."""
+        try:
+            if op.name in SILENT:
+                return op.body(*arrays, **attrs)
+            with np.errstate(all="ignore"):
+                return op.body(*arrays, **attrs)
+        except Exception:  # it is raised again below, where the first is not its context
+            pass
+        return carefully(run, arrays, attrs)
+
+    body = quickly if plain else carefully
 
     def step(run: Run) -> None:
         arrays = [get(run) for get in getters]
         attrs = given if attrs_of is None else attrs_of(run)
         if op.effect:
             arrays = [np.array(a) for a in arrays]  # Python code may keep what it is given
-        quiet = contextlib.nullcontext() if op.effect else np.errstate(all="ignore")
-        with activate(None), errors.at(node.location), quiet:
-            try:
-                result = op.body(*arrays, **attrs)
-            except (AssertionFailed, IndexOutOfRange) as error:
-                for cell in reversed(loops):
-                    error.add_note(f"in iteration {run.cell(cell)} of its loop (counted from 0)")
-                raise
-        results = result if op.multiple else (result,)
-        for put_result, array in zip(setters, results, strict=False):
+        result = body(run, arrays, attrs)
+        for put_result, array in zip(setters, result if op.multiple else (result,), strict=False):
             put_result(run, np.asarray(array))
 
     return step
