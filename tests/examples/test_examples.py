@@ -53,6 +53,15 @@ def test_retracing():
     assert "TraceError: add would be traced inside td.no_retrace()" in text
 
 
+def test_implicit():
+    text = run("implicit.py")
+    assert "fixed point after 26 steps" in text
+    apart = float(text.partition("through the steps differ by ")[2].split()[0])
+    assert apart < 1e-11
+    assert "stored for each step: 0 elements, and 61 through the steps" in text
+    assert float(text.partition("gradient descent: ")[2].partition(";")[0]) < 0.01 and "traces: 1" in text
+
+
 def test_control_flow():
     text = run("control_flow.py")
     assert "sqrt(2) = 1.414213562373" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treadle.autodiff.open_lengths import keep_lengths
@@ -35,20 +37,22 @@ class Split:
         return len(self.backward.inputs) - len(self.cotangents)
 
 
-def split(graph: Graph, needed: tuple[bool, ...], bounded: bool = False) -> Split:
+def split(graph: Graph, needed: tuple[bool, ...], bounded: bool = False, free: int = 0) -> Split:
     """Forward and backward of a graph, for gradients of the inputs that `needed` marks; made once a graph and mask.
 
     bounded: no residual has a length that only running tells, as a loop's stack has: the loop runs again in the
-    backward graph instead. Loops and branches ask for it, whose residuals must be alike each time.
+    backward graph instead. Loops and branches ask for it, whose residuals must be alike each time; as theirs are
+    stacked, those that elementwise work can make from others are made again too. The inputs from `free` on cost
+    nothing to keep: the backward graph has them anyway.
     """
-    key = ("split", needed, bounded)
+    key = ("split", needed, bounded, free)
     found = graph.derived.get(key)
     if found is None:
-        found = graph.derived[key] = _split(graph, needed, bounded)
+        found = graph.derived[key] = _split(graph, needed, bounded, free)
     return found
 
 
-def _split(graph: Graph, needed: tuple[bool, ...], bounded: bool) -> Split:
+def _split(graph: Graph, needed: tuple[bool, ...], bounded: bool, free: int) -> Split:
     forward = Tracer(f"{graph.name}_forward")
     inputs = [forward.input(Spec(s.shape, s.dtype), s.name) for s in graph.inputs]
     tape = Tape(watch_variables=False)
@@ -69,8 +73,16 @@ def _split(graph: Graph, needed: tuple[bool, ...], bounded: bool) -> Split:
     with activate(backward):
         keep_lengths(forward, backward)
         back = backward.finish([g for g in grads if g is not None])
-    if bounded and any(_made_open(x) for x in back.captures):
-        back = _again(forward, back, len(seeds))
+    if bounded:
+        unstable = _open_residuals(forward, back.captures)
+        if unstable:
+            back = _again(forward, back, len(seeds), unstable)
+        kept, views = _behind_views([x for x in back.captures if isinstance(x, Symbol)])
+        # What a step of a loop leaves is what the next one finds: where that is kept, so is this.
+        at_hand = {y for x, y in zip(inputs[:free], outputs, strict=False) if x in kept}
+        cheap = _cheap_residuals(kept, at_hand | set(inputs[free:]), _exact(forward.nodes)) | views
+        if cheap:
+            back = _again(forward, back, len(seeds), cheap)
     with activate(forward):
         front = forward.finish([*outputs, *back.captures])
     return Split(front.graph, back.graph, reached, made)
@@ -85,18 +97,101 @@ def _is_open(x: Tensor) -> bool:
     return any(isinstance(size, Dim) and size.open for size in x.shape)
 
 
-def _again(forward: Tracer, back: Traced, count: int) -> Traced:
-    """The backward graph with what makes its open residuals before it, so that it takes only closed ones."""
-    wanted = {x for x in back.captures if _made_open(x)}
-    nodes: list[Node] = []
+def _open_residuals(forward: Tracer, residuals: Sequence[Tensor]) -> set[Symbol]:
+    """Residuals whose length only running tells, and what of that kind they are made from."""
+    found = {x for x in residuals if isinstance(x, Symbol) and _made_open(x)}
     for node in reversed(forward.nodes):
-        if any(s in wanted for s in node.outputs):
-            nodes.append(node)
-            wanted.update(s for s in node.inputs if _made_open(s))
+        if any(s in found for s in node.outputs):
+            found.update(s for s in node.inputs if _made_open(s))
+    return found
+
+
+def _behind_views(residuals: Sequence[Symbol]) -> tuple[set[Symbol], set[Symbol]]:
+    """The residuals, with what a view is made from in its place where that is no larger; and the views."""
+    kept: set[Symbol] = set()
+    views: set[Symbol] = set()
+    for x in residuals:
+        chain = [x]
+        while (node := chain[-1].node) is not None and node.definition.family == "view":
+            chain.append(node.inputs[0])
+        if _nbytes(chain[-1]) <= _nbytes(x):
+            views.update(chain[:-1])
+        kept.add(chain[-1] if _nbytes(chain[-1]) <= _nbytes(x) else x)
+    return kept, views
+
+
+def _exact(nodes: Sequence[Node]) -> set[Symbol]:
+    """What must not be made again, as another kernel may round otherwise: which branch ran is decided by comparisons,
+    and the gradient of a maximum looks for the elements that equal it."""
+    found: set[Symbol] = set()
+    for node in nodes:
+        if node.op in ("max", "min"):
+            found.update(node.inputs)
+        elif node.definition.family == "graph":
+            found.update(s for s in node.inputs if s.dtype.kind == "b")
+    return found
+
+
+def _cheap_residuals(kept: set[Symbol], free: set[Symbol], exact: set[Symbol]) -> set[Symbol]:
+    """Residuals that elementwise work makes from others, with all that stands between; they need not be kept.
+
+    Either those that can be made from the residuals that stay and what is free, or all that can be made at all where
+    what they are made from is smaller.
+    """
+    made = {x for x in kept - free - exact if _is_cheap(x)}
+    if not made:
+        return set()
+    stay = kept - made
+    roots, everything = _trace_back(made, stay | free | exact)
+    if sum(map(_nbytes, (roots | stay) - free)) < sum(map(_nbytes, kept - free)):
+        return everything
+    found: set[Symbol] = set()
+    for x in made:
+        roots, between = _trace_back({x}, (kept - {x}) | free | exact)
+        if roots <= kept | free:
+            found |= between
+    return found
+
+
+def _trace_back(made: set[Symbol], stops: set[Symbol]) -> tuple[set[Symbol], set[Symbol]]:
+    """What elementwise work makes some symbols from, and the symbols between, themselves included."""
+    roots: set[Symbol] = set()
+    between: set[Symbol] = set()
+    left = list(made)
+    while left:
+        x = left.pop()
+        if x in between or x in roots:
+            continue
+        if x in stops or not _is_cheap(x) or x.node is None:
+            roots.add(x)
+            continue
+        between.add(x)
+        left += x.node.inputs
+    return roots, between
+
+
+def _is_cheap(x: Symbol) -> bool:
+    """Whether a fused kernel can make it as it goes."""
+    node = x.node
+    if node is None:
+        return False
+    return node.definition.family in ("view", "creation") or (
+        node.definition.family == "elementwise" and node.definition.scalar is not None
+    )
+
+
+def _nbytes(x: Symbol) -> int:
+    """The size of a value; symbolic sizes count as 64."""
+    return math.prod(size if isinstance(size, int) else 64 for size in x.shape) * int(x.dtype.itemsize)
+
+
+def _again(forward: Tracer, back: Traced, count: int, made: set[Symbol]) -> Traced:
+    """The backward graph with the nodes that make some residuals before it, so that it takes only the others."""
+    nodes: list[Node] = [node for node in forward.nodes if any(s in made for s in node.outputs)]
     tracer = Tracer(back.graph.name, forward.scope)
     seeds = [tracer.input(s.spec, s.name) for s in back.graph.inputs[:count]]
     with activate(tracer):
         values: dict[Symbol, Tensor] = {s: s for node in nodes for s in node.inputs}
-        replay([quiet_node(node) for node in reversed(nodes)], values, {})
+        replay([quiet_node(node) for node in nodes], values, {})
         residuals = [values.get(x, x) if isinstance(x, Symbol) else x for x in back.captures]
         return tracer.finish(interpret(back.graph, [*seeds, *residuals], {}))

@@ -22,13 +22,16 @@ from treadle.core.tracer import trace
 class _Plan:
     """The body split for the inputs that matter, and where each of its residuals comes from in the reverse loop.
 
-    origins: per residual ("const", k), ("x", k) or ("stack", k).
+    origins: per residual ("const", k), ("x", k), ("stack", k) or ("next", k): the carry that the step leaves is what
+             the next one finds, which has just been seen when steps are passed backwards.
+    nexts:   for each carry of the last kind its number, and the stack of what steps find.
     """
 
     split: Any
     active: tuple[bool, ...]
     origins: tuple[tuple[str, int], ...]
     stacks: int
+    nexts: tuple[tuple[int, int], ...]
 
 
 def record_loop(
@@ -61,26 +64,42 @@ def _plan(body: Graph, layout: Layout, want: tuple[bool, ...]) -> _Plan:
 
     active = [w and is_float(s.dtype) for w, s in zip(want, body.inputs, strict=True)]
     while True:  # a carried value matters as soon as one that matters reaches it
-        parts = split(body, tuple(active), bounded=True)
+        parts = split(body, tuple(active), bounded=True, free=layout.carry)
         reached = [k for k in parts.cotangents if k < layout.carry and not active[k]]
         if not reached:
             break
         for k in reached:
             active[k] = True
-    forward = parts.forward
+    return _Plan(parts, tuple(active), *_origins(parts.forward, layout, len(body.outputs)))
+
+
+def _origins(
+    forward: Graph, layout: Layout, count: int
+) -> tuple[tuple[tuple[str, int], ...], int, tuple[tuple[int, int], ...]]:
+    """Where each residual comes from, the number of stacks, and the carries that are passed backwards."""
     where = {symbol: k for k, symbol in enumerate(forward.inputs)}
+    left = {symbol: k for k, symbol in enumerate(forward.outputs[: layout.carry])}
+    residuals = forward.outputs[count:]
+    kept = set(residuals)
     origins: list[tuple[str, int]] = []
+    stack_of: dict[int, int] = {}
+    nexts: list[int] = []
     stacks = 0
-    for symbol in forward.outputs[len(body.outputs) :]:
+    for symbol in residuals:
         k = where.get(symbol, -1)
+        out = left.get(symbol, -1)
         if layout.carry <= k < layout.carry + layout.consts:
             origins.append(("const", k - layout.carry))
         elif k >= layout.carry + layout.consts:
             origins.append(("x", k - layout.carry - layout.consts))
+        elif k < 0 <= out and forward.inputs[out] in kept:
+            origins.append(("next", out))
+            nexts.append(out)
         else:
+            stack_of[k] = stacks
             origins.append(("stack", stacks))
             stacks += 1
-    return _Plan(parts, tuple(active), tuple(origins), stacks)
+    return tuple(origins), stacks, tuple([(k, stack_of[k]) for k in nexts])
 
 
 def _forward(
@@ -153,6 +172,7 @@ def _backward(
     stepped = [k for k in range(last, last + layout.xs) if k in parts.gradients]
     ys = [k for k in range(layout.carry, len(body.outputs)) if k in parts.cotangents and grads[k] is not None]
 
+    seen = [outputs[k] for k, _ in plan.nexts]
     start = [g if (g := grads[k]) is not None else zeros_like(carry[k]) for k in carried]
     sums = [zeros_like(consts[k - layout.carry]) for k in shared]
     used_consts = sorted({k for kind, k in plan.origins if kind == "const"})
@@ -168,28 +188,30 @@ def _backward(
             position += number
             return list(values[position - number : position])
 
-        cots, totals, held = take(len(carried)), take(len(shared)), take(len(fixed))
+        cots, totals, after, held = take(len(carried)), take(len(shared)), take(len(seen)), take(len(fixed))
         rows, row_xs, row_ys = take(len(stacks)), take(len(used_xs)), take(len(ys))
         seeds: dict[int, Tensor] = dict(zip(carried, cots, strict=True)) | dict(zip(ys, row_ys, strict=True))
         sources = {
             "const": dict(zip(used_consts, held, strict=True)),
             "x": dict(zip(used_xs, row_xs, strict=True)),
             "stack": dict(enumerate(rows)),
+            "next": {k: x for (k, _), x in zip(plan.nexts, after, strict=True)},
         }
         residuals = [sources[kind][k] for kind, k in plan.origins]
         given = [seeds[k] if k in seeds else zeros_like_spec(body.outputs[k].spec) for k in parts.cotangents]
         made = dict(zip(parts.gradients, interpret(parts.backward, [*given, *residuals], {}), strict=True))
         new_cots = [made[k] if k in made else zeros_like_spec(carry[k].spec) for k in carried]
-        return [*new_cots, *(t + made[k] for t, k in zip(totals, shared, strict=True)), *(made[k] for k in stepped)]
+        new_totals = [t + made[k] for t, k in zip(totals, shared, strict=True)]
+        return [*new_cots, *new_totals, *(rows[stack] for _, stack in plan.nexts), *(made[k] for k in stepped)]
 
     def row(x: Tensor) -> Spec:
         return Spec(x.shape[1:], x.dtype)
 
-    specs = [Spec(x.shape, x.dtype) for x in (*start, *sums, *fixed)] + [row(x) for x in items]
+    specs = [Spec(x.shape, x.dtype) for x in (*start, *sums, *seen, *fixed)] + [row(x) for x in items]
     graph = trace(step, specs, parts.backward.name, closed=True).graph
     made = loop(
         graph,
-        [*start, *sums],
+        [*start, *sums, *seen],
         fixed,
         items,
         count=steps,
@@ -198,8 +220,9 @@ def _backward(
     )
     found: list[Grad] = [None] * len(inputs)
     first = int(layout.counted)
-    for k, g in zip([*carried, *shared, *stepped], made, strict=True):
-        if not want[k]:
+    sources = [*carried, *shared, *(-1 for _ in seen), *stepped]
+    for k, g in zip(sources, made, strict=True):
+        if k < 0 or not want[k]:
             continue
         if k >= last and isinstance(g.shape[0], Dim) and g.shape != inputs[first + k].shape:
             (g,) = fill_op.bind((g, inputs[first + k]), {})
