@@ -27,8 +27,11 @@ Length = int | Dim | Tensor | None
 class HostSource(Protocol):
     """What makes its items in Python while the program runs, such as a dataset."""
 
-    def staged_source(self) -> Sequence[HostItems] | None:
-        """Where its items come from, group by group, each of one shape; None where that cannot be told."""
+    def staged_source(self) -> bool:
+        """Whether a loop over it can be a node."""
+
+    def staged_items(self) -> Sequence[HostItems]:
+        """Where its items come from, group by group, each of one shape; the first part of the loop's nodes."""
 
 
 class HostItems(Protocol):
@@ -211,7 +214,7 @@ def is_staged(x: Any) -> bool:
         return active_tracer() is not None and isinstance(x.length(), Tensor)
     if isinstance(x, Tensor | staging.Range):
         return staging.is_staged_iterable(x)
-    return active_tracer() is not None and _is_host(x) and x.staged_source() is not None
+    return active_tracer() is not None and _is_host(x) and x.staged_source()
 
 
 def _is_host(x: Any) -> bool:
@@ -234,12 +237,13 @@ def plan(x: Any) -> Plan:
         plain = isinstance(start, int) and start == 0 and isinstance(step, int) and step == 1
         return Plan(x.length(), (), lambda p, rows: p if plain else as_tensor(start, int64) + p * step)
     if _is_host(x):
-        groups = x.staged_source() or ()
+        groups = x.staged_items()
         if len(groups) != 1:
             raise ControlFlowError(
                 "zip() or map() over a dataset whose last batch is smaller; batch it with drop_remainder=True"
             )
-        return Plan(None, (), lambda p, rows: groups[0].take(), (groups[0].more,))
+        (only,) = groups
+        return Plan(None, (), lambda p, rows: only.take(), (only.more,))
     rows = as_tensor(x.stack() if isinstance(x, TensorList) else x)
     if not rows.shape:
         raise ControlFlowError("iteration over a tensor of no axes; give it at least one axis")
@@ -264,7 +268,7 @@ def run(x: Any, body: Callable[..., Values], values: Values, names: tuple[str, .
 def _groups(x: Any) -> list[Plan] | None:
     """The plans for a dataset with batches of two sizes; the position goes on from the first to the second."""
     if _is_host(x):
-        found = x.staged_source() or ()
+        found = x.staged_items()
         return [Plan(None, (), lambda p, rows, g=g: g.take(), (g.more,)) for g in found]  # type: ignore[misc]
     if isinstance(x, Lazy) and len(x.sources) == 1 and not isinstance(x, Reversed):
         inner = _groups(x.sources[0])

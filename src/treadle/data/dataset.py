@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 
 from treadle import nest
+from treadle.core.mode import activate
 from treadle.core.tensor import Tensor
 from treadle.data import rows
+from treadle.data.groups import Group, Groups, batched, mapped, mixed, repeated, taken
+from treadle.data.staged import Items
+from treadle.data.staged import start as start_loop
 from treadle.errors import ShapeError
 from treadle.ops.convert import as_tensor
 from treadle.ops.creation import asarray
@@ -34,9 +38,36 @@ class Dataset:
     [([1.0, 2.0], [0, 1]), ([3.0], [0])]
     """
 
-    def __init__(self, make: Callable[[], Iterator[Any]], length: int | None) -> None:
+    def __init__(self, make: Callable[[], Iterator[Any]], length: int | None, groups: Groups | None = None) -> None:
         self._make = make
         self._length = length
+        self._find_groups = groups
+        self._found: list[Group] | None = None
+
+    def _groups(self) -> list[Group]:
+        """Runs of elements of one shape, in the order in which they come, each with an element like them."""
+        if self._found is None:
+            if self._find_groups is not None:
+                self._found = self._find_groups()
+            else:
+                first = next(iter(self), _END)
+                self._found = [] if first is _END else [Group(first, self._length)]
+        return self._found
+
+    def staged_source(self) -> bool:
+        """Whether a loop over this can be a node of a graph: there are elements, of one shape or the last of another."""
+        with activate(None):
+            groups = self._groups()
+        if len(groups) > 2:
+            raise ShapeError(
+                f"a loop in a traced function over {self!r}, whose elements change their shape again and again; batch "
+                "after repeat and shuffle, or with drop_remainder=True"
+            )
+        return bool(groups)
+
+    def staged_items(self) -> list[Items]:
+        """The parts of a loop node over this; see `treadle.autograph.iterables.HostSource`."""
+        return start_loop(self, [group.sample for group in self._groups()])
 
     @staticmethod
     def from_tensor_slices(tensors: Any) -> Dataset:
@@ -53,7 +84,9 @@ class Dataset:
         if None in counts or len(set(counts)) != 1:
             raise ShapeError(f"from_tensor_slices: the first axes differ: shapes {[array.shape for array in arrays]}")
         count = len(arrays[0])
-        return _Rows(arrays, structure, lambda: rows.in_order(count), count)
+        first = lambda: nest.unflatten(structure, [Tensor(np.asarray(a[0])) for a in arrays])  # noqa: E731
+        groups = lambda: [Group(first(), count)] if count else []  # noqa: E731
+        return _Rows(arrays, structure, lambda: rows.in_order(count), count, groups=groups)
 
     def __iter__(self) -> Iterator[Any]:
         return self._make()
@@ -72,7 +105,7 @@ class Dataset:
                 result = f(*element) if type(element) is tuple else f(element)
                 yield nest.map(as_tensor, result)
 
-        return Dataset(make, self._length)
+        return Dataset(make, self._length, lambda: mapped(self._groups(), f))
 
     def shuffle(self, buffer_size: int, seed: int | None = None) -> Dataset:
         """Elements in random order, each drawn from the next `buffer_size`; each iteration has an order of its own."""
@@ -91,7 +124,7 @@ class Dataset:
             for pick in rng.permutation(len(held)):
                 yield held[pick]
 
-        return Dataset(make, self._length)
+        return Dataset(make, self._length, lambda: mixed(self._groups()))
 
     def batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
         """`batch_size` elements stacked along a new first axis; the last batch may be smaller, or is dropped."""
@@ -107,7 +140,8 @@ class Dataset:
             if held and not drop_remainder:
                 yield _stacked(held)
 
-        return Dataset(make, _batches(self._length, batch_size, drop_remainder))
+        groups = lambda: batched(self._groups(), batch_size, drop_remainder)  # noqa: E731
+        return Dataset(make, _batches(self._length, batch_size, drop_remainder), groups)
 
     def take(self, count: int) -> Dataset:
         """The first `count` elements."""
@@ -119,7 +153,8 @@ class Dataset:
                     if number == count:
                         return
 
-        return Dataset(make, None if self._length is None else min(self._length, max(0, count)))
+        length = None if self._length is None else min(self._length, max(0, count))
+        return Dataset(make, length, lambda: taken(self._groups(), count))
 
     def repeat(self, count: int | None = None) -> Dataset:
         """The dataset `count` times over; without end when None."""
@@ -135,7 +170,7 @@ class Dataset:
                     return
                 done += 1
 
-        return Dataset(make, _times(self._length, count))
+        return Dataset(make, _times(self._length, count), lambda: repeated(self._groups(), count))
 
     def enumerate(self, start: int = 0) -> Dataset:
         """Pairs of a number (an int64 tensor: it calls for no retrace) and the element."""
@@ -144,7 +179,8 @@ class Dataset:
             for number, element in enumerate(self, start):
                 yield Tensor(np.asarray(number, np.int64)), element
 
-        return Dataset(make, self._length)
+        numbered = lambda: mapped(self._groups(), lambda *e: (start, e if len(e) > 1 else e[0]))  # noqa: E731
+        return Dataset(make, self._length, numbered)
 
     def prefetch(self, buffer_size: int = 1) -> Dataset:
         """The same elements; up to `buffer_size` of them are made ahead, in a thread."""
@@ -167,7 +203,7 @@ class Dataset:
                     for future in waiting:
                         future.cancel()
 
-        return Dataset(make, self._length)
+        return Dataset(make, self._length, self._groups)
 
     def __repr__(self) -> str:
         return f"<Dataset of {'unknown length' if self._length is None else f'{self._length} elements'}>"
@@ -183,8 +219,9 @@ class _Rows(Dataset):
         order: rows.Order,
         length: int | None,
         batched: bool = False,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(self._elements, length)
+        super().__init__(self._elements, length, groups)
         self._arrays, self._structure, self._order, self._batched = arrays, structure, order, batched
 
     def _elements(self) -> Iterator[Any]:
@@ -193,33 +230,34 @@ class _Rows(Dataset):
             for index in (block,) if self._batched else block:
                 yield nest.unflatten(structure, [Tensor(np.asarray(array[index])) for array in arrays])
 
-    def _with(self, order: rows.Order, length: int | None, batched: bool = False) -> Dataset:
-        return _Rows(self._arrays, self._structure, order, length, batched)
+    def _with(self, like: Dataset, order: rows.Order, batched: bool = False) -> Dataset:
+        """Rows in another order; what is known of them is what the general way knows."""
+        return _Rows(self._arrays, self._structure, order, like._length, batched, like._find_groups)
 
     def shuffle(self, buffer_size: int, seed: int | None = None) -> Dataset:
+        general = super().shuffle(buffer_size, seed)
         if self._batched:
-            return super().shuffle(buffer_size, seed)
-        _check_positive("shuffle", buffer_size)
+            return general
         rng = np.random.default_rng(seed)
-        return self._with(lambda: rows.shuffled(self._order(), buffer_size, rng), self._length)
+        return self._with(general, lambda: rows.shuffled(self._order(), buffer_size, rng))
 
     def batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
+        general = super().batch(batch_size, drop_remainder)
         if self._batched:
-            return super().batch(batch_size, drop_remainder)
-        _check_positive("batch", batch_size)
-        length = _batches(self._length, batch_size, drop_remainder)
-        return self._with(lambda: rows.batched(self._order(), batch_size, drop_remainder), length, batched=True)
+            return general
+        return self._with(general, lambda: rows.batched(self._order(), batch_size, drop_remainder), batched=True)
 
     def take(self, count: int) -> Dataset:
+        general = super().take(count)
         if self._batched:
-            return super().take(count)
-        length = None if self._length is None else min(self._length, max(0, count))
-        return self._with(lambda: rows.taken(self._order(), count), count if self._length is None else length)
+            return general
+        made = self._with(general, lambda: rows.taken(self._order(), count))
+        made._length = count if self._length is None else made._length  # rows without end
+        return made
 
     def repeat(self, count: int | None = None) -> Dataset:
-        if self._batched:
-            return super().repeat(count)
-        return self._with(lambda: rows.repeated(self._order, count), _times(self._length, count))
+        general = super().repeat(count)
+        return general if self._batched else self._with(general, lambda: rows.repeated(self._order, count))
 
 
 def _lists_as_tensors(value: Any) -> Any:
