@@ -14,11 +14,13 @@ class Config:
 
     full_tracebacks (TREADLE_FULL_TRACEBACKS): show treadle's own frames in errors.
     retrace_warning (TREADLE_RETRACE_WARNING): at which trace of one function a RetraceWarning comes; 0 is never.
+    unroll_warning (TREADLE_UNROLL_WARNING): from how many nodes on an unrolled Python loop is warned about; 0 is never.
     compiler (TREADLE_COMPILER): what makes kernels from their text: "direct" (to LLVM) or "numba" (slow, an oracle).
     """
 
     full_tracebacks: bool = False
     retrace_warning: int = 6
+    unroll_warning: int = 300
     compiler: str = "direct"
 
     def __init__(self) -> None:
@@ -41,7 +43,7 @@ class Config:
         return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in _TYPES)})"
 
 
-_TYPES: dict[str, type] = {"full_tracebacks": bool, "retrace_warning": int, "compiler": str}
+_TYPES: dict[str, type] = {"full_tracebacks": bool, "retrace_warning": int, "unroll_warning": int, "compiler": str}
 _CHOICES = {"compiler": ("direct", "numba")}
 
 

@@ -258,15 +258,33 @@ class Writer:
 
     def _try(self, at: Inside) -> list[str]:
         inner = Inside(at.depth + 1, at.loops, at.leave)
-        return ["try:", *self.block(inner), "finally:", f"    {self.pick('b = b + 0.5', 'k += 1', 'state.assign_add(0.5)')}"]
+        return [
+            "try:",
+            *self.block(inner),
+            "finally:",
+            f"    {self.pick('b = b + 0.5', 'k += 1', 'state.assign_add(0.5)')}",
+        ]
 
     def _nested(self, at: Inside) -> list[str]:
         name = f"inner{self.lines}"
-        body = self.pick("return t + c", f"if t > {self.floating(1)} + 0.3:\n        return t - 0.5\n    return hold(t)")
-        return [f"def {name}(t):", *("    " + x.removeprefix("    ") for x in body.split("\n")), f"b = {name}({self.floating(1)})"] if "\n" not in body else [
-            f"def {name}(t):", f"    {body.splitlines()[0]}", f"        {body.splitlines()[1].strip()}",
-            f"    {body.splitlines()[2].strip()}", f"b = {name}({self.floating(1)})",
-        ]
+        body = self.pick(
+            "return t + c", f"if t > {self.floating(1)} + 0.3:\n        return t - 0.5\n    return hold(t)"
+        )
+        return (
+            [
+                f"def {name}(t):",
+                *("    " + x.removeprefix("    ") for x in body.split("\n")),
+                f"b = {name}({self.floating(1)})",
+            ]
+            if "\n" not in body
+            else [
+                f"def {name}(t):",
+                f"    {body.splitlines()[0]}",
+                f"        {body.splitlines()[1].strip()}",
+                f"    {body.splitlines()[2].strip()}",
+                f"b = {name}({self.floating(1)})",
+            ]
+        )
 
     def _leave(self, at: Inside) -> list[str]:
         return [self.pick("break", "continue")]
@@ -280,7 +298,12 @@ class Writer:
         helper = self._helper()
         body = self.block(Inside(), 5)
         start = [f"    b = {self.pick('1.5', 'x - 1', '0.0', '1')}", f"    c = {self.pick('0.25', 'x * 0.5', '0')}"]
-        start += [f"    i = {self.pick('0', 'n', '3')}", "    j = 1", f"    k = {self.pick('n + 1', '2')}", "    out = [x]"]
+        start += [
+            f"    i = {self.pick('0', 'n', '3')}",
+            "    j = 1",
+            f"    k = {self.pick('n + 1', '2')}",
+            "    out = [x]",
+        ]
         end = self.pick(
             "    return a + b * 0.5 + c * 0.25, i + 31 * j + 961 * k, u + v",
             "    for o in out:\n        c = hold(c * 0.5 + o)\n    return c, i + j + k, u - v",

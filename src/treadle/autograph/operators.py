@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from treadle.autograph import iterables, python_builtins
+from treadle.autograph import iterables, python_builtins, unrolled
 from treadle.autograph.callees import call as call
 from treadle.autograph.containers import (  # noqa: F401  (converted code's)
     is_none,
@@ -117,13 +117,18 @@ def if_stmt(
 
 def while_stmt(test: Callable[..., Any], body: Callable[..., Values], values: Values, names: tuple[str, ...]) -> Values:
     """`while test: body`; from the first traced test on, the rest of the loop is staged."""
+    watch = unrolled.watch()
     while True:
         go = test(*values)
         if _is_staged(go):
             return staging.staged_while(_ends(test), _goes_round(body, len(values)), values, names)
         if not go:
+            if watch is not None:
+                watch.end()
             return values
         values = body(*values)
+        if watch is not None:
+            watch.rounds += 1
 
 
 def _goes_round(body: Callable[..., Values], count: int) -> Callable[..., Values]:
@@ -150,18 +155,23 @@ def for_stmt(
         return staging.staged_for(iterable, _goes_round(body, len(values)), values, names, go)
     if iterables.is_staged(iterable):
         return iterables.run(iterable, _goes_round(body, len(values)), values, names, go)
-    if go is None:
+    watch = unrolled.watch()
+    if watch is None and go is None:
         for item in iterable:
             values = body(item, *values)
         return values
     items = iter(iterable)
     for item in items:
         values = body(item, *values)
-        more = go(*values)
+        if watch is not None:
+            watch.item, watch.rounds = item, watch.rounds + 1
+        more = go(*values) if go is not None else True
         if _is_staged(more):
-            return _guarded_for(items, body, values, names, go)
+            return _guarded_for(items, body, values, names, go)  # type: ignore[arg-type]
         if not more:
             break
+    if watch is not None:
+        watch.end()
     return values
 
 

@@ -51,6 +51,8 @@ def _walk(code: CodeType, free: set[str], first: str | None) -> Iterator[Read]:
         if root is not None and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             attrs = (*attrs, instruction.argval)
             continue
+        if root is not None and instruction.opname == "COPY" and instruction.arg == 1:
+            continue  # `a.b += 1` keeps the object for the store
         if root is not None and (attrs or root != "argument"):
             yield Read(root, name, attrs)
         argument = instruction.argval

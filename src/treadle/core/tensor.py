@@ -169,7 +169,13 @@ class Symbol(Tensor):
         marked = mark(self, as_repr=True)
         if marked is not None:
             return marked
+        for shown in SHOWN:
+            shown(self)
         return f"<traced tensor {self.name}: shape=({', '.join(map(str, self.shape))}), dtype={dtype_name(self.dtype)}>"
+
+
+# Told of each traced tensor that is made into text.
+SHOWN: list[Callable[[Symbol], None]] = []
 
 
 def no_value(symbol: Symbol, wish: str = "its values were asked for") -> Exception:

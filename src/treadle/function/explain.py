@@ -11,7 +11,7 @@ from treadle.errors import LeakedTensor, Location, TraceError, TreadleError, is_
 _INNER = re.compile(r"^the traced tensor .* of '(loop_body|loop_test|if_true|if_false)'")
 _HINTS = {
     "loop": "It was made in one round of a loop over tensors, which is traced once for all rounds. To collect a value "
-    "of each round use td.scan, which stacks them; to append in Python, loop over `range(len(x))`, then td.stack(list)",
+    "of each round append it to a list (or a td.TensorList), or use td.scan, which stacks them",
     "if": "It was made in a branch of an `if` on a tensor: set a name in both branches and use that one afterwards",
 }
 
@@ -61,7 +61,7 @@ def _explain_branch(error: BaseException) -> None:
     error.add_note(
         f"This was raised while tracing a branch of the `if` on a tensor at\n  {place}\n"
         "Both branches are traced, whatever the tensor is. To raise when the function runs, and only where the "
-        "condition holds, write `assert condition, message`, or td.py_function for an error of another type"
+        "condition holds, write `raise` or `assert` in the branch"
     )
 
 

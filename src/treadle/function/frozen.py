@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dis
+import linecache
 import warnings
 from collections.abc import Iterable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from itertools import islice
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from treadle.autograph.reads import reads
-from treadle.core.tensor import Scope, Symbol
-from treadle.errors import LeakedTensor, TracingWarning
+from treadle.core.tensor import SHOWN, Scope, Symbol
+from treadle.core.tracer import is_tracing
+from treadle.errors import LeakedTensor, TracingWarning, user_frame
 from treadle.function import keys
-from treadle.function.places import Places, stored_globals
+from treadle.function.places import _CONTAINERS, _MOST_ITEMS, Places, stored
 
 _RANDOM = "use td.random, which draws anew at each call, or pass the value as an argument"
 _CLOCK = "read the clock outside the function and pass it as an argument"
@@ -119,12 +122,45 @@ def warn_written(label: str, old: str, new: str, function: FunctionType) -> None
     )
 
 
+def _warn_printed(symbol: Symbol) -> None:
+    """Warn, once for each line, of a `print` that shows a traced tensor: it has no value yet."""
+    frame = user_frame(2)
+    if frame is None:
+        return
+    code = frame.f_code
+    if (code.co_filename, frame.f_lineno, "print") in _warned:
+        return
+    if not is_tracing(symbol) or not _text_at(frame).startswith("print("):
+        return
+    _warned.add((code.co_filename, frame.f_lineno, "print"))
+    warnings.warn_explicit(
+        f"print shows the traced tensor {symbol.name!r}, which has no value yet, and runs once for each trace; "
+        "td.print shows the value at each call",
+        TracingWarning,
+        code.co_filename,
+        frame.f_lineno,
+    )
+
+
+def _text_at(frame: FrameType) -> str:
+    """The source of the call that a frame is in."""
+    positions = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    if positions is None or positions[0] is None or positions[2] is None:
+        return ""
+    # Columns count bytes.
+    line = linecache.getline(frame.f_code.co_filename, positions[0]).encode()
+    return line[positions[2] :].decode(errors="replace")
+
+
+SHOWN.append(_warn_printed)
+
+
 def find_leak(places: Places, scope: Scope) -> tuple[str, Symbol] | None:
     """A symbol of a finished trace that an outer variable, attribute or container still holds, and where."""
     for label, value in _holders(places):
-        symbol = _symbol_in(value, scope)
-        if symbol is not None:
-            return label, symbol
+        found = _symbol_in(value, scope)
+        if found is not None:
+            return label + found[0], found[1]
     return None
 
 
@@ -132,8 +168,7 @@ def _holders(places: Places) -> Iterator[tuple[str, Any]]:
     for place in places.found.values():
         yield place.label, place.value()
     for function in places.functions:
-        for name, value in stored_globals(function):
-            yield f"global {name}", value
+        yield from stored(function)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
                 yield f"closure {name}", cell.cell_contents
@@ -144,17 +179,23 @@ def _holders(places: Places) -> Iterator[tuple[str, Any]]:
             yield f"{known.label}.{name}", value
 
 
-def _symbol_in(value: Any, scope: Scope, depth: int = 2) -> Symbol | None:
-    """A symbol of this scope in a value: itself, or inside a container."""
+def _symbol_in(value: Any, scope: Scope, depth: int = 6) -> tuple[str, Symbol] | None:
+    """A symbol of this scope in a value, itself or inside containers and objects, and the path to it."""
     if isinstance(value, Symbol):
-        return value if scope.encloses(value.scope) else None
+        return ("", value) if scope.encloses(value.scope) else None
     kind = keys.kind_of(value)
-    if depth and kind in (keys.TUPLE, keys.LIST, keys.DICT, keys.MAPPING, keys.SEQUENCE, keys.SET, keys.NAMED):
-        items = list(value.values()) if isinstance(value, dict) else list(value)
-        for item in items:
-            found = _symbol_in(item, scope, depth - 1)
-            if found is not None:
-                return found
+    if not depth:
+        return None
+    if kind in _CONTAINERS and len(value) <= _MOST_ITEMS:
+        items: Iterable[tuple[str, Any]] = keys.children(value, kind)
+    elif kind in (keys.OBJECT, keys.DATACLASS) and not isinstance(value, (ModuleType, type, FunctionType)):
+        items = [(f".{name}", held) for name, held in list(getattr(value, "__dict__", {}).items())[:_MOST_ITEMS]]
+    else:
+        return None
+    for step, item in items:
+        found = _symbol_in(item, scope, depth - 1)
+        if found is not None:
+            return step + found[0], found[1]
     return None
 
 

@@ -21,11 +21,14 @@ from treadle.autograph.reads import Read, _walk, reads
 from treadle.function import keys
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "not set"})()
+_MOST_ITEMS = 256  # of a container, that are looked into for objects
 
 _LEAVES = frozenset(
     {keys.TENSOR, keys.ARRAY, keys.SPEC, keys.VARIABLE, keys.VALUE, keys.FLOAT, keys.COMPLEX, keys.TUPLE, keys.LIST}
     | {keys.DICT, keys.SET, keys.MAPPING, keys.SEQUENCE}
 )
+
+_CONTAINERS = frozenset({keys.TUPLE, keys.LIST, keys.DICT, keys.MAPPING, keys.SEQUENCE, keys.SET, keys.NAMED})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +68,7 @@ class Places:
         self.functions: list[FunctionType] = []
         self.known: list[Known] = []
         self._paired: set[tuple[int, int]] = set()
+        self._read_of: set[tuple[int, str]] = set()  # attributes of objects that a chain in the code leads to
 
     def add_function(self, function: FunctionType) -> None:
         """Take in what a function reads from globals and closures."""
@@ -95,12 +99,25 @@ class Places:
 
     def _pair(self, function: FunctionType, known: Known) -> None:
         pair = (id(function), id(known.target))
-        if pair in self._paired or not _is_method_of(function, type(known.target)):
+        if pair in self._paired:
             return
         self._paired.add(pair)
+        if keys.kind_of(known.target) != keys.VERSIONED:  # whose version tells of any attribute
+            self._loose(function, known)
+        if not _is_method_of(function, type(known.target)):
+            return
         for read in reads(function):
             if read.root == "argument" and read.attrs:
                 self._chain(function, known.get, (id(known.target),), known.label, known.target, read.attrs)
+
+    def _loose(self, function: FunctionType, known: Known) -> None:
+        """Attributes that the function reads of something that the code does not name: `for layer in self.layers`."""
+        target = known.target
+        for attr in loose_reads(function.__code__):
+            static = inspect.getattr_static(target, attr, MISSING)
+            if static is MISSING or (id(target), attr) in self._read_of or _computed(target, attr, static):
+                continue
+            self._note(function, _getter(known.get, [attr]), (id(target), attr), f"{known.label}.{attr}", static)
 
     def _read(self, function: FunctionType, read: Read) -> None:
         if read.root == "global":
@@ -146,6 +163,7 @@ class Places:
                 self._object(where, value, _getter(root, used))
                 self._method(static, function)
                 return
+            self._read_of.add((id(value), attr))
             self._object(where, value, _getter(root, used))
             value = getattr(value, attr, MISSING) if static is not MISSING else MISSING
             used.append(attr)
@@ -171,6 +189,15 @@ class Places:
         ):
             self.add_object(label, value, get)
 
+    def _items(self, label: str, value: Any, depth: int = 3) -> None:
+        """Objects inside a container: what is read of them counts."""
+        kind = keys.kind_of(value)
+        if not depth or kind not in _CONTAINERS or len(value) > _MOST_ITEMS:
+            return
+        for step, item in keys.children(value, kind):
+            self._object(label + step, item, weakly(item))
+            self._items(label + step, item, depth - 1)
+
     def _note(
         self, function: FunctionType, get: Callable[[], Any], origin: tuple[Any, ...], label: str, value: Any
     ) -> None:
@@ -180,6 +207,7 @@ class Places:
             return
         self._object(label, value, get)
         self.found.setdefault(origin, Place(label, get, function))
+        self._items(label, value)
         if self.follow:
             plain = value if isinstance(value, FunctionType) else call_method(type(value))
             if isinstance(value, MethodType):
@@ -233,17 +261,75 @@ def is_library(module: ModuleType) -> bool:
     return _in_library(module.__name__) or (isinstance(file, str) and file.startswith(_INSTALLED))
 
 
-def stored_globals(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """The globals that a function assigns, with their values now."""
-    for name in dict.fromkeys(_stores(function.__code__)):
-        if name in function.__globals__:
-            yield name, function.__globals__[name]
+def stored(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """The globals, and the attributes of outer classes, modules and objects, that a function assigns: their values."""
+    for root, name, attrs in _stores(function.__code__):
+        if root == "global":
+            label, value = f"global {name}", function.__globals__.get(name, MISSING)
+        else:
+            label, value = f"closure {name}", _cell_value(function, name)
+        for attr in attrs:
+            if value is MISSING:
+                break
+            value = inspect.getattr_static(value, attr, MISSING)
+            label += f".{attr}"
+        if value is not MISSING:
+            yield label, value
 
 
-def _stores(code: CodeType) -> Iterator[str]:
+def _cell_value(function: FunctionType, name: str) -> Any:
+    if name not in function.__code__.co_freevars:
+        return MISSING
+    cell = (function.__closure__ or ())[function.__code__.co_freevars.index(name)]
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+Store = tuple[str, str, tuple[str, ...]]
+
+
+@functools.lru_cache(maxsize=2048)
+def _stores(code: CodeType) -> tuple[Store, ...]:
+    """What code assigns outside: `NAME = ...` and `NAME.a.b = ...` of globals and closures, in nested code too."""
+    found: dict[Store, None] = {}
+    chain: Store | None = None
     for instruction in dis.get_instructions(code):
-        if instruction.opname == "STORE_GLOBAL":
-            yield instruction.argval
+        op, argument = instruction.opname, instruction.argval
+        if op == "STORE_GLOBAL":
+            found[("global", argument, ())] = None
+        elif op == "STORE_ATTR" and chain is not None:
+            found[(chain[0], chain[1], (*chain[2], argument))] = None
+        if op in ("LOAD_ATTR", "LOAD_METHOD") and chain is not None:
+            chain = (chain[0], chain[1], (*chain[2], argument))
+        elif op in ("LOAD_GLOBAL", "LOAD_NAME"):
+            chain = ("global", argument, ())
+        elif op == "LOAD_DEREF":
+            chain = ("closure", argument, ())
+        elif op not in ("COPY", "SWAP", "PRECALL", "CACHE"):
+            chain = None
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _stores(constant)
+            found.update(dict.fromkeys(_stores(constant)))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=2048)
+def loose_reads(code: CodeType) -> frozenset[str]:
+    """Attributes that code reads of what is no global, closure or first argument: of locals, items and results."""
+    first = code.co_varnames[0] if code.co_argcount else None
+    found: set[str] = set()
+    loose = False
+    for instruction in dis.get_instructions(code):
+        op = instruction.opname
+        if op in ("LOAD_ATTR", "LOAD_METHOD"):
+            if loose:
+                found.add(instruction.argval)
+            continue
+        named = op in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
+        loose = not (named or (op.startswith("LOAD_FAST") and instruction.argval == first))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= loose_reads(constant)
+    return frozenset(found)

@@ -19,7 +19,7 @@ from treadle.core.tensor import Symbol
 from treadle.core.tracer import Tracer, active_tracer
 from treadle.core.variable import _CREATED, Variable
 from treadle.errors import Location, VariableCreation, user_location
-from treadle.function import frozen, keys
+from treadle.function import changed, frozen, keys
 from treadle.function.explain import explain, own_error
 from treadle.function.guards import Guard, Guards, guard, key_of, text_of
 from treadle.function.places import MISSING, Place, Places
@@ -86,6 +86,7 @@ def make_trace(
     try:
         with activate(tracer):
             symbols = _symbols(target.binder, values, signature, tracer)
+            arguments = changed.held(target.binder.names, symbols)
             returned, _ = bordered(lambda: target.binder.call(function, symbols), lambda: None, staged=False)
             result = Result(returned, target.name, tracer.scope)
             traced = tracer.finish(result.take_outputs())
@@ -101,8 +102,9 @@ def make_trace(
     home = around.scope if around is not None and any(isinstance(x, Symbol) for x in traced.captures) else None
     trace = Trace(target.name, signature, key, traced, tracer, result, home)
     scope = tracer.scope
+    changed.check(arguments, target.name, target.plain)
     # From here on nothing of the trace may keep alive what the function made.
-    del traced, tracer, result, symbols
+    del traced, tracer, result, returned, symbols, arguments
     follow = converted is None or converted.missing_source is not None
     places = _places(target, values, follow, _outer(target, seen))
     leak = frozen.find_leak(places, scope)
