@@ -17,7 +17,7 @@ def roots(x, n):
 
 
 LINE = roots.__code__.co_firstlineno + 4
-BAD, GOOD = td.asarray(2.5), td.asarray(9.5)
+BAD, GOOD, N = td.asarray(2.5), td.asarray(9.5), td.asarray(5)
 
 WAYS = {
     "eager": roots,
@@ -34,16 +34,18 @@ WAYS = {
 def test_the_users_line_is_named(way):
     f = WAYS[way]
     with np.errstate(all="ignore"):
-        plain = f(BAD, 5)  # says nothing
+        plain = f(BAD, N)  # says nothing
     with td.debug.check_numerics():
-        good = f(GOOD, 5)
+        good = f(GOOD, N)
         with pytest.raises(td.errors.NumericsError, match=r"sqrt gave float32\[\] with 1 NaN of 1 values") as caught:
-            f(BAD, 5)
+            f(BAD, N)
     assert caught.value.location.line == LINE and caught.value.location.file == __file__
     assert isinstance(caught.value, FloatingPointError)
-    np.testing.assert_allclose(good.numpy(), f(GOOD, 5).numpy(), rtol=1e-6)
+    if way == "graph":
+        assert caught.value.__notes__ == ["in iteration 2 of its loop (counted from 0)"]
+    np.testing.assert_allclose(good.numpy(), f(GOOD, N).numpy(), rtol=1e-6)
     with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(f(BAD, 5).numpy(), plain.numpy())  # and nothing of it stays behind
+        np.testing.assert_array_equal(f(BAD, N).numpy(), plain.numpy())  # and nothing of it stays behind
 
 
 def test_inside_a_traced_function():

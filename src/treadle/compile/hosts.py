@@ -18,7 +18,7 @@ from treadle.compile.views import Buffer, View
 from treadle.core.graph import Node
 from treadle.core.mode import activate
 from treadle.core.tensor import Symbol
-from treadle.errors import AssertionFailed, IndexOutOfRange
+from treadle.errors import AssertionFailed, IndexOutOfRange, NumericsError
 
 if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
@@ -151,7 +151,7 @@ def node_step(
         with activate(None), errors.at(node.location), quiet:
             try:
                 return op.body(*arrays, **attrs)
-            except (AssertionFailed, IndexOutOfRange) as error:
+            except (AssertionFailed, IndexOutOfRange, NumericsError) as error:
                 for cell in reversed(loops):
                     error.add_note(f"in iteration {run.cell(cell)} of its loop (counted from 0)")
                 raise
