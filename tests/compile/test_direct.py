@@ -221,6 +221,37 @@ def test_our_code_is_no_longer_than_numbas(both):
     assert sizes["direct"] <= 1.1 * sizes["numba"]
 
 
+MANY = "".join(
+    [
+        "def kernel(args, lo, hi):{mark}\n",
+        *(f"    a{k} = args[{k}]\n    q{k} = p_f4(a{k} + lo * 4)\n" for k in range(30)),
+        "    for j in range(hi - lo):\n",
+        *(f"        q{k}[j] = q{k + 10}[j] * q{k + 20}[j] + q{k}[j]\n" for k in range(10)),
+        "    return 0\n",
+    ]
+)
+
+
+def test_memory_that_is_said_to_lie_apart_needs_no_checks(monkeypatch):
+    texts = [MANY.format(mark=mark) for mark in ("", "  # apart")]
+    seen = []
+    monkeypatch.setattr(direct, "optimised", lambda assembly, effort: seen.append(assembly) or b"")
+    direct.compile_object([("plain", texts[0])])
+    direct.compile_object([("apart", texts[1])])
+    assert "noalias" not in seen[0] and seen[1].count("!alias.scope") == 40
+    monkeypatch.undo()
+    image, _ = direct.compile_object([("apart", texts[1])])
+    n = 1003
+    arrays = [np.random.default_rng(k).normal(size=n).astype("f4") for k in range(30)]
+    wanted = [arrays[k + 10].astype("f8") * arrays[k + 20] + arrays[k] for k in range(10)]
+    args = np.array([a.ctypes.data for a in arrays], np.int64)
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    function = kind(loader.load(image, ["apart"])["apart"])
+    for lo, hi in ((0, 500), (500, n)):
+        function(args.ctypes.data, lo, hi)
+    np.testing.assert_allclose(arrays[:10], wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_flat_images_call_libm_and_refuse_what_they_do_not_know():
     text = """
 def kernel(args, lo, hi):

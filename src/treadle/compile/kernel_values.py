@@ -46,8 +46,11 @@ class NotUnderstood(Exception):
 class Emitter:
     """Writes the instructions of operators and calls."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, apart: bool = False) -> None:
+        """apart: what different arguments of the kernel point to does not overlap where anything is written."""
         self.builder: Any = builder
+        self.apart = apart
+        self.origins: dict[str, int] = {}  # an address's or pointer's name -> the argument that it comes from
 
     def settled(self, value: Any) -> Value:
         """A value with a kind: literals get Numba's."""
@@ -96,7 +99,10 @@ class Emitter:
                 raise NotUnderstood(f"{kind.__name__} of floats")
             return Value(getattr(self.builder, _FLOAT[kind])(x.ir, y.ir, flags=("contract",)), x.kind)
         if kind in _INTEGER:
-            return Value(getattr(self.builder, _INTEGER[kind])(x.ir, y.ir), x.kind)
+            made = getattr(self.builder, _INTEGER[kind])(x.ir, y.ir)
+            if kind is not ast.Mult:
+                self._follow(made, x.ir, y.ir)
+            return Value(made, x.kind)
         if kind in (ast.FloorDiv, ast.Mod):
             return self._division(kind is ast.FloorDiv, x, y, b)
         if kind in (ast.LShift, ast.RShift):
@@ -184,8 +190,11 @@ class Emitter:
 
     def load(self, pointer: Any, index: Any) -> Value:
         """The element of a typed pointer; booleans are bytes in memory."""
-        found = self.builder.load(self.place(pointer, index))
+        place = self.place(pointer, index)
+        found = self.builder.load(place, self.scope(pointer))
         kind = POINTERS[pointer.kind]
+        if self.apart and not isinstance(index, Value) and pointer.ir.get_reference() == "%args":
+            self.origins[found.text] = index
         if kind == "b1":
             found = self.builder.icmp_unsigned("!=", found, native.I8(0))
         return Value(found, kind)
@@ -195,7 +204,8 @@ class Emitter:
         place = self.place(pointer, index)
         kind = POINTERS[pointer.kind]
         given = self.cast(value, kind)
-        self.builder.store(self.builder.zext(given.ir, native.I8) if kind == "b1" else given.ir, place)
+        whole = self.builder.zext(given.ir, native.I8) if kind == "b1" else given.ir
+        self.builder.store(whole, place, self.scope(pointer))
 
     def pointer(self, address: Any, kind: str) -> Value:
         """An integer as a typed pointer."""
@@ -203,7 +213,21 @@ class Emitter:
         if at.kind != "i8":
             raise NotUnderstood(f"an address of kind {at.kind}")
         memory = native.I8 if kind == "b1" else llvm_type(kind)
-        return Value(self.builder.inttoptr(at.ir, memory.as_pointer()), f"p_{kind}")
+        made = Value(self.builder.inttoptr(at.ir, memory.as_pointer()), f"p_{kind}")
+        self._follow(made.ir, at.ir)
+        return made
+
+    def _follow(self, made: Any, *sources: Any) -> None:
+        """An address made of others comes from where one of them comes from, if it is one alone."""
+        if self.apart:
+            found = [self.origins[name] for s in sources if (name := s.get_reference()) in self.origins]
+            if len(found) == 1:
+                self.origins[made.text] = found[0]
+
+    def scope(self, pointer: Value) -> str:
+        """What an access through a pointer says to LLVM's alias analysis."""
+        origin = self.origins.get(pointer.ir.get_reference())
+        return "" if origin is None else self.builder.module.scope(self.builder, origin)
 
     # Calls
 

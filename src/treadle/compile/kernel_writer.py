@@ -17,6 +17,9 @@ from treadle.compile.native import I64
 from treadle.compile.scalar_primitives import Value, llvm_type
 
 PARAMETERS = (("args", "p_i8"), ("lo", "i8"), ("hi", "i8"))
+# At the end of a text's first line: what its arguments point to does not overlap where anything is written. LLVM then
+# needs no checks of that at run time, of which it makes some for up to about 18 pointers, and beyond no vector code.
+APART = "# apart"
 
 
 def write_kernel(module: Module, symbol: str, text: str) -> None:
@@ -26,7 +29,7 @@ def write_kernel(module: Module, symbol: str, text: str) -> None:
         raise NotUnderstood("the text must define one function of three parameters")
     builder = Builder(module)
     settled, stored = settled_names(definition)
-    writer = KernelWriter(builder, settled)
+    writer = KernelWriter(builder, settled, text.lstrip().partition("\n")[0].endswith(APART))
     for argument, (name, kind) in zip(definition.args.args, PARAMETERS, strict=True):
         given = Value(Operand(I64.as_pointer() if kind in POINTERS else I64, f"%{name}"), kind)
         if argument.arg in stored:
@@ -84,9 +87,9 @@ def settled_names(definition: ast.FunctionDef) -> tuple[frozenset[str], frozense
 class KernelWriter:
     """Writes one kernel's statements; `names` holds what a name means, `places` where names on the stack lie."""
 
-    def __init__(self, builder: Builder, settled: frozenset[str]) -> None:
+    def __init__(self, builder: Builder, settled: frozenset[str], apart: bool) -> None:
         self.builder = builder
-        self.emit = Emitter(builder)
+        self.emit = Emitter(builder, apart)
         self.settled = settled
         self.names: dict[str, Value] = {}
         self.places: dict[str, tuple[Any, str]] = {}

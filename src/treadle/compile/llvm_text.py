@@ -51,6 +51,9 @@ class Module:
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.globals: dict[str, Operand] = {}
+        self._scopes: dict[int, tuple[int, dict[int, tuple[int, int]]]] = {}  # builder -> domain, origin -> numbers
+        self._notes = 0  # numbers of metadata given out
+        self._kept: list[Builder] = []  # known by identity, so they must stay alive
 
     def declare_intrinsic(self, name: str, types: Sequence[Any] = (), kind: Any = None) -> Operand:
         """An intrinsic of LLVM, named and declared as llvmlite does it."""
@@ -76,8 +79,36 @@ class Module:
                 self.parts.append(str(function))
         return self.globals[wanted.name]
 
+    def scope(self, builder: Builder, origin: int) -> str:
+        """The note of an access to memory of one origin: it meets no access of another origin of this function."""
+        if id(builder) not in self._scopes:
+            self._scopes[id(builder)] = self._number(), {}
+            self._kept.append(builder)
+        numbers = self._scopes[id(builder)][1]
+        if origin not in numbers:
+            numbers[origin] = self._number(), self._number()
+        mine, others = numbers[origin]
+        return f", !alias.scope !{mine}, !noalias !{others}"
+
+    def _number(self) -> int:
+        self._notes += 1
+        return self._notes - 1
+
+    def _metadata(self) -> Iterator[str]:
+        """The scopes: one a domain and origin, and for each origin the list of it alone and that of all others."""
+        count = self._notes
+        for domain, numbers in self._scopes.values():
+            yield f"!{domain} = distinct !{{!{domain}}}"
+            scopes = {origin: count + k for k, origin in enumerate(numbers)}
+            count += len(numbers)
+            for origin, (mine, others) in numbers.items():
+                yield f"!{scopes[origin]} = distinct !{{!{scopes[origin]}, !{domain}}}"
+                yield f"!{mine} = !{{!{scopes[origin]}}}"
+                rest = ", ".join(f"!{scope}" for other, scope in scopes.items() if other != origin)
+                yield f"!{others} = !{{{rest}}}"
+
     def __str__(self) -> str:
-        return "\n".join(self.parts)
+        return "\n".join([*self.parts, *self._metadata()])
 
 
 class Block:
