@@ -170,14 +170,20 @@ def _trace_back(made: set[Symbol], stops: set[Symbol]) -> tuple[set[Symbol], set
     return roots, between
 
 
+# What costs less to compute again than to store and to load: no functions such as exp, which cost more.
+_CHEAP = frozenset(
+    {
+        *("abs", "add", "astype", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "divide"),
+        *("equal", "greater", "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal"),
+        *("logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply"),
+        *("negative", "not_equal", "positive", "sign", "square", "subtract", "where"),
+    }
+)
+
+
 def _is_cheap(x: Symbol) -> bool:
-    """Whether a fused kernel can make it as it goes."""
-    node = x.node
-    if node is None:
-        return False
-    return node.definition.family in ("view", "creation") or (
-        node.definition.family == "elementwise" and node.definition.scalar is not None
-    )
+    """Whether a fused kernel can make it as it goes, at next to no cost."""
+    return x.node is not None and (x.node.definition.family in ("view", "creation") or x.node.op in _CHEAP)
 
 
 def _nbytes(x: Symbol) -> int:
