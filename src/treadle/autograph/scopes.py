@@ -38,6 +38,8 @@ def children(node: ast.AST) -> Iterator[ast.AST]:
     fields = _fields.get(kind)
     if fields is None:
         fields = _fields[kind] = tuple(f for f in kind._fields if f not in _LEAVES and kind is not ast.Constant)
+        if kind is ast.For:
+            fields = _fields[kind] = (*fields, "ag_go")  # the test that ends it, which lowering its exits has added
     for field_ in fields:
         value = getattr(node, field_, None)
         if type(value) is list:
