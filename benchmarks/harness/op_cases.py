@@ -49,7 +49,7 @@ WITHOUT = set(
     names(
         "constant dim read identity stop_gradient call cond checkpoint checkpoint_eager while custom_gradient "
         "custom_gradient_eager print assert py_function join upper lower strip str_length zeros_of fill_rows "
-        "first_rows real imag conj positive random_between"
+        "first_rows real imag conj positive random_between raise"
     )
 )
 

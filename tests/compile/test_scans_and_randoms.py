@@ -145,3 +145,20 @@ def test_draws_in_loops_go_on_with_the_stream() -> None:
     want = sum(td.random.uniform((3,)).numpy() for _ in range(4))
     td.random.seed(5)
     np.testing.assert_allclose(f().numpy(), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 100, 255, 256, 3000])
+def test_orders_are_those_of_a_stable_sort(n: int) -> None:
+    eager, traced = both(lambda: td.random.permutation(n))
+    np.testing.assert_array_equal(traced[0], eager[0])
+    np.testing.assert_array_equal(traced[1], eager[1])
+    np.testing.assert_array_equal(np.sort(traced[0]), np.arange(n))
+
+
+def test_words_that_agree_in_their_high_bits_are_ordered_by_all() -> None:
+    from treadle.ops.sampling import order_of
+
+    words = np.random.default_rng(0).integers(0, 500, 1000).astype(np.uint64) + np.uint64(2**60)
+    np.testing.assert_array_equal(order_of(words), np.argsort(words, kind="stable"))
+    words = np.random.default_rng(0).integers(0, 2**63, 1000).astype(np.uint64) * np.uint64(2)
+    np.testing.assert_array_equal(order_of(words), np.argsort(words, kind="stable"))

@@ -10,9 +10,9 @@ import math
 from typing import TYPE_CHECKING
 
 from treadle.compile import pool
+from treadle.compile.cost import GRAIN
 from treadle.compile.emit import Kernel, Text, code
 from treadle.compile.fuse import in_kernel
-from treadle.compile.kernels import GRAIN
 from treadle.compile.views import View
 from treadle.core.dtypes import int8
 from treadle.core.graph import Node

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from treadle.compile import blas
@@ -13,6 +12,7 @@ from treadle.compile.small_products import SMALL, Side, call_dot, call_small
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
+from treadle.records import dataclass
 
 if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer

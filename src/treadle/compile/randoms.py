@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from treadle.compile import hosts
 from treadle.compile.copies import copied
+from treadle.compile.cost import GRAIN
 from treadle.compile.emit import Kernel, Text, code
 from treadle.compile.executor import Ref
-from treadle.compile.kernels import GRAIN
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
@@ -229,3 +230,19 @@ def _write_pairs(draw: _Draw, before: list[str], lines: list[str], bounds: tuple
         lowerer.asm.copy(draw.target.ref.at(full * 16), spare.ref, 8)
         lowerer.free(spare.buffer)
     return full + rest
+
+
+def lower_permutation(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Lay out a draw of an order: words by a kernel, which NumPy then sorts."""
+    if not copied(node):
+        return False
+    draw = _Draw(lowerer, node, env, targets)
+    if not draw.count:
+        return draw.advance(0)
+    words = lowerer.memory(Spec((draw.count,), np.dtype("u8")))
+    taken = draw.blocks("u8", words, draw.count, [], "{0}", ())
+    get, put = hosts.fetch(words), hosts.put(draw.target)
+    lowerer.hosts.append(lambda run: put(run, sampling.order_of(get(run))))
+    lowerer.asm.host(len(lowerer.hosts) - 1)
+    lowerer.free(words.buffer)
+    return draw.advance(taken)

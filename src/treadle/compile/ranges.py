@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle.compile.copies import copied
+from treadle.compile.cost import GRAIN
 from treadle.compile.emit import Kernel, Text, code
-from treadle.compile.kernels import GRAIN
 from treadle.compile.views import Buffer, View, whole
 from treadle.core.graph import Node
 from treadle.core.spec import Spec

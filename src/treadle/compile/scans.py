@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from treadle.compile.copies import copied
+from treadle.compile.cost import GRAIN
 from treadle.compile.emit import Kernel, Text, code
-from treadle.compile.kernels import GRAIN
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol

@@ -6,14 +6,14 @@ stored transposed each element is a sum along two rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from treadle.compile.cost import GRAIN
 from treadle.compile.emit import BLOCK, Kernel, Text, code
-from treadle.compile.kernels import GRAIN
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
+from treadle.records import dataclass
 
 if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from treadle.compile.cost import GRAIN
 from treadle.compile.emit import Kernel, Operands, Text, code
-from treadle.compile.kernels import GRAIN
 from treadle.compile.scalar_loops import CHECK
 from treadle.compile.views import View
 from treadle.core.graph import Node
+from treadle.records import dataclass, field
 
 Line = Callable[[list[str]], str]
 

@@ -39,6 +39,8 @@ WAYS: dict[str, tuple[str, str]] = {
     "random_uniform": ("randoms", "lower_elementwise"),
     "random_exponential": ("randoms", "lower_elementwise"),
     "random_normal": ("randoms", "lower_normal"),
+    "random_permutation": ("randoms", "lower_permutation"),
+    "searchsorted": ("searches", "lower_searchsorted"),
     "random_integers": ("randoms", "lower_integers"),
 }
 
