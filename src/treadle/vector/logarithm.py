@@ -114,15 +114,23 @@ def atanh_f4(x: F4) -> F4:
     return copysign_f4(0.5 * log1p_f4((a + a) / (1.0 - a)), x)
 
 
+def log1p_unit_f4(e: F4) -> F4:
+    """log(1 + e) for 0 <= e <= 1: there log(1 + e) = log 2 + log(1 + (e - 1) / 2), with nothing lost."""
+    large = e > 0.41421356237309504880
+    f = select(large, e * 0.5 - 0.5, e)
+    y = f + (log_fraction_f4(f) + select(large, 3.19461849453e-5, f4(0.0)))
+    return y + select(large, 0.693115234375, f4(0.0))
+
+
 def softplus_f4(x: F4) -> F4:
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), 2 ULP."""
-    return select(x < 0.0, 0.0, x) + log1p_f4(exp_f4(-abs_f4(x)))
+    return select(x < 0.0, 0.0, x) + log1p_unit_f4(exp_f4(-abs_f4(x)))
 
 
 def logaddexp_f4(a: F4, b: F4) -> F4:
     """log(exp(a) + exp(b)), 3 ULP of the largest of |a|, |b| and the result, as the sum may cancel."""
     d = select(a == b, 0.0, -abs_f4(a - b))
-    return select(a > b, a, b) + log1p_f4(exp_f4(d))
+    return select(a > b, a, b) + log1p_unit_f4(exp_f4(d))
 
 
 def log_parts_f8(x: F8) -> tuple[F8, F8]:
@@ -210,12 +218,20 @@ def atanh_f8(x: F8) -> F8:
     return copysign_f8(0.5 * log1p_f8((a + a) / (1.0 - a)), x)
 
 
+def log1p_unit_f8(e: F8) -> F8:
+    """log(1 + e) for 0 <= e <= 1: there log(1 + e) = log 2 + log(1 + (e - 1) / 2), with nothing lost."""
+    large = e > 0.41421356237309504880
+    f = select(large, e * 0.5 - 0.5, e)
+    y = f + (log_fraction_f8(f) + select(large, -1.7239444525614834773e-13, f8(0.0)))
+    return y + select(large, 0.6931471805601177, f8(0.0))
+
+
 def softplus_f8(x: F8) -> F8:
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), 2 ULP."""
-    return select(x < 0.0, 0.0, x) + log1p_f8(exp_f8(-abs_f8(x)))
+    return select(x < 0.0, 0.0, x) + log1p_unit_f8(exp_f8(-abs_f8(x)))
 
 
 def logaddexp_f8(a: F8, b: F8) -> F8:
     """log(exp(a) + exp(b)), 3 ULP of the largest of |a|, |b| and the result, as the sum may cancel."""
     d = select(a == b, 0.0, -abs_f8(a - b))
-    return select(a > b, a, b) + log1p_f8(exp_f8(d))
+    return select(a > b, a, b) + log1p_unit_f8(exp_f8(d))
