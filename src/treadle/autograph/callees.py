@@ -122,7 +122,7 @@ def converted(callee: Any) -> Any:
     if kind is types.BuiltinFunctionType:
         return noting(callee) if isinstance(callee.__self__, (list, dict)) and current_journal() is not None else callee
     if isinstance(callee, type):
-        return callee
+        return _constructor(callee)
     if kind is types.MethodType:
         inner = converted(callee.__func__)
         return callee if inner is callee.__func__ else types.MethodType(inner, callee.__self__)
@@ -134,6 +134,26 @@ def converted(callee: Any) -> Any:
         if method is not None and is_user(method):
             return types.MethodType(_function(method), callee)
     return callee
+
+
+def _constructor(cls: type) -> Any:
+    """A class of the user whose `__init__` (that Python would call itself) is to be converted; others as they are."""
+    init = cls.__init__  # type: ignore[misc]
+    if type(init) is not types.FunctionType or type(cls).__call__ is not type.__call__ or not is_user(init):
+        return cls
+    made = _function(init)
+    if made is init:
+        return cls
+
+    @functools.wraps(cls, updated=())
+    def construct(*args: Any, **kwargs: Any) -> Any:
+        plain = cls.__new__ is object.__new__
+        instance = cls.__new__(cls) if plain else cls.__new__(cls, *args, **kwargs)
+        if isinstance(instance, cls):
+            made(instance, *args, **kwargs)
+        return instance
+
+    return construct
 
 
 def call_method(kind: type) -> types.FunctionType | None:

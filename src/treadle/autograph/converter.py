@@ -8,6 +8,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import copy
 import re
 import warnings
 import weakref
@@ -15,13 +16,14 @@ from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from treadle.autograph import branches, exits, loops, render, stores
+from treadle.autograph import branches, exits, loops, matches, render, stores
 from treadle.autograph import nodes as n
 from treadle.autograph.carry import Scope
 from treadle.autograph.expressions import Expressions
 from treadle.autograph.flow import Flow, analyse, check_reads
 from treadle.autograph.scopes import children, names, parameters, walk
-from treadle.autograph.source import FunctionNode, NoSource, find
+from treadle.autograph.source import FunctionNode, NoSource, SourceChanged, find, may_have_changed, same_code
+from treadle.errors import TracingWarning
 
 _FACTORY = n.AG + "factory"
 # What these see would not be the user's names, unless they are called with so many arguments.
@@ -63,9 +65,21 @@ def conversion(code: CodeType) -> Conversion:
             made = _convert(code)
     except NoSource as error:
         made = Conversion(reason=str(error))
+        if isinstance(error, SourceChanged):
+            _warn_changed(code, error)
     pop = _done.pop  # held here: when the interpreter ends, the module's names go first
     _done[key] = (weakref.ref(code, lambda _: pop(key, None)), made)
     return made
+
+
+def _warn_changed(code: CodeType, error: SourceChanged) -> None:
+    warnings.warn_explicit(
+        f"{code.co_qualname} runs as it was imported, its control flow on tensors not converted: {error}; "
+        "import the module again",
+        TracingWarning,
+        code.co_filename,
+        code.co_firstlineno,
+    )
 
 
 def is_converted(function: FunctionType) -> bool:
@@ -108,6 +122,8 @@ def _convert(code: CodeType) -> Conversion:
             arg.annotation = None
     unit = _Unit("__class__" in code.co_freevars)
     try:
+        if may_have_changed(code):
+            _check_unchanged(node, code)
         if isinstance(node, ast.Lambda):
             unit.expression(node)
         else:
@@ -122,6 +138,15 @@ def _convert(code: CodeType) -> Conversion:
         raise NoSource(f"the rewritten code does not compile ({error})") from None
     args.defaults, args.kw_defaults = defaults, kw_defaults  # for the reader
     return Conversion(compiled, node)
+
+
+def _check_unchanged(node: FunctionNode, code: CodeType) -> None:
+    """Raises SourceChanged where the text gives other code than the function has."""
+    fresh = copy.deepcopy(node)
+    if not isinstance(fresh, ast.Lambda):
+        fresh.decorator_list, fresh.returns = [], None
+    if not same_code(_compile(fresh, code), code):
+        raise SourceChanged(f"the text of {code.co_filename} has changed since it was imported")
 
 
 def _refuse(node: FunctionNode) -> None:
@@ -155,7 +180,7 @@ class _Unit:
         if _is_generator(node):
             return node
         declared, body = _hoist(node.body)
-        body = stores.rewrite(body)
+        body = stores.rewrite(matches.lower(body))
         globals_ = frozenset(x for d in declared if isinstance(d, ast.Global) for x in d.names)
         nonlocals = frozenset(x for d in declared if isinstance(d, ast.Nonlocal) for x in d.names)
         own = parameters(node)

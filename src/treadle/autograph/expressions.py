@@ -162,6 +162,13 @@ class Expressions(ast.NodeTransformer):
         name = "and_" if isinstance(node.op, ast.And) else "or_"
         return n.place(n.operator(name, first, *(n.place(n.thunk(v), v) for v in rest)), node)
 
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """`"%d of %s" % (x, y)` writes traced numbers as its letters say."""
+        self.generic_visit(node)
+        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
+            return n.place(n.operator("percent", node.left, node.right), node)
+        return node
+
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
         keep = not isinstance(node.op, ast.Not) or n.is_static(node.operand)
         self.generic_visit(node)
@@ -198,7 +205,6 @@ class Expressions(ast.NodeTransformer):
         message = [] if node.msg is None else [n.place(n.thunk(node.msg), node.msg)]
         node.test = n.place(n.operator("assert_", node.test, *message), node.test)
         return node
-
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         keep = node.exc is None or has_walrus(node.exc)

@@ -6,6 +6,7 @@ On values that are not traced these do exactly what Python does; on traced ones 
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,9 +21,9 @@ from treadle.autograph.containers import (  # noqa: F401  (converted code's)
     slice,
 )
 from treadle.control import raising, staging
+from treadle.control.lists import TensorList
 from treadle.control.raising import Unreached as Unreached
 from treadle.control.raising import catching as catching
-from treadle.control.lists import TensorList
 from treadle.control.raising import to_raise as to_raise
 from treadle.core.text import writing
 from treadle.core.tracer import active_tracer
@@ -318,6 +319,29 @@ def assert_(test: Any, message: Callable[[], Any] | None = None) -> Any:
     if not test and raising.in_staged_code():
         raise to_raise(lambda: AssertionError(*([] if message is None else [message()])))
     return test
+
+
+_PERCENT = re.compile(r"%(?:%|([-+ 0#]*)(\d*(?:\.\d+)?)([a-zA-Z]))")
+
+
+def percent(form: str, values: Any) -> Any:
+    """`form % values`: where a value is traced, the letters of numbers become format specifications."""
+    parts = values if isinstance(values, tuple) else (values,)
+    if not any(_is_staged(part) for part in parts):
+        return form % values
+    rest = iter(parts)
+
+    def write(found: re.Match[str]) -> str:
+        flags, width, letter = found.groups()
+        if letter is None:
+            return "%"
+        value = next(rest)
+        if letter in "sra" or not _is_staged(value):
+            return found.group() % (value,)
+        align = "<" if "-" in flags else ""
+        return format(value, f"{align}{flags.replace('-', '')}{width}{'d' if letter in 'iu' else letter}")
+
+    return _PERCENT.sub(write, form)
 
 
 def text(write: Callable[[], str]) -> Any:

@@ -303,7 +303,9 @@ def contains(item: Any, container: Any) -> Any:
     """`item in container`."""
     from treadle.ops import reductions
 
-    if (isinstance(container, staging.Range) and (is_traced(item) or container.bounds is None)) or (isinstance(container, builtins.range) and is_traced(item)):
+    if (isinstance(container, staging.Range) and (is_traced(item) or container.bounds is None)) or (
+        isinstance(container, builtins.range) and is_traced(item)
+    ):
         start, step, count = container.start, container.step, len(container)
         offset = item - start
         return (offset % step == 0) & (offset // step >= 0) & (offset // step < count)
@@ -317,7 +319,8 @@ def contains(item: Any, container: Any) -> Any:
 
 
 PLAIN: dict[Any, Callable[..., Any]] = {
-    getattr(builtins, f.__name__): f for f in (zip, enumerate, reversed, range, len, bool, int, float, round, sum, any, all, list)
+    getattr(builtins, f.__name__): f
+    for f in (zip, enumerate, reversed, range, len, bool, int, float, round, sum, any, all, list)
 }
 """What stands for builtins that take no function."""
 CALLING: dict[Any, Callable[..., Any]] = {getattr(builtins, f.__name__): f for f in (map, filter, min, max, sorted)}

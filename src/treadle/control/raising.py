@@ -67,7 +67,9 @@ def to_raise(make: Callable[[], Any]) -> Any:
         error = make()
         if isinstance(error, type) and issubclass(error, BaseException):
             error = error()
-    if not isinstance(error, BaseException) or any(h.tracer is tracer and isinstance(error, h.types) for h in _handlers.get()):
+    if not isinstance(error, BaseException) or any(
+        h.tracer is tracer and isinstance(error, h.types) for h in _handlers.get()
+    ):
         return make()  # Python's own way: it is no exception, or a `try` around catches it in any run
     made, tensors = recipe(error, written, user_location(3))
     if not border.staged and not tensors:

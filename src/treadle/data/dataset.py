@@ -24,6 +24,7 @@ from treadle.ops.creation import asarray
 from treadle.ops.shaping import stack
 
 _END = object()
+_ENDLESS = -1  # the length of what repeats without end; None is a length that is not known
 
 
 class Dataset:
@@ -55,7 +56,7 @@ class Dataset:
         return self._found
 
     def staged_source(self) -> bool:
-        """Whether a loop over this can be a node of a graph: there are elements, of one shape or the last of another."""
+        """Whether a loop over this can be a node of a graph: of elements of one shape, or the last of another."""
         with activate(None):
             groups = self._groups()
         if len(groups) > 2:
@@ -93,7 +94,7 @@ class Dataset:
 
     def __len__(self) -> int:
         """The number of elements. Raises TypeError where it is not known or has no end."""
-        if self._length is None:
+        if self._length is None or self._length == _ENDLESS:
             raise TypeError("this Dataset has no known length; it repeats without end, or its source does not tell")
         return self._length
 
@@ -153,11 +154,10 @@ class Dataset:
                     if number == count:
                         return
 
-        length = None if self._length is None else min(self._length, max(0, count))
-        return Dataset(make, length, lambda: taken(self._groups(), count))
+        return Dataset(make, _at_most(self._length, max(0, count)), lambda: taken(self._groups(), count))
 
     def repeat(self, count: int | None = None) -> Dataset:
-        """The dataset `count` times over; without end when None."""
+        """The dataset `count` times over; without end when None (unless it is empty)."""
 
         def make() -> Iterator[Any]:
             done = 0
@@ -206,6 +206,8 @@ class Dataset:
         return Dataset(make, self._length, self._groups)
 
     def __repr__(self) -> str:
+        if self._length == _ENDLESS:
+            return "<Dataset without end>"
         return f"<Dataset of {'unknown length' if self._length is None else f'{self._length} elements'}>"
 
 
@@ -251,9 +253,7 @@ class _Rows(Dataset):
         general = super().take(count)
         if self._batched:
             return general
-        made = self._with(general, lambda: rows.taken(self._order(), count))
-        made._length = count if self._length is None else made._length  # rows without end
-        return made
+        return self._with(general, lambda: rows.taken(self._order(), count))
 
     def repeat(self, count: int | None = None) -> Dataset:
         general = super().repeat(count)
@@ -276,15 +276,21 @@ def _stacked(elements: list[Any]) -> Any:
 
 
 def _batches(length: int | None, size: int, drop_remainder: bool) -> int | None:
-    if length is None:
-        return None
+    if length is None or length == _ENDLESS:
+        return length
     return length // size if drop_remainder else -(-length // size)
 
 
 def _times(length: int | None, count: int | None) -> int | None:
-    if length == 0:
+    if length == 0 or (count is not None and count <= 0):
         return 0
-    return None if length is None or count is None else length * max(0, count)
+    if count is None or length == _ENDLESS:
+        return _ENDLESS
+    return None if length is None else length * count
+
+
+def _at_most(length: int | None, count: int) -> int | None:
+    return count if length == _ENDLESS else None if length is None else min(length, count)
 
 
 def _check_positive(what: str, number: int) -> None:

@@ -111,8 +111,8 @@ def _fits(item: Any, source: Source, group: int) -> bool:
                 return k == group
     shapes = " or ".join(str([tuple(spec.shape) for spec in specs]) for specs in source.groups)
     raise ShapeError(
-        f"an item of {source.items!r} has the shapes {[shape for shape, _ in specs]}; the loop was traced for {shapes}. "
-        "A loop over a dataset takes items of one shape: batch with drop_remainder=True"
+        f"an item of {source.items!r} has the shapes {[shape for shape, _ in specs]}; the loop was traced for {shapes}."
+        " A loop over a dataset takes items of one shape: batch with drop_remainder=True"
     )
 
 

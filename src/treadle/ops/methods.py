@@ -11,12 +11,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from treadle.core.dim import Dim
-from treadle.core.dtypes import dtype_name
+from treadle.core.dtypes import dtype_name, int64
 from treadle.core.tensor import Symbol, Tensor, no_value
 from treadle.core.variable import Variable, read_variable
 from treadle.errors import ShapeError, TraceError
 from treadle.ops import elementwise as ew
 from treadle.ops import linalg, numpy_protocol, reductions, shaping
+from treadle.ops.convert import as_tensor
 from treadle.ops.display import tensor_format, tensor_html, tensor_repr, tensor_str
 from treadle.ops.indexing import getitem
 
@@ -226,6 +227,26 @@ def _axes_reversed(self: Any) -> Tensor:
     return shaping.transpose(self)
 
 
+def _rounded(self: Any, ndigits: Any = None) -> Tensor:
+    """`round(x)`: half to even, as int64 (of integers: themselves); with a number of digits, in the same dtype."""
+    x = as_tensor(self)
+    if ndigits is None:
+        return x if x.dtype.kind in "iu" else ew.astype(ew.round(x), int64)
+    if x.dtype.kind in "iu" and ndigits >= 0:
+        return x
+    scale = 10.0 ** abs(ndigits)
+    scaled = ew.round(x * scale) / scale if ndigits >= 0 else ew.round(x / scale) * scale
+    return ew.astype(scaled, x.dtype)
+
+
+def _divmod(self: Any, other: Any) -> tuple[Tensor, Tensor]:
+    return ew.floor_divide(self, other), ew.remainder(self, other)
+
+
+def _rdivmod(self: Any, other: Any) -> tuple[Tensor, Tensor]:
+    return ew.floor_divide(other, self), ew.remainder(other, self)
+
+
 _BINARY = {
     "add": ew.add,
     "sub": ew.subtract,
@@ -245,6 +266,9 @@ _OPERATORS: dict[str, Any] = {
     "__neg__": ew.negative,
     "__pos__": ew.positive,
     "__abs__": ew.abs,
+    "__round__": _rounded,
+    "__divmod__": _divmod,
+    "__rdivmod__": _rdivmod,
     "__invert__": ew.bitwise_invert,
     "__lt__": ew.less,
     "__le__": ew.less_equal,
