@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from threading import RLock
+from threading import RLock, Thread
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from treadle.compile import build, inplace, results
 from treadle.compile.executor import CommittedError
 from treadle.compile.lower import KernelInfo, Lowerer, plain
+from treadle.control.call import interpret_arrays
 from treadle.core.dim import Dim, is_static
 from treadle.core.graph import Graph
 from treadle.core.interpret import bind_sizes, concretize
@@ -30,6 +31,7 @@ class Program:
     """A graph made executable. `run` may be called by any number of threads at once."""
 
     __slots__ = ("code", "ends", "graph", "hosts", "inplace", "kernels", "on_status", "open")
+    final = True  # whether it stays: a stand-in does not
 
     def __init__(self, graph: Graph, stateful: bool = False) -> None:
         with activate(None):
@@ -102,25 +104,70 @@ def _open(shape: tuple[Any, ...]) -> bool:
     return any(isinstance(size, Dim) and any("#" in name for name in size.names()) for size in shape)
 
 
+class Interpreted(Program):
+    """Stands in for a program that another thread is making: the graph, node by node with NumPy."""
+
+    __slots__ = ()
+    final = False
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.inplace = {}
+        self.kernels = ()
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """The results' arrays: fresh ones, as a program gives them."""
+        results = interpret_arrays(self.graph, inputs)
+        return [r.copy() if any(np.may_share_memory(r, x) for x in inputs) else r for r in results]
+
+
 def program_for(graph: Graph, shapes: Sequence[tuple[int, ...]], stateful: bool = False) -> Program:
-    """The graph's program for inputs of these shapes; made when it is first asked for."""
+    """The graph's program for inputs of these shapes; made when it is first asked for, in the background if so told."""
     sizes = sizes_of(graph, shapes)
     programs: OrderedDict[Any, Program] = graph.derived.setdefault("programs", OrderedDict())
-    key = (stateful, *sorted(sizes.items()))
-    found = programs.get(key)
+    found = programs.get((stateful, *sorted(sizes.items())))
     if found is None:
-        with _lock:
-            found = programs.get(key)
-            if found is None:
-                found = programs[key] = Program(concretize(graph, sizes), stateful)
-                if sizes:  # the copy with known sizes has served its purpose
-                    graph.derived.pop(("concrete", tuple(sorted(sizes.items()))), None)
-                if len(programs) > MAX_PROGRAMS:
-                    programs.popitem(last=False)
+        if graph.derived.get("background"):
+            return _begin(graph, sizes, stateful)
+        found = _make(graph, sizes, stateful)
     elif len(programs) > 1:
         with contextlib.suppress(KeyError):  # another thread may have dropped it
-            programs.move_to_end(key)
+            programs.move_to_end((stateful, *sorted(sizes.items())))
     return found
+
+
+def _make(graph: Graph, sizes: dict[str, int], stateful: bool) -> Program:
+    """The graph's program for these sizes, made now unless another thread has just done so."""
+    key = (stateful, *sorted(sizes.items()))
+    programs: OrderedDict[Any, Program] = graph.derived["programs"]
+    with _lock:
+        found = programs.get(key)
+        if found is None:
+            found = programs[key] = Program(concretize(graph, sizes), stateful)
+            if sizes:  # the copy with known sizes has served its purpose
+                graph.derived.pop(("concrete", tuple(sorted(sizes.items()))), None)
+            if len(programs) > MAX_PROGRAMS:
+                programs.popitem(last=False)
+    return found
+
+
+def _begin(graph: Graph, sizes: dict[str, int], stateful: bool) -> Program:
+    """Let a thread make a program, unless one does already, and give a stand-in for this call."""
+    making: dict[Any, Thread] = graph.derived.setdefault("making", {})
+    key = (stateful, *sorted(sizes.items()))
+
+    def work() -> None:
+        try:
+            _make(graph, sizes, stateful)
+        except Exception:
+            graph.derived["background"] = False  # the next call makes it itself, and so raises what is wrong
+        finally:
+            making.pop(key, None)
+
+    thread = Thread(target=work, name="treadle compiles")
+    if making.setdefault(key, thread) is thread:
+        thread.start()
+    return Interpreted(graph)
 
 
 def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
@@ -131,7 +178,8 @@ def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
 def prepare(graph: Graph) -> None:
     """Make the program of a graph whose sizes are all known; others wait for their first call."""
     if all(is_static(s.shape) for s in graph.inputs):
-        program_for(graph, [s.shape for s in graph.inputs], stateful=bool(graph.state))  # type: ignore[misc]
+        graph.derived.setdefault("programs", OrderedDict())
+        _make(graph, {}, stateful=bool(graph.state))
 
 
 def kernels_of(graph: Graph) -> tuple[KernelInfo, ...]:

@@ -41,7 +41,10 @@ def _pure(graph: Graph) -> Run:
 
     def run(arrays: Sequence[Array]) -> list[Array]:
         if not program:
-            program.append(program_for(graph, [s.shape for s in graph.inputs]))  # type: ignore[misc]
+            found = program_for(graph, [s.shape for s in graph.inputs])  # type: ignore[misc]
+            if not found.final:
+                return found.run(arrays)
+            program.append(found)
         return program[0].run(arrays)
 
     return run
@@ -148,6 +151,8 @@ class _Transaction:
             self.slots = tuple(slot for _, slot in pairs)
         shapes = [*(a.shape for a in arrays), *(v.shape for v in variables)]
         program = program_for(self.graph, shapes, stateful=True)
+        if not program.final:
+            return program, _plan(self.slots, program)
         if self.planned is None or self.planned[0] is not program:
             self.planned = program, _plan(self.slots, program)
         return self.planned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from treadle.function.options import Options
 
@@ -28,6 +28,7 @@ def function(
     static_argnames: str | Sequence[str] = ...,
     donate_argnames: str | Sequence[str] = ...,
     name: str | None = ...,
+    compile: Literal["synchronous", "background"] = ...,
 ) -> Function[P, R]: ...
 
 
@@ -40,6 +41,7 @@ def function(
     static_argnames: str | Sequence[str] = ...,
     donate_argnames: str | Sequence[str] = ...,
     name: str | None = ...,
+    compile: Literal["synchronous", "background"] = ...,
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 
 
@@ -52,6 +54,7 @@ def function(
     static_argnames: str | Sequence[str] = (),
     donate_argnames: str | Sequence[str] = (),
     name: str | None = None,
+    compile: Literal["synchronous", "background"] = "synchronous",
 ) -> Any:
     """Trace a function at the first call with each new signature, and run the graph from then on.
 
@@ -61,6 +64,8 @@ def function(
     static_argnames:  arguments that count by hash and equality, also where they are objects.
     donate_argnames:  tensors that the caller gives up; using one afterwards is an error.
     name:             what graphs and reports call it.
+    compile:          "background" lets calls run interpreted until a thread has made the program; numbers may then
+                      differ in the last digits from one call to the next.
 
     >>> import treadle as td
     >>> @td.function
@@ -75,7 +80,10 @@ def function(
 
     static = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     donated = (donate_argnames,) if isinstance(donate_argnames, str) else tuple(donate_argnames)
-    options = Options(input_signature, autograph, reduce_retracing, static, donated, name)
+    if compile not in ("synchronous", "background"):
+        raise ValueError(f'td.function: compile is "synchronous" or "background", got {compile!r}')
+    background = compile == "background"
+    options = Options(input_signature, autograph, reduce_retracing, static, donated, name, background)
 
     def decorate(g: Any) -> Any:
         if isinstance(g, (classmethod, staticmethod)):

@@ -118,6 +118,8 @@ class Function(Generic[P, R]):
         if mode is not None and not plain_sizes(parts):
             return self._inline(traced_values)
         trace = self._store.get(self._target, traced_values, parts, self._options.reduce_retracing)
+        if self._options.background:
+            trace.graph.derived.setdefault("background", True)
         if mode is not None:
             note_inner(trace)
         elif not self._options.donate_argnames:

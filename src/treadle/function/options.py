@@ -16,3 +16,4 @@ class Options:
     static_argnames: tuple[str, ...] = ()
     donate_argnames: tuple[str, ...] = ()
     name: str | None = None
+    background: bool = False
