@@ -38,3 +38,17 @@ def test_views_and_rows_of_one() -> None:
     np.testing.assert_array_equal(a.numpy(), np.argmax(x.T, axis=1))
     np.testing.assert_array_equal(b.numpy(), np.argmin(x[::-1, ::2], axis=0))
     np.testing.assert_array_equal(c.numpy(), np.argmax(x[:, :1], axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("n", [65_535, 65_536, 70_001])
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_long_rows_in_shares(n: int, dtype: str) -> None:
+    x = np.random.default_rng(2).integers(0, 1000, n).astype(dtype)
+    f = td.function(lambda x: (td.argmax(x), td.argmin(x)))
+    assert [y.item() for y in f(td.asarray(x))] == [np.argmax(x), np.argmin(x)]
+    for place in (n - 1, 40_000, 3):
+        x[place] = 2000
+        assert f(td.asarray(x))[0].item() == place
+    if dtype == "float32":
+        x[[50_000, 60_000]] = np.nan
+        assert [y.item() for y in f(td.asarray(x))] == [50_000, 50_000]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Env = dict[Symbol, View]
 BLOCK = 256
+CHUNK = 32_768  # elements of a long row that are one share
 
 
 def _values(kind: str) -> str:
@@ -32,7 +33,7 @@ def _values(kind: str) -> str:
 
 
 def _along_rows(node: Node, kind: str) -> Text:
-    """Row j is the n elements from j * n on."""
+    """Row j is the n elements from j * n on (the last may be shorter); its places are counted from j * base on."""
     value, size = _values(kind), kind[1]
     name, sign = ("max", ">") if node.op == "argmax" else ("min", "<")
     text = Text()
@@ -40,9 +41,12 @@ def _along_rows(node: Node, kind: str) -> Text:
         (0, "def kernel(args, lo, hi):"),
         (1, "a = args[0]"),
         (1, "y = p_i8(args[1])"),
-        (1, "n = args[2]"),
+        (1, "width = args[2]"),
+        (1, "total = args[3]"),
+        (1, "base = args[4]"),
         (1, "for j in range(lo, hi):"),
-        (2, f"x = p_{kind}(a + j * n * {size})"),
+        (2, "n = min_i8(width, total - j * width)"),
+        (2, f"x = p_{kind}(a + j * width * {size})"),
         (2, f"best = {value}(x[0])"),
         (2, "at = i8(0)"),
         (2, f"for b in range((n + {BLOCK - 1}) // {BLOCK}):"),
@@ -52,13 +56,13 @@ def _along_rows(node: Node, kind: str) -> Text:
         (3, f"better = (m {sign} best) | ((m != m) & (best == best))"),
         (3, "best = select(better, m, best)"),
         (3, f"at = select(better, i8(b * {BLOCK}), at)"),
-        (2, f"z = p_{kind}(a + (j * n + at) * {size})"),
+        (2, f"z = p_{kind}(a + (j * width + at) * {size})"),
         (2, f"place = i4({BLOCK})"),  # half as wide as an int64, so that twice as many fit into a register
         (2, f"for k in range(min(n - at, {BLOCK})):"),
         (3, f"v = {value}(z[k])"),
         (3, "found = (v == best) | ((v != v) & (best != best))"),
         (3, f"place = min_i4(place, select(found, i4(k), i4({BLOCK})))"),
-        (2, "y[j] = at + i8(place)"),
+        (2, "y[j] = j * base + at + i8(place)"),
         (1, "return 0"),
     ):
         text.add(indent, line, node if "better =" in line else None)
@@ -96,6 +100,40 @@ def _along_columns(node: Node, kind: str, alone: bool) -> Text:
     return text
 
 
+def _best_of(node: Node, kind: str) -> Text:
+    """The first best element among those at n places, which are in order."""
+    value, sign = _values(kind), ">" if node.op == "argmax" else "<"
+    text = Text()
+    for indent, line in (
+        (0, "def kernel(args, lo, hi):"),
+        (1, f"x = p_{kind}(args[0])"),
+        (1, "places = p_i8(args[1])"),
+        (1, "y = p_i8(args[2])"),
+        (1, "at = places[0]"),
+        (1, f"best = {value}(x[at])"),
+        (1, "for k in range(1, args[3]):"),
+        (2, "place = places[k]"),
+        (2, f"v = {value}(x[place])"),
+        (2, f"better = (v {sign} best) | ((v != v) & (best == best))"),
+        (2, "best = select(better, v, best)"),
+        (2, "at = select(better, place, at)"),
+        (1, "y[0] = at"),
+        (1, "return 0"),
+    ):
+        text.add(indent, line, node if "better =" in line else None)
+    return text
+
+
+def _one_row(lowerer: Lowerer, node: Node, view: View, target: View) -> None:
+    """A single long row, in chunks that can be shared out."""
+    kind, n = code(view.dtype), view.size
+    chunks = -(-n // CHUNK)
+    places = lowerer.memory(Spec((chunks,), target.dtype))
+    lowerer.call(Kernel(_along_rows(node, kind), (view, places, CHUNK, n, CHUNK), chunks, 1), node.op)
+    lowerer.call(Kernel(_best_of(node, kind), (view, places, target, chunks), 1, 0), f"{node.op}_of_chunks")
+    lowerer.free(places.buffer)
+
+
 def lower_position(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     """Lay out an argmax or argmin; False where its values cannot live in kernels."""
     source, out = node.inputs[0], node.outputs[0]
@@ -109,9 +147,12 @@ def lower_position(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool
     inner = math.prod(view.shape[last + 1 :]) if axes else 1
     rows = view.size // n
     kind = code(source.dtype)
+    if rows == 1 and n >= 2 * CHUNK:
+        _one_row(lowerer, node, view, target)
+        return True
     if inner == 1:
         grain = -(-GRAIN * rows // view.size) if view.size >= 2 * GRAIN else 0
-        lowerer.call(Kernel(_along_rows(node, kind), (view, target, n), rows, grain), node.op)
+        lowerer.call(Kernel(_along_rows(node, kind), (view, target, n, view.size, 0), rows, grain), node.op)
         return True
     best = lowerer.memory(Spec((rows,), int8 if kind == "b1" else source.dtype))
     outer = rows // inner
