@@ -246,7 +246,8 @@ class _RowWriter(LoopWriter):
             end = plan.ends.get(node.outputs[0], -1)
             self._accumulate(deeper, node, name or f"q{end}[{self.index(end, inner)}]")
         for symbol in (*this.keeps, *this.stores):
-            k = self._place(symbol) if symbol in this.keeps else plan.stores[symbol]
+            aside = any(symbol is s for s in this.keeps)  # `in` would ask whether tensors are equal
+            k = self._place(symbol) if aside else plan.stores[symbol]
             self.text.add(deeper, f"q{k}[{self.index(k, inner)}] = {plan.body.name(symbol)}")
         for node, name in sums.items():
             self._after(indent, node, name)
