@@ -147,8 +147,8 @@ def _constructor(cls: type) -> Any:
 
     @functools.wraps(cls, updated=())
     def construct(*args: Any, **kwargs: Any) -> Any:
-        plain = cls.__new__ is object.__new__
-        instance = cls.__new__(cls) if plain else cls.__new__(cls, *args, **kwargs)
+        new: Any = cls.__new__
+        instance = new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
         if isinstance(instance, cls):
             made(instance, *args, **kwargs)
         return instance

@@ -46,7 +46,7 @@ class HostItems(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a loop node gets its items: from `xs` row by row, from the position, or from Python (`more` tells whether)."""
+    """How a loop node gets its items: from `xs` row by row, from the position, or from Python while `more` holds."""
 
     length: Length
     xs: tuple[Tensor, ...] = ()

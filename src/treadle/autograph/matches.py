@@ -1,5 +1,6 @@
-"""Turns `match` whose patterns only compare (`case 1`, `case "a" | "b"`, `case None`, `case x if ...`) into `if`s, so that
-it works on tensors too. Patterns that take a value apart (sequences, mappings, classes) stay Python's own.
+"""Turns `match` whose patterns only compare (`case 1`, `case "a" | "b"`, `case None`, `case x if ...`) into `if`s.
+
+So it works on tensors too. Patterns that take a value apart (sequences, mappings, classes) stay Python's own.
 """
 
 from __future__ import annotations

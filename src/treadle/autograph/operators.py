@@ -134,7 +134,7 @@ def while_stmt(test: Callable[..., Any], body: Callable[..., Values], values: Va
 
 def _goes_round(body: Callable[..., Values], count: int) -> Callable[..., Values]:
     """A loop's body; where no run reaches its end, it gives the values that it was given."""
-    return lambda *args: raising.bordered(lambda: body(*args), lambda: args[len(args) - count :])[0]  # type: ignore[no-any-return]
+    return lambda *args: raising.bordered(lambda: body(*args), lambda: args[len(args) - count :])[0]
 
 
 def _ends(test: Callable[..., Any]) -> Callable[..., Any]:
@@ -196,7 +196,7 @@ def and_(first: Any, *rest: Callable[[], Any]) -> Any:
     result = first
     for i, later in enumerate(rest):
         if _is_staged(result):
-            return staging.staged_and(result, _operand(lambda i=i: and_(rest[i](), *rest[i + 1 :])))
+            return staging.staged_and(result, _operand(and_, rest[i:]))
         if not result:
             return result
         result = later()
@@ -208,7 +208,7 @@ def or_(first: Any, *rest: Callable[[], Any]) -> Any:
     result = first
     for i, later in enumerate(rest):
         if _is_staged(result):
-            return staging.staged_or(result, _operand(lambda i=i: or_(rest[i](), *rest[i + 1 :])))
+            return staging.staged_or(result, _operand(or_, rest[i:]))
         if result:
             return result
         result = later()
@@ -231,9 +231,10 @@ def if_exp(test: Any, then: Callable[[], Any], orelse: Callable[[], Any]) -> Any
     return then() if test else orelse()
 
 
-def _operand(read: Callable[[], Any]) -> Callable[[], Any]:
-    """The right side of `and` and `or`; the left side is always there."""
-    return raising.Ends().branch(read, lambda: raising.nothing("a value")[0])
+def _operand(join: Callable[..., Any], rest: tuple[Callable[[], Any], ...]) -> Callable[[], Any]:
+    """The right side of `and` and `or`, joined when it is reached; the left side is always there."""
+    read = raising.Ends().branch(lambda: join(rest[0](), *rest[1:]), lambda: raising.nothing("a value")[0])
+    return read
 
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -289,9 +290,7 @@ def _append(items: list[Any], item: Any) -> Values:
     return ()
 
 
-def flat_comp(
-    source: Any, inner: Callable[[Any], list[Any]], keep: Callable[[Any], Any] | None = None
-) -> list[Any]:
+def flat_comp(source: Any, inner: Callable[[Any], list[Any]], keep: Callable[[Any], Any] | None = None) -> list[Any]:
     """A list comprehension of several `for`s: `inner` is that of all but the first, as a generator."""
     return list_comp(flat_generator(source, inner, keep), lambda item: item)
 

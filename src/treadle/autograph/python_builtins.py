@@ -80,22 +80,22 @@ def len(x: Any) -> Any:
 
 
 # Conversions ---------------------------------------------------------------------------------------------------------
-def bool(x: Any = False) -> Any:
+def boolean(x: Any = False) -> Any:
     """`bool`."""
-    return staging.truth(x, "`bool()`") if is_traced(x) else builtins.bool(x)
+    return staging.truth(x, "`bool()`") if is_traced(x) else bool(x)
 
 
-def int(*args: Any, **options: Any) -> Any:
+def integer(*args: Any, **options: Any) -> Any:
     """`int`; a tensor as an integer that acts like a Python number: rounded towards zero."""
     if builtins.len(args) != 1 or options or not is_traced(args[0]):
-        return builtins.int(*args, **options)
+        return int(*args, **options)
     return to_spec(_single(args[0], "int"), int64, True)
 
 
-def float(*args: Any) -> Any:
+def floating(*args: Any) -> Any:
     """`float`; a tensor as a float that acts like a Python number (one of float64 stays so)."""
     if builtins.len(args) != 1 or not is_traced(args[0]):
-        return builtins.float(*args)
+        return float(*args)
     x = _single(args[0], "float")
     return x if x.dtype == float64 else to_spec(x, default_float(), True)
 
@@ -113,7 +113,7 @@ def round(x: Any, ndigits: Any = None) -> Any:
     """`round`: half to even; an integer when no number of digits is given."""
     if not is_traced(x):
         return builtins.round(x, ndigits) if ndigits is not None else builtins.round(x)
-    return as_tensor(x).__round__(ndigits)  # type: ignore[call-overload]
+    return as_tensor(x).__round__(ndigits)  # type: ignore[attr-defined]
 
 
 # Reductions ----------------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def sum(source: Any, /, start: Any = 0) -> Any:
 
         dtype = None if source.dtype == bool_ else source.dtype
         total = reduce(source, axis=0, dtype=dtype)
-        return total if isinstance(start, builtins.int) and start == 0 else start + total
+        return total if isinstance(start, int) and start == 0 else start + total
     if not (iterables.is_staged(source) or isinstance(source, iterables.Nested)):
         return builtins.sum(source, start)
     return _looped(source, lambda item, total: (total + item,), (start,), ("the sum",))[0]
@@ -140,7 +140,7 @@ def all(source: Any, /) -> Any:
     return _decided(source, False)
 
 
-def _decided(source: Any, stop: builtins.bool) -> Any:
+def _decided(source: Any, stop: bool) -> Any:
     name = "any" if stop else "all"
     if isinstance(source, Tensor) and staging.is_staged_iterable(source):
         from treadle.ops import reductions
@@ -164,14 +164,14 @@ def _decided(source: Any, stop: builtins.bool) -> Any:
     return _folded(iter(source), stop)
 
 
-def _folded(items: Any, stop: builtins.bool) -> Any:
+def _folded(items: Any, stop: bool) -> Any:
     """Python's items, one after the other, until one decides."""
     for item in items:
         if is_traced(item):
             held = staging.truth(item, "`any()`" if stop else "`all()`")
             later = staging.staged_or if stop else staging.staged_and
             return later(held, lambda: _folded(items, stop))
-        if builtins.bool(item) is stop:
+        if bool(item) is stop:
             return stop
     return not stop
 
@@ -240,7 +240,7 @@ def _best(source: Any, name: str, key: Any, default: dict[str, Any]) -> Any:
                 return item, own, True
             return (*_better(name, best, measure, item, own), True)
 
-        return if_stmt(some, later, lambda *held: (item, own, True), (best, measure, some), names)  # type: ignore[no-any-return]
+        return if_stmt(some, later, lambda *held: (item, own, True), (best, measure, some), names)
 
     best, _, some = _looped(source, body, (unset(names[0]), unset(names[1]), False), names)
     if "default" in default:
@@ -284,7 +284,7 @@ def sorted(source: Any, /, *, key: Any = None, reverse: Any = False, call: Call)
             return [items[k] for k in pairs]
         keys = stack([as_tensor(m) for m in measures])
     _vector(keys, "sorted")
-    order = argsort(keys, descending=builtins.bool(reverse), stable=True)
+    order = argsort(keys, descending=bool(reverse), stable=True)
     return list(take(rows, order, axis=0))
 
 
@@ -319,8 +319,10 @@ def contains(item: Any, container: Any) -> Any:
 
 
 PLAIN: dict[Any, Callable[..., Any]] = {
-    getattr(builtins, f.__name__): f
-    for f in (zip, enumerate, reversed, range, len, bool, int, float, round, sum, any, all, list)
+    **{getattr(builtins, f.__name__): f for f in (zip, enumerate, reversed, range, len, round, sum, any, all, list)},
+    bool: boolean,
+    int: integer,
+    float: floating,
 }
 """What stands for builtins that take no function."""
 CALLING: dict[Any, Callable[..., Any]] = {getattr(builtins, f.__name__): f for f in (map, filter, min, max, sorted)}

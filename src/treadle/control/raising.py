@@ -1,4 +1,4 @@
-"""`raise` in code that running decides to reach: the rest of its branch is not traced, and the exception becomes a node.
+"""`raise` in code that running decides to reach: the rest of its branch is not traced, the exception becomes a node.
 
 While tracing, `Unreached` travels from the `raise` to the border of the branch (or loop body, or function) that holds
 it, through the user's own frames, so that `with` and `finally` blocks in between are traced as Python would run them.
@@ -97,8 +97,8 @@ def check_caught(kind: type[BaseException], location: Location | None) -> None:
             names = ", ".join(t.__name__ for t in handler.types)
             error = ControlFlowError(
                 f"`except {names}` at {handler.location.short if handler.location else 'an unknown place'} would catch "
-                f"the {kind.__name__} of this line, but only running tells whether it is raised, and tracing has passed "
-                "the `try` by then; decide with `if` instead, or catch it outside the traced function",
+                f"the {kind.__name__} of this line, but only running tells whether it is raised, and tracing has "
+                "passed the `try` by then; decide with `if` instead, or catch it outside the traced function",
                 location,
             )
             raise Refused(error)
@@ -122,7 +122,7 @@ def catching(types: Callable[[], Any]) -> Iterator[None]:
 
 
 def bordered(run: Callable[[], Any], otherwise: Callable[[], Any], staged: bool = True) -> tuple[Any, bool]:
-    """The result of a piece of code that is traced by itself; `otherwise()` and False where none of its ends is reached."""
+    """The result of code that is traced by itself, and True; `otherwise()` and False where no end of it is reached."""
     tracer = active_tracer()
     if tracer is None:
         return run(), True

@@ -85,8 +85,11 @@ class Dataset:
         if None in counts or len(set(counts)) != 1:
             raise ShapeError(f"from_tensor_slices: the first axes differ: shapes {[array.shape for array in arrays]}")
         count = len(arrays[0])
-        first = lambda: nest.unflatten(structure, [Tensor(np.asarray(a[0])) for a in arrays])  # noqa: E731
-        groups = lambda: [Group(first(), count)] if count else []  # noqa: E731
+
+        def groups() -> list[Group]:
+            first = [Tensor(np.asarray(array[0])) for array in arrays] if count else []
+            return [Group(nest.unflatten(structure, first), count)] if count else []
+
         return _Rows(arrays, structure, lambda: rows.in_order(count), count, groups=groups)
 
     def __iter__(self) -> Iterator[Any]:
@@ -141,8 +144,8 @@ class Dataset:
             if held and not drop_remainder:
                 yield _stacked(held)
 
-        groups = lambda: batched(self._groups(), batch_size, drop_remainder)  # noqa: E731
-        return Dataset(make, _batches(self._length, batch_size, drop_remainder), groups)
+        length = _batches(self._length, batch_size, drop_remainder)
+        return Dataset(make, length, lambda: batched(self._groups(), batch_size, drop_remainder))
 
     def take(self, count: int) -> Dataset:
         """The first `count` elements."""
@@ -179,8 +182,10 @@ class Dataset:
             for number, element in enumerate(self, start):
                 yield Tensor(np.asarray(number, np.int64)), element
 
-        numbered = lambda: mapped(self._groups(), lambda *e: (start, e if len(e) > 1 else e[0]))  # noqa: E731
-        return Dataset(make, self._length, numbered)
+        def numbered(*parts: Any) -> tuple[int, Any]:
+            return start, parts if len(parts) > 1 else parts[0]
+
+        return Dataset(make, self._length, lambda: mapped(self._groups(), numbered))
 
     def prefetch(self, buffer_size: int = 1) -> Dataset:
         """The same elements; up to `buffer_size` of them are made ahead, in a thread."""
