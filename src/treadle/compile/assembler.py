@@ -12,7 +12,7 @@ from . import blas, build, gemm
 from .build import Entry
 from .executor import Code, Label, Layout, Ref, system_kernels
 from .gemm import Operand
-from .machine import Op, Slot
+from .machine import Line, Op, Slot
 
 
 @dataclass(slots=True, eq=False)
@@ -31,7 +31,7 @@ class _Draft:
     """What grows while instructions are added."""
 
     words: list[Word] = field(default_factory=lambda: [Op.RETURN])  # pc 0 means a fresh run, so code begins at 1
-    lines: list[str] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     notes: dict[int, object] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     labels: dict[int, int] = field(default_factory=dict)
@@ -115,12 +115,12 @@ class Assembler:
 
     # Instructions
 
-    def _emit(self, line: str, op: int, *operands: Word) -> int:
+    def _emit(self, line: str | Line, op: int, *operands: Word) -> int:
         """Add an instruction; its pc."""
         draft = self._draft
         pc = len(draft.words)
         draft.words += [op, *operands]
-        draft.lines.append(f"{pc:5d}  {line}")
+        draft.lines.append((f"{pc:5d}  ", line) if isinstance(line, str) else (f"{pc:5d}  ", *line))
         return pc
 
     def _move(self, slot: int, ref: Ref) -> None:
@@ -132,17 +132,22 @@ class Assembler:
 
     def _block(self, args: Sequence[Ref | int], hi: int | Ref) -> int:
         """A call's own block of arguments, with `hi` in the slot before it; its first slot."""
-        first = self._slot(hi if isinstance(hi, int) else 0) + 1
-        moves = [] if isinstance(hi, int) else [(first - 1, hi)]
-        for arg in args:
-            slot = self._slot(arg if isinstance(arg, int) else 0)
+        slots, patches = self._draft.slots, self._draft.patches
+        first = self._first + len(slots) + 1
+        moves: list[tuple[int, Ref]] = []
+        if isinstance(hi, Ref):
+            moves.append((first - 1, hi))
+            slots.append(0)
+        else:
+            slots.append(hi)
+        for slot, arg in enumerate(args, first):
             if isinstance(arg, Ref):
-                if arg.kind in ("cell", "fresh"):
-                    moves.append((slot, arg))
-                else:
-                    self._draft.patches.append((slot, arg))
-        for slot, arg in moves:
-            self._move(slot, arg)
+                (moves if arg.kind in ("cell", "fresh") else patches).append((slot, arg))
+                slots.append(0)
+            else:
+                slots.append(arg)
+        for slot, place in moves:
+            self._move(slot, place)
         return first
 
     def call(
@@ -161,14 +166,14 @@ class Assembler:
         self, entry: Entry | Deferred, args: Sequence[Ref | int], hi: int | Ref, grain: int, note: object
     ) -> None:
         block = self._block(args, hi)
-        words = ", ".join(map(str, args))
-        where = f"  # {note}" if note is not None else ""
+        where = ("  # ", note) if note is not None else ()
+        name = entry.source.name
         if grain > 0:
             self._parallel = True
-            line = f"parallel {entry.source.name}({words}) over {hi} by {grain}{where}"
+            line: Line = ("parallel ", name, "(", args, ") over ", hi, " by ", grain, *where)
             pc = self._emit(line, Op.PARALLEL, _kernel_word(entry), block, grain)
         else:
-            pc = self._emit(f"call {entry.source.name}({words}) over {hi}{where}", Op.CALL, _kernel_word(entry), block)
+            pc = self._emit(("call ", name, "(", args, ") over ", hi, *where), Op.CALL, _kernel_word(entry), block)
         self._draft.notes[pc] = note
         self._draft.sizes[pc] = len(self._draft.words) - pc
 
@@ -223,7 +228,7 @@ class Assembler:
         """From here on the program overwrites its inputs, so a run goes on to its end: no host steps, no yields."""
         if self._commit is None:
             self._commit = len(self._draft.words)
-            self._draft.lines.append("commit:")
+            self._draft.lines.append(("commit:",))
 
     def host(self, k: int) -> None:
         """Hand over to Python: `hosts[k](run)`."""
@@ -239,7 +244,7 @@ class Assembler:
         if label.number in self._draft.labels:
             raise ValueError(f"label {label.number} is placed twice")
         self._draft.labels[label.number] = len(self._draft.words)
-        self._draft.lines.append(f"L{label.number}:")
+        self._draft.lines.append((f"L{label.number}:",))
 
     def jump(self, label: Label) -> None:
         """Go on at a label."""

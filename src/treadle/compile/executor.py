@@ -19,7 +19,7 @@ from treadle.records import dataclass
 
 from . import blas, build, pool
 from .arenas import Arena, arenas, make_arena, rounded
-from .machine import EXECUTOR, WORKER, Reason, Slot
+from .machine import EXECUTOR, WORKER, Line, Reason, Slot, as_text
 
 Array = np.ndarray
 Host = Callable[["Run"], object]
@@ -136,7 +136,7 @@ class Layout:
     labels: Mapping[int, int]  # label number -> pc
     notes: Mapping[int, object]  # pc of a call -> its note
     sizes: Mapping[int, int]  # pc of a call -> words of the instruction
-    lines: tuple[str, ...]
+    lines: tuple[Line, ...]
     parallel: bool
     blas: bool
     commit: int | None  # the pc from which on the program overwrites its inputs
@@ -319,7 +319,7 @@ class Code:
 
     def text(self) -> str:
         """The program as lines, one an instruction."""
-        return "\n".join(self.layout.lines)
+        return "\n".join(map(as_text, self.layout.lines))
 
     __str__ = text
 
