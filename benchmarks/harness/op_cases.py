@@ -226,7 +226,7 @@ def moving() -> list[Case]:
     update: Make = lambda rng, n: [*normal()(rng, n), *normal()(rng, n // 2), np.array([n // 4])]  # noqa: E731
     return [
         Case("astype", normal(), lambda x: td.astype(x, td.float64), lambda x: x.astype(np.float64)),
-        Case("transpose", plane, lambda x: td.transpose(x) + 0.0, lambda x: x.T + np.float32(0)),
+        Case("transpose", plane, lambda x: td.transpose(x) + x, lambda x: x.T + x),
         Case("transpose copy", plane, lambda x: td.transpose(x), lambda x: np.ascontiguousarray(x.T)),
         Case("reshape", plane, lambda x: td.reshape(x, (-1,)) + 1.0, lambda x: x.reshape(-1) + np.float32(1)),
         Case("slice", plane, lambda x: x[1:, ::2] * 2.0, lambda x: x[1:, ::2] * np.float32(2)),
@@ -427,4 +427,4 @@ def cases() -> list[Case]:
 def uncovered() -> list[str]:
     """Ops of the registry that no case is for."""
     covered = {case.covers for case in cases()} | WITHOUT
-    return [name for name in REGISTRY if name not in covered]
+    return [name for name in REGISTRY if name not in covered and not name.endswith("_rows")]  # rows: lists that grow

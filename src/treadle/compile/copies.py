@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from treadle.compile.emit import Kernel, Text
 from treadle.compile.fuse import in_kernel
 from treadle.compile.views import View
 from treadle.core.graph import Node
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
+LARGE = 1 << 19  # bytes from which two processors copy faster than one
 
 
 def copied(node: Node) -> bool:
@@ -57,6 +59,22 @@ def lay(lowerer: Lowerer, symbol: Symbol, target: View, env: Env) -> None:
     view = lowerer.value(symbol, env)
     if view.buffer is not target.buffer or view.offset != target.offset:
         lowerer.copy(view, target)
+
+
+def copy_bytes(lowerer: Lowerer, target: View, source: View) -> None:
+    """A copy of memory in one piece; a large one is shared out."""
+    nbytes = source.nbytes
+    if nbytes < LARGE or nbytes % 8 or target.buffer is source.buffer:
+        lowerer.asm.copy(target.ref, source.ref, nbytes)
+        return
+    text = Text()
+    text.add(0, "def kernel(args, lo, hi):")
+    text.add(1, "y = p_i8(args[0])")
+    text.add(1, "x = p_i8(args[1])")
+    text.add(1, "for j in range(lo, hi):")
+    text.add(2, "y[j] = x[j]")
+    text.add(1, "return 0")
+    lowerer.call(Kernel(text, (target, source), nbytes // 8, LARGE // 32), "copy")
 
 
 def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:

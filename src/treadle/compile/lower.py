@@ -17,6 +17,7 @@ from treadle.compile import hosts, open_sizes
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.build import Source
+from treadle.compile.copies import copy_bytes
 from treadle.compile.emit import Kernel, Text
 from treadle.compile.executor import Code, Ref
 from treadle.compile.fuse import Group, Item, Single, fuse, reads
@@ -161,7 +162,7 @@ class Lowerer:
         if node.definition.family == "view" and plain(node.inputs[0].spec) and plain(node.outputs[0].spec):
             found = view_of(node, self.value(node.inputs[0], env))
             if found is None:
-                copied = self.contiguous(self.value(node.inputs[0], env))
+                copied = self._in_order(node.inputs[0], env, targets)
                 found = view_of(node, copied)
                 assert found is not None
             env[node.outputs[0]] = found
@@ -238,6 +239,14 @@ class Lowerer:
         self.copy(view, target)
         return target
 
+    def _in_order(self, symbol: Symbol, env: Env, targets: Env) -> View:
+        """A value in row order, where it can be at the end that it is shown at after a reshape."""
+        view, end = self.value(symbol, env), targets.get(symbol)
+        if end is None or end.buffer.kind != "output" or end.shape != view.shape:
+            return self.contiguous(view)
+        self.copy(view, end)
+        return end
+
     def bring(self, view: View, end: View, symbol: Symbol) -> None:
         """Make sure that a value lies at its end."""
         if "object" in end.buffer.kind:
@@ -251,7 +260,7 @@ class Lowerer:
         if view.size == 0:
             return
         if view.contiguous and target.contiguous:
-            self.asm.copy(target.ref, view.ref, view.nbytes)
+            copy_bytes(self, target, view)
             return
         group, source, made = copy_group(view)
         call_group(self, group, {source: view}, {made: target}, {})

@@ -280,6 +280,13 @@ def diagonal(x: Any, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) ->
         length = min(rows - down, columns - right)
     if isinstance(length, int):
         length = max(0, length)
+    if isinstance(length, int) and isinstance(columns, int):  # every so many elements of the rows one after another
+        start = down * columns + right if length else 0
+        flat = reshape(x, (*x.shape[:-2], rows * columns))
+        return slice_axis(
+            flat, x.ndim - 2, start, start + (length - 1) * (columns + 1) + 1 if length else 0, columns + 1
+        )
+    if isinstance(length, int):
         steps = as_tensor(np.arange(length))
     else:
         from treadle.ops.creation import arange
