@@ -167,6 +167,20 @@ def test_an_object_with_a_foreign_symbol_is_used_but_not_stored(fresh, monkeypat
     assert not folder.exists() or not list(folder.iterdir())
 
 
+def test_where_flat_images_do_not_load_the_linker_does_it(fresh, monkeypatch):
+    def nowhere(image, symbols):
+        raise AttributeError("undefined symbol: sin")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flat, "load", nowhere)
+        assert call(build.load([Source("one", adding(1))])[0])[0] == 1
+    folder = fresh()
+    (path,) = folder.glob("*.unit")
+    assert not flat.is_flat(cache.Unit.decode(path.read_bytes()).image)
+    assert call(build.load([Source("one", adding(1))])[0])[0] == 1
+    assert build.counters == build.Counters(kernels_loaded=1)
+
+
 def test_several_threads_compile_a_kernel_once(fresh):
     entries = []
     threads = [

@@ -1,6 +1,6 @@
 """The compiler: a graph becomes fused kernels and a flat program that a native loop executes.
 
-Importing it installs it as the runner of graphs; Numba is imported only when a kernel has to be compiled.
+Importing it installs it as the runner of graphs; llvmlite is imported only when a kernel has to be compiled.
 """
 
 from __future__ import annotations
@@ -29,6 +29,16 @@ def kernels_of(graph: Any) -> tuple[Any, ...]:
     from treadle.compile.program import kernels_of as find
 
     return find(graph)
+
+
+def memory_of(graph: Any) -> Any:
+    """The memory of the program of a graph that ran last; made now if there is none. None where sizes are open."""
+    from treadle.compile.memory import memory_of as measure
+    from treadle.compile.program import prepare as make
+
+    make(graph)
+    programs = graph.derived.get("programs")
+    return measure(next(reversed(programs.values()))) if programs else None
 
 
 if not RUNNER:

@@ -209,8 +209,7 @@ def _finish(disk: DiskCache, made: dict[str, Source], image: bytes) -> None:
         return
     unit_symbols = {key: _symbol(key) for key in made}
     alone = symbols.stands_alone(image)
-    image = (flat.lay_out(image, list(unit_symbols.values())) if alone else None) or image
-    addresses = loader.load(image, list(unit_symbols.values()))
+    image, addresses = _loaded(image, list(unit_symbols.values()), alone)
     for key, symbol in unit_symbols.items():
         _memory.addresses[key] = addresses[symbol]
     counters.kernels_compiled += len(made)
@@ -218,6 +217,17 @@ def _finish(disk: DiskCache, made: dict[str, Source], image: bytes) -> None:
         disk.put(Unit(unit_symbols, image))
     else:
         counters.objects_refused += 1
+
+
+def _loaded(image: bytes, wanted: list[str], alone: bool) -> tuple[bytes, dict[str, int]]:
+    """An object in memory, and what to keep of it: laid out flat where that can be, else as it is, for the linker."""
+    laid_out = flat.lay_out(image, wanted) if alone else None
+    if laid_out is not None:
+        try:
+            return laid_out, loader.load(laid_out, wanted)
+        except Exception:  # a function of libm that is nowhere by its name: the linker may know better
+            pass
+    return image, loader.load(image, wanted)
 
 
 def _compile_by_numba(disk: DiskCache, missing: dict[str, Source]) -> None:

@@ -154,7 +154,7 @@ def load(image: bytes, symbols: Sequence[str]) -> dict[str, int]:
     missing = set(symbols) - entries.keys()
     if missing or not all(0 <= entries[symbol] < size for symbol in symbols):
         raise RuntimeError("a flat image lacks a symbol that its header names")
-    memory = mmap.mmap(-1, size, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE)
     memory[:] = code
     for kind, name, place in words:
         if kind == "slot":

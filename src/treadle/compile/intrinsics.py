@@ -165,10 +165,7 @@ def _primitive(name: str) -> Any:
 
 
 def _vector(name: str) -> Any:
-    function = vector.FUNCTIONS[name]
-    source = scalar.parse(function)
-    if any(not kind for _, kind in source.arguments):
-        source = scalar.parse(function, name.rpartition("_")[2])
+    source = scalar.of(name)
 
     def write(builder: ir.IRBuilder, *values: Value) -> Any:
         return scalar.call(builder, source, values).ir

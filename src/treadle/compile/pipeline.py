@@ -1,4 +1,4 @@
-"""Numba, trimmed: kernel sources in, one relocatable object out. Imported only when something must be compiled.
+"""Numba, trimmed: kernel sources in, one relocatable object out. The second way, chosen by `td.config.compiler`.
 
 The stages kept are those that a nopython function needs; wrappers, object mode, inlining of overloads and parallel
 passes are left out, and all kernels of a unit share one LLVM run. This uses parts of Numba that it does not promise to
