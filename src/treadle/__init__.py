@@ -232,10 +232,11 @@ if TYPE_CHECKING:
     from treadle.autodiff.forward import ForwardAccumulator
     from treadle.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
     from treadle.autodiff.gradient_tape import GradientTape
+    from treadle.compile.pool import get_num_threads, set_num_threads
     from treadle.control.checkpoint import checkpoint
     from treadle.control.custom import custom_gradient, gradient_hook
-    from treadle.control.lists import TensorList
     from treadle.control.functional import cond, fori_loop, map, scan, while_loop
+    from treadle.control.lists import TensorList
     from treadle.control.staging import Range as range
     from treadle.function.function import Function
     from treadle.function.graph_builder import Graph
@@ -383,6 +384,7 @@ __all__ = [
     "full",
     "full_like",
     "function",
+    "get_num_threads",
     "grad",
     "gradient_hook",
     "greater",
@@ -469,6 +471,7 @@ __all__ = [
     "scan",
     "searchsorted",
     "set_default_dtype",
+    "set_num_threads",
     "shape",
     "sigmoid",
     "sign",
@@ -530,6 +533,7 @@ _LATER = {
     "autodiff.forward": "ForwardAccumulator",
     "autodiff.functional": "grad hessian jacobian jvp value_and_grad vjp",
     "autodiff.gradient_tape": "GradientTape",
+    "compile.pool": "get_num_threads set_num_threads",
     "control.checkpoint": "checkpoint",
     "control.custom": "custom_gradient gradient_hook",
     "control.functional": "cond fori_loop map scan while_loop",

@@ -18,6 +18,8 @@ from functools import cache
 
 import numpy as np
 
+from treadle.errors import DeviceError
+
 from . import build
 from .machine import WORKER, Pool
 
@@ -89,10 +91,18 @@ def get_num_threads() -> int:
 def set_num_threads(count: int) -> None:
     """Use `count` threads for large kernels, the calling one included; 1 runs everything serially.
 
-    Raises ValueError where `count` is below 1.
+    Results do not depend on it. `TREADLE_NUM_THREADS` sets it from outside; by default it is the number of processors
+    that the process may run on. Raises DeviceError unless `count` is an integer of at least 1.
+
+    >>> import treadle as td
+    >>> before = td.get_num_threads()
+    >>> td.set_num_threads(1)
+    >>> td.get_num_threads()
+    1
+    >>> td.set_num_threads(before)
     """
-    if count < 1:
-        raise ValueError(f"the number of threads must be at least 1, not {count}")
+    if not isinstance(count, int) or count < 1:
+        raise DeviceError(f"set_num_threads(count): the number of threads is an integer of at least 1, not {count!r}")
     with _lock:
         if count == state.wanted and state.block is not None:
             return

@@ -23,7 +23,7 @@ from treadle.function.execution import call_in_mode, protect, run_trace
 from treadle.function.frozen import leak_error
 from treadle.function.guards import Guards
 from treadle.function.signature import Signature, array_of
-from treadle.ops.convert import _writable, as_tensor
+from treadle.ops.convert import _writable, as_tensor, settled
 
 _TENSOR, _INT, _VALUE, _COPY, _MAYBE = "tensor", "int", "value", "copy", "maybe"
 
@@ -73,7 +73,13 @@ def _open_lists(result: Any) -> Any:
 
 def _leaf(leaf: Any, name: str, scope: Scope) -> tuple[str, Any]:
     if isinstance(leaf, Tensor):
-        return (_TENSOR if presence(leaf) is True else _MAYBE), leaf
+        there = presence(leaf)
+        made = settled(leaf)
+        if there is True:
+            return _TENSOR, made
+        if made is not leaf:
+            made.present = there  # type: ignore[attr-defined]
+        return _MAYBE, made
     if isinstance(leaf, Variable):
         return _TENSOR, read_variable(leaf)
     if isinstance(leaf, Dim):
@@ -154,6 +160,19 @@ class Trace:
         from treadle.compile import kernels_of  # the compiler is above tracing, and only asked for here
 
         return tuple(kernels_of(self.graph))
+
+    @property
+    def memory(self) -> Any:
+        """What a call needs and moves, in bytes: `.arguments .results .variables .constants .work .peak .traffic`.
+
+        Of the program that ran last, where sizes are open. Raises TraceError where none of them has run yet.
+        """
+        from treadle.compile import memory_of
+
+        found = memory_of(self.graph)
+        if found is None:
+            raise TraceError(f"{self.name}: its sizes are open; call the trace once, and ask for its memory then")
+        return found
 
     def run(self, arrays: Sequence[np.ndarray[Any, Any]], unsafe: Sequence[np.ndarray[Any, Any]] = ()) -> Any:
         """The function's result for argument arrays; `unsafe` ones are the caller's own."""
