@@ -1,4 +1,4 @@
-"""What a program needs and moves: bytes of arguments, results, variables, constants and work memory, and its traffic."""
+"""What a program needs and moves, in bytes: arguments, results, variables, constants, work memory, and its traffic."""
 
 from __future__ import annotations
 
