@@ -535,6 +535,42 @@ def m_str(n, mode="b"):
 case(m_str, *ints)
 
 
+def nonlocal_loop(n):
+    c = n * 0
+
+    def bump():
+        nonlocal c
+        c = c + 1
+
+    for i in range(n):
+        bump()
+    return c
+
+
+case(nonlocal_loop, *ints)
+
+
+def nonlocal_branch(n):
+    c = n * 0
+
+    def bump(k):
+        nonlocal c
+        c = c + k
+
+    if n > 1:
+        bump(n)
+        if n > 4:
+            bump(1)
+    else:
+        bump(n * 2)
+    while c > 3:
+        bump(-1)
+    return c
+
+
+case(nonlocal_branch, *ints)
+
+
 @pytest.mark.parametrize(("function", "cases", "nodes"), case, ids=case.names)
 def test_as_python(function, cases, nodes):
     compare.check(function, cases, nodes)

@@ -16,7 +16,7 @@ def convert(stmt: ast.If, body: list[ast.stmt], orelse: list[ast.stmt], scope: S
     written and read inside only comes in as a default and is not given back.
     """
     facts = scope.flow.facts[stmt]
-    written = stores([*stmt.body, *stmt.orelse])
+    written = scope.flow.written([*stmt.body, *stmt.orelse])
     carry = Carry(scope, tuple(sorted(written & (facts.live_out | scope.outer))))
     then_name, else_name = f"{n.AG}then_{stmt.lineno}", f"{n.AG}else_{stmt.lineno}"
     out: list[ast.stmt] = []

@@ -31,6 +31,15 @@ class Flow:
     fragile: set[str] = field(default_factory=set)  # locals that may be unbound where a local function takes them
     shared: set[str] = field(default_factory=set)  # locals that inner functions must write in place
     checked: set[str] = field(default_factory=set)  # locals that the user's program may read while unbound
+    remote: set[str] = field(default_factory=set)  # locals that nested functions write, so that any call may
+
+    def written(self, nodes: Iterable[ast.AST]) -> set[str]:
+        """The names that statements may bind, by the nested functions that they may call too."""
+        nodes = list(nodes)
+        found = stores(nodes)
+        if self.remote and any(isinstance(part, ast.Call) for node in nodes for part in walk(node)):
+            found = found | self.remote
+        return found
 
 
 def check_reads(body: list[ast.stmt], parameters: list[str], outer: set[str]) -> set[str]:
@@ -44,7 +53,9 @@ def analyse(body: list[ast.stmt], parameters: list[str], outer: set[str], checke
     """The facts of a lowered body; `outer` holds the names declared global or nonlocal."""
     found = names(body)
     flow = Flow(checked=checked | found.captured)  # nobody knows when a nested function reads
+    flow.remote = _written_by_nested(body) & (found.stores - outer | set(parameters))
     written = _written_in_converted(body)
+    written |= flow.remote if flow.remote and _calls_in_converted(body) else set()
     captured = (found.captured & written) | (outer & written)
     live = _Liveness(flow, captured)
     at_start = live.block(body, set())
@@ -52,6 +63,28 @@ def analyse(body: list[ast.stmt], parameters: list[str], outer: set[str], checke
     flow.fragile = (at_start & local) - set(parameters)
     flow.shared = (captured | _written_under_handlers(body)) - outer
     return flow
+
+
+def _written_by_nested(body: Iterable[ast.AST]) -> set[str]:
+    """Names that functions defined in the body declare nonlocal."""
+    return {
+        name
+        for stmt in body
+        for part in walk(stmt)
+        if isinstance(part, ast.FunctionDef)
+        for inner in walk(part)
+        if isinstance(inner, ast.Nonlocal)
+        for name in inner.names
+    }
+
+
+def _calls_in_converted(body: Iterable[ast.stmt]) -> bool:
+    return any(
+        n.is_converted(part) and any(isinstance(inner, ast.Call) for inner in walk(part))
+        for stmt in body
+        if not isinstance(stmt, (*Function, ast.ClassDef))
+        for part in walk(stmt)
+    )
 
 
 def _written_in_converted(body: Iterable[ast.stmt]) -> set[str]:

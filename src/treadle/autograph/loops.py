@@ -12,7 +12,7 @@ from treadle.autograph.scopes import stores
 def convert_while(stmt: ast.While, body: list[ast.stmt], scope: Scope) -> list[ast.stmt]:
     """A test function and a body function over the names that an iteration hands to the next or to what follows."""
     facts = scope.flow.facts[stmt]
-    carry = Carry(scope, tuple(sorted(stores(stmt.body) & (facts.head | scope.outer))))
+    carry = Carry(scope, tuple(sorted(scope.flow.written(stmt.body) & (facts.head | scope.outer))))
     test_name, body_name = f"{n.AG}test_{stmt.lineno}", f"{n.AG}body_{stmt.lineno}"
     test = n.place(carry.test(test_name, stmt.test), stmt.test)
     call = n.operator(
@@ -24,7 +24,7 @@ def convert_while(stmt: ast.While, body: list[ast.stmt], scope: Scope) -> list[a
 def convert_for(stmt: ast.For, body: list[ast.stmt], scope: Scope) -> list[ast.stmt]:
     """A body function that takes the item first, and, where `break` or `return` may end the loop, a test function."""
     facts = scope.flow.facts[stmt]
-    written = stores(stmt.body) | stores(stmt.target)
+    written = scope.flow.written(stmt.body) | stores(stmt.target)
     carry = Carry(scope, tuple(sorted(written & (facts.head | scope.outer))))
     body_name, go_name = f"{n.AG}body_{stmt.lineno}", f"{n.AG}go_{stmt.lineno}"
     item = n.AG + "item"
