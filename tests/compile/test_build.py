@@ -3,6 +3,7 @@
 import ctypes
 import importlib
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,9 @@ import pytest
 from treadle.compile import build, cache, direct, flat, loader, symbols
 from treadle.compile.build import Source
 from treadle.config import config
+
+
+FLAT = sys.platform == "linux" and platform.machine() == "x86_64"  # where objects are laid out without a linker
 
 
 def adding(number):
@@ -240,7 +244,7 @@ def test_damaged_units_are_misses_and_are_made_again(fresh, monkeypatch):
     (path,) = folder.glob("*.unit")
     good = path.read_bytes()
     symbol = next(iter(cache.Unit.decode(good).symbols.values()))
-    assert flat.is_flat(cache.Unit.decode(good).image)
+    assert flat.is_flat(cache.Unit.decode(good).image) == FLAT
     image, _ = direct.compile_object([(symbol, source.text)])
     assert symbols.undefined(image) == frozenset() and symbol.encode() in image
     monkeypatch.setattr(direct, "compile_object", lambda kernels, effort: (image, []))  # each time would take long
@@ -311,7 +315,7 @@ def test_a_warm_process_compiles_nothing_and_imports_no_compiler(tmp_path):
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout.split())
     assert int(outputs[0][0]) >= 5 and outputs[0][1:] == ["llvmlite"]
-    assert outputs[1] == ["0"]
+    assert outputs[1] == (["0"] if FLAT else ["0", "llvmlite"])
 
 
 def test_importing_the_package_imports_nothing_heavy():
