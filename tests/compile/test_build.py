@@ -16,7 +16,6 @@ from treadle.compile import build, cache, direct, flat, loader, symbols
 from treadle.compile.build import Source
 from treadle.config import config
 
-
 FLAT = sys.platform == "linux" and platform.machine() == "x86_64"  # where objects are laid out without a linker
 
 
