@@ -12,19 +12,21 @@ import os
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import islice
 from types import CodeType, FrameType, TracebackType
 from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_OWN_CODE: dict[CodeType, bool] = {}  # whether a code object is treadle's: asked for at every traced node
 
 
 class Location(NamedTuple):
-    """A line of the user's source: file, line number (from 1) and the function it stands in."""
+    """A place in the user's source: file, line number (from 1), function; where known also columns (bytes, from 0)."""
 
     file: str
     line: int
     function: str
+    column: int | None = None
+    end: int | None = None  # None where the text goes on in the next line
 
     @property
     def source(self) -> str:
@@ -36,30 +38,59 @@ class Location(NamedTuple):
         """`file.py:12`, for lists and reports."""
         return f"{os.path.basename(self.file)}:{self.line}"
 
+    @property
+    def marks(self) -> str:
+        """`^^^` under the part of `source` that is meant; empty where that is all of it, or not known."""
+        line = linecache.getline(self.file, self.line).rstrip()
+        if self.column is None or not line:
+            return ""
+        text = line.encode()
+        start = len(text[: self.column].decode(errors="replace")) - (len(line) - len(line.lstrip()))
+        stop = len(text[: self.end].decode(errors="replace")) - (len(line) - len(line.lstrip()))
+        whole = start <= 0 and stop >= len(line.strip())
+        return "" if whole or start < 0 or stop <= start else " " * start + "^" * (stop - start)
+
     def __str__(self) -> str:
         text = f'File "{self.file}", line {self.line}, in {self.function}'
-        return f"{text}\n    {self.source}" if self.source else text
+        source, marks = self.source, self.marks
+        return text + (f"\n    {source}" if source else "") + (f"\n    {marks}" if source and marks else "")
+
+
+class _Code(NamedTuple):
+    """What is known of a code object, which is held so that its id is not used again."""
+
+    code: CodeType
+    own: bool
+    places: dict[int, Location]  # by instruction, as far as they were asked for
+
+
+# Asked at every traced node, and by id: a code object's hash takes in all its constants.
+_CODES: dict[int, _Code] = {}
+
+
+def _known(code: CodeType) -> _Code:
+    found = _CODES.get(id(code))
+    if found is None:
+        if len(_CODES) > 20_000:
+            _CODES.clear()
+        own = code.co_filename.startswith((_PACKAGE, "<treadle"))
+        found = _CODES[id(code)] = _Code(code, own, {})
+    return found
 
 
 def is_own_code(code: CodeType) -> bool:
     """Whether a code object belongs to treadle's library (its tests and examples do not)."""
-    own = _OWN_CODE.get(code)
-    if own is None:
-        if len(_OWN_CODE) > 20_000:
-            _OWN_CODE.clear()
-        own = _OWN_CODE[code] = code.co_filename.startswith((_PACKAGE, "<treadle"))
-    return own
+    return _known(code).own
 
 
 def user_frame(depth: int = 1) -> FrameType | None:
     """The innermost frame outside treadle, or None."""
     frame: FrameType | None = sys._getframe(depth)
+    get = _CODES.get
     while frame is not None:
         code = frame.f_code
-        own = _OWN_CODE.get(code)
-        if own is None:
-            own = is_own_code(code)
-        if not own:
+        found = get(id(code)) or _known(code)
+        if not found.own:
             return frame
         frame = frame.f_back
     return None
@@ -70,7 +101,22 @@ def user_location(depth: int = 2) -> Location | None:
     frame = user_frame(depth)
     if frame is None:
         return None
-    return Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    known = _CODES.get(id(frame.f_code))
+    found = None if known is None else known.places.get(frame.f_lasti)
+    return found or location_in(frame.f_code, frame.f_lasti, frame.f_lineno)
+
+
+def location_in(code: CodeType, instruction: int, line: int) -> Location:
+    """The place of an instruction of user code."""
+    places = _known(code).places
+    found = places.get(instruction)
+    if found is None:
+        first, last, column, end = next(islice(code.co_positions(), instruction >> 1, None))
+        found = Location(code.co_filename, line, code.co_name)
+        if first == line and column is not None:
+            found = found._replace(column=column, end=end if last == first else None)
+        places[instruction] = found
+    return found
 
 
 def trim(error: BaseException) -> TracebackType | None:
@@ -85,12 +131,17 @@ def trim(error: BaseException) -> TracebackType | None:
         if not is_own_code(walk.tb_frame.f_code):
             frames.append(walk)
         walk = walk.tb_next
-    if not frames and not isinstance(error, TreadleError):
+    if not frames and not isinstance(error, TreadleError) and not _tells_place(error):
         return traceback
     result: TracebackType | None = None
     for tb in reversed(frames):
         result = TracebackType(result, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
     return result
+
+
+def _tells_place(error: BaseException) -> bool:
+    """Whether a note says where in the user's code the error comes from, as for `raise` in staged code."""
+    return any(note.startswith("raised ") for note in getattr(error, "__notes__", ()))
 
 
 _AT: ContextVar[Location | None] = ContextVar("treadle_at", default=None)

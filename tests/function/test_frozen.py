@@ -311,7 +311,7 @@ def test_loops_that_are_small_or_over_objects_or_staged_do_not_warn(monkeypatch)
     assert warned(g, X) == []
 
 
-# Attributes of what code reaches by other ways -------------------------------------------------------------------------
+# Attributes of what code reaches by other ways -----------------------------------------------------------------------
 class Part:
     rate = 1.0
 
