@@ -216,7 +216,7 @@ def test_names_that_only_one_branch_sets():
             made = x
         return made
 
-    with pytest.raises(td.errors.UndefinedVariable, match="'made'.*only the true branch"):
+    with pytest.raises(td.errors.UndefinedVariable, match="'made'.*only when true .*not when false"):
         traced(f, X)
 
     def unused(x):

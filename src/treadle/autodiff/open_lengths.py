@@ -10,7 +10,7 @@ from treadle.core.tracer import Tracer
 
 
 def keep_lengths(forward: Tracer, backward: Tracer) -> None:
-    """Capture, for each open length that nodes of the backward trace name and no value of theirs has, one that has it."""
+    """Capture a value with each open length that nodes of the backward trace name and no value of theirs has."""
     asked: set[str] = set()
     known: set[str] = set()
     for node in backward.nodes:

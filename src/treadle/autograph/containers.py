@@ -1,16 +1,16 @@
-"""What converted code calls for stores, new lists and `is None`: on values that are not staged, exactly what Python does."""
+"""What converted code calls for stores, new lists and `is None`: Python's own meaning on values that are not staged."""
 
 from __future__ import annotations
 
 import builtins
 from typing import Any
 
-from treadle.autograph.callees import call
 from treadle import nest
+from treadle.autograph.callees import call
 from treadle.control import journal
 from treadle.control.merge import presence
 from treadle.core.tracer import active_tracer
-from treadle.ops.elementwise import logical_not
+from treadle.ops.comparison import logical_not
 
 slice = builtins.slice
 

@@ -10,23 +10,29 @@ from __future__ import annotations
 import ast
 
 from treadle.autograph import nodes as n
-from treadle.autograph.scopes import has_walrus, walk
+from treadle.autograph.scopes import walk
 
-_GROWING = frozenset("append extend insert pop clear remove".split())
-_REWRITTEN = (ast.Attribute, ast.Subscript, ast.List, ast.ListComp, ast.Is, ast.IsNot)
+_GROWING = frozenset(["append", "extend", "insert", "pop", "clear", "remove"])
+_REWRITTEN = (ast.Attribute, ast.Subscript, ast.List, ast.ListComp, ast.Compare)
 
 
 def rewrite(body: list[ast.stmt]) -> list[ast.stmt]:
     """The body with its stores as calls; nested functions are left for their own turn."""
     if not any(isinstance(part, _REWRITTEN) for s in body for part in walk(s)):
         return body
-    rewriter = _Stores({part.value.id for s in body for part in walk(s) if _grows(part)})  # type: ignore[attr-defined]
+    rewriter = _Stores({name for s in body for part in walk(s) if (name := _grows(part)) is not None})
     return rewriter.block(body)
 
 
-def _grows(node: ast.AST) -> bool:
-    """Whether a node is `name.append` or its like."""
-    return isinstance(node, ast.Attribute) and node.attr in _GROWING and isinstance(node.value, ast.Name)
+def _grows(node: ast.AST) -> str | None:
+    """The name that a node makes grow: `name.append`, `name += ...`, `name = name + ...`."""
+    if isinstance(node, ast.Attribute) and node.attr in _GROWING and isinstance(node.value, ast.Name):
+        return node.value.id
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        return node.target.id
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.left, ast.Name):
+        return node.value.left.id
+    return None
 
 
 class _Stores(ast.NodeTransformer):

@@ -7,8 +7,9 @@ from typing import Any
 
 from treadle import nest
 from treadle.control.call import zeros_like_spec
-from treadle.control.journal import journal
-from treadle.control.lists import NeedsBuffer, NeedsLength, is_list
+from treadle.control.journal import journal, note
+from treadle.control.list_states import NeedsBuffer, NeedsLength
+from treadle.control.lists import content, is_list, replace_content, twin
 from treadle.control.loop import loop
 from treadle.control.merge import close, common, fix_text, is_number, leaf_spec, presence, spec_text, to_spec
 from treadle.control.threads import Threads
@@ -22,7 +23,7 @@ from treadle.core.tensor import Symbol, Tensor
 from treadle.core.tracer import Tracer, active_tracer, read_op
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import ControlFlowError
-from treadle.ops.convert import as_tensor
+from treadle.ops.convert import as_tensor, settled
 
 _MAX_ROUNDS = 16  # dtypes only go up (bool, int, float, complex; weak, strong), so this is never reached by honest code
 
@@ -47,11 +48,12 @@ class _Leaf:
 class _Group:
     """One name or place that the loop carries: its leaves, and how they make its value."""
 
-    __slots__ = ("leaves", "name", "shape", "whole")
+    __slots__ = ("leaves", "name", "rebound", "shape", "whole")
 
     def __init__(self, name: str, value: Any, whole: bool = False) -> None:
         self.name = name
         self.whole = whole  # a list that keeps its identity: the journal sees what happens to it
+        self.rebound = False  # the body binds the name to another list, whose content this one takes over
         if whole:
             self.leaves, self.shape = [_Leaf(name, value)], nest.LEAF
             return
@@ -63,10 +65,25 @@ class _Group:
         """The value with the next leaves of `flat`."""
         return nest.unflatten(self.shape, [next(flat) for _ in self.leaves])
 
+    def rebind(self, result: Any) -> Any:
+        """At the end of a body: a list that the name is bound to anew (`xs = xs + [v]`) counts as new content."""
+        if not self.whole or not isinstance(result, list) or result is self.leaves[0].value:
+            return result
+        held = self.leaves[0].value
+        if not self.rebound:
+            self.rebound = True
+            self.leaves[0].value = held = twin(held)
+            held._born = None  # it outlives the body
+        note(held, "list", None, self.name)
+        replace_content(held, content(result))
+        return held
+
     def receive(self, result: Any) -> list[Any]:
         """The leaves of what an iteration gives."""
+        if self.whole:
+            return [result]
         result = nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, result)
-        flat, found = ([result], nest.LEAF) if self.whole else nest.flatten_with_structure(result)
+        flat, found = nest.flatten_with_structure(result)
         if found != self.shape:
             if not all(leaf.missing or leaf.value is None for leaf in self.leaves):
                 raise ControlFlowError(
@@ -190,8 +207,12 @@ class _Loop:
                 results = self.body_fn(self.rebuild(list(items)), *names)
                 if self.collect:
                     results, ys = results
-                    traced.ys = [as_tensor(y) for y in ys]
+                    traced.ys = [settled(y) for y in ys]
                     traced.collected = len(traced.ys)
+                lists = [group.rebound for group in self.groups]
+                results = [group.rebind(result) for group, result in zip(self.groups, results, strict=True)]
+            if lists != [group.rebound for group in self.groups]:
+                self.threads.settled = False
             if not self.threads.settled or not self.threads.settle():
                 return traced
             for thread in self.threads.all.values():

@@ -88,7 +88,10 @@ class Journal:
 
 
 # How the items of a list are read and replaced; control.lists fills it.
-LISTS: list[Callable[..., Any]] = [lambda items: list(items), lambda items, value: items.__setitem__(slice(None), value)]
+LISTS: list[Callable[..., Any]] = [
+    lambda items: list(items),
+    lambda items, value: items.__setitem__(slice(None), value),
+]
 _current: ContextVar[Journal | None] = ContextVar("treadle_journal", default=None)
 
 
@@ -159,8 +162,8 @@ def note_item(obj: Any, key: Any, label: str) -> None:
 
 
 # Methods of Python's containers that change them.
-_LIST = frozenset("append extend insert pop remove clear sort reverse".split())
-_DICT = frozenset("update setdefault pop popitem clear".split())
+_LIST = frozenset(["append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"])
+_DICT = frozenset(["update", "setdefault", "pop", "popitem", "clear"])
 
 
 def noting(method: Any, label: str = "") -> Any:

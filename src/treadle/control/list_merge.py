@@ -10,7 +10,8 @@ import numpy as np
 
 from treadle.control import rows
 from treadle.control.call import zeros_like_spec
-from treadle.control.lists import Base, Block, Buffered, Grown, Item, TensorList, segments_of
+from treadle.control.list_states import Base, Block, Buffered, Grown, Item, segments_of
+from treadle.control.lists import TensorList
 from treadle.control.merge import Merged, common, leaf_spec, to_spec, unify
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
@@ -70,8 +71,8 @@ def merge_lists(label: str, owner: list[Any], a: Any, b: Any, tracers: Sequence[
         return unify(label, a, b, tracers)
     if not isinstance(owner, TensorList):
         raise ControlFlowError(
-            f"a branch on a tensor gives the list {label} {len(a)} items when true, {len(b)} when false; only lists made "
-            "in converted code can: copy it before (`xs = [*xs]`), or make it a td.TensorList"
+            f"a branch on a tensor gives the list {label} {len(a)} items when true, {len(b)} when false; only lists "
+            "made in converted code can: copy it before (`xs = [*xs]`), or make it a td.TensorList"
         )
     if isinstance(a, Buffered) and isinstance(b, Buffered):
         merged = _Buffer(_joint(a, b))
@@ -91,21 +92,22 @@ def _as_grown(owner: TensorList, value: Any) -> Grown:
 
 def _merge_segments(label: str, a: Grown, b: Grown, tracers: Sequence[Tracer]) -> _Segments:
     shared = 0
-    for x, y in zip(a.segments, b.segments, strict=False):
-        if not _one(x, y):
+    for p, q in zip(a.segments, b.segments, strict=False):
+        if not _one(p, q):
             break
         shared += 1
     if a.element is not None and b.element is not None and (a.element != b.element or a.shapes != b.shapes):
         raise ControlFlowError(
-            f"the elements of {label} must be alike: a branch on a tensor appends {_text(a)} when true, {_text(b)} when "
-            "false; pad or reshape them, or keep two lists"
+            f"the elements of {label} must be alike: a branch on a tensor appends {_text(a)} when true, {_text(b)} "
+            "when false; pad or reshape them, or keep two lists"
         )
     merged = _Segments(Grown(a.element or b.element, a.segments[:shared], a.shapes or b.shapes))
     left, right = list(a.segments[shared:]), list(b.segments[shared:])
     if any(isinstance(s, Base) for s in (*left, *right)):
-        raise ControlFlowError(f"{label} is emptied in one branch and read in another; give it a td.TensorList of its own")
+        raise ControlFlowError(f"{label} is emptied in one branch only; make a new list instead")
     while left or right:
-        x, y = (left[0] if left else None), (right[0] if right else None)
+        x: Any = left[0] if left else None
+        y: Any = right[0] if right else None
         if x is not None and y is not None and not _alike(x, y):
             y = None  # what does not pair stands alone, first the true side's
         if x is not None:
@@ -148,7 +150,9 @@ def _pair(merged: _Segments, x: Any, y: Any, tracers: Sequence[Tracer]) -> None:
                 two.append(side.rows[k] if side is not None else rows.no_rows(spec) if nothing is None else nothing)
         places.append(merged.pair(*two))
     masks = []
-    sure = all(side is not None and side.mask is None for side in (x, y)) or (type(count) is not int and given.mask is None)
+    sure = all(side is not None and side.mask is None for side in (x, y)) or (
+        type(count) is not int and given.mask is None
+    )
     for side, tracer in zip((x, y), tracers, strict=True):
         with activate(tracer):
             if side is not None:
@@ -170,7 +174,9 @@ def _pair_items(merged: _Segments, x: Item | None, y: Item | None, tracers: Sequ
         specs = [leaf_spec(v) for v in values if v is not None]
         dtype, weak = common(specs[0], specs[-1])
         if dtype is None or specs[0].shape != specs[-1].shape:
-            raise ControlFlowError(f"the branches of an `if` on a tensor append {specs[0]} when true, {specs[-1]} when false")
+            raise ControlFlowError(
+                f"the branches of an `if` on a tensor append {specs[0]} when true, {specs[-1]} when false"
+            )
         two = []
         for value, tracer in zip(values, tracers, strict=True):
             with activate(tracer):

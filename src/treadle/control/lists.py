@@ -14,105 +14,29 @@ from typing import Any
 
 from treadle import nest
 from treadle.control import journal, rows
+from treadle.control.list_states import (
+    Base,
+    Block,
+    Buffered,
+    Grown,
+    Item,
+    NeedsBuffer,
+    NeedsLength,
+    State,
+    all_but_last,
+    appended,
+    element_specs,
+    held_item,
+    read_row,
+    rows_into,
+    segments_of,
+    together,
+    write_row,
+)
 from treadle.core.dtypes import int64
-from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import ControlFlowError, Location, TraceError, user_location
 from treadle.ops.convert import as_tensor, cast
-
-
-class NeedsBuffer(BaseException):
-    """A body reads a list of which only what the body appends is known: trace it again with a buffer."""
-
-    def __init__(self, owner: TensorList) -> None:
-        self.owner = owner
-
-
-class NeedsLength(BaseException):
-    """A body asks for the length of such a list: trace it again with a counter."""
-
-    def __init__(self, owner: TensorList) -> None:
-        self.owner = owner
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Item:
-    """One element, its leaves; `present`, a bool scalar, tells whether it is there at all."""
-
-    leaves: tuple[Any, ...]
-    present: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Many elements: for each leaf their rows; `mask`, a bool vector, tells which are there."""
-
-    rows: tuple[Tensor, ...]
-    mask: Tensor | None = None
-
-    @property
-    def count(self) -> Any:
-        """How many rows, those included that are not there: an int, or a size that only running tells."""
-        return self.rows[0].shape[0]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Base:
-    """What a list held when the body of a loop began; `length` tells how many, where somebody has asked."""
-
-    length: Tensor | None = None
-
-
-Segment = Item | Block | Base
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Grown:
-    """A list as segments; `element` is the structure of its elements, `shapes` the shapes of their leaves."""
-
-    element: nest.Structure | None = None
-    segments: tuple[Segment, ...] = ()
-    shapes: tuple[Any, ...] | None = None
-
-    @property
-    def based(self) -> bool:
-        """Whether it begins with what is not known in this body."""
-        return bool(self.segments) and isinstance(self.segments[0], Base)
-
-    @property
-    def length(self) -> int | None:
-        """How many elements, where that is known."""
-        total = 0
-        for segment in self.segments:
-            if isinstance(segment, Item) and segment.present is None:
-                total += 1
-            elif isinstance(segment, Block) and segment.mask is None and type(segment.count) is int:
-                total += segment.count
-            else:
-                return None
-        return total
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Buffered:
-    """A list as memory for `capacity` elements, of which `length` are there.
-
-    most: how many it may hold at most; change: by how much the body has changed its length, where that is certain.
-    """
-
-    element: nest.Structure
-    buffers: tuple[Tensor, ...]
-    length: Tensor
-    most: int
-    change: int | None = 0
-
-    @property
-    def capacity(self) -> int:
-        """Room for so many elements."""
-        return int(self.buffers[0].shape[0])
-
-
-State = Grown | Buffered
 
 
 class TensorList(list[Any]):
@@ -162,7 +86,9 @@ class TensorList(list[Any]):
             if isinstance(self._state, Buffered) or values._state.based:
                 raise NeedsBuffer(values)
             other = values._state
-            self._state = Grown(own.element or other.element, (*own.segments, *other.segments), own.shapes or other.shapes)
+            self._state = Grown(
+                own.element or other.element, (*own.segments, *other.segments), own.shapes or other.shapes
+            )
             return
         if isinstance(values, Symbol) and not isinstance(self._state, Buffered):
             own = grown(self)
@@ -171,7 +97,7 @@ class TensorList(list[Any]):
         for value in values:
             self.append(value)
 
-    def __iadd__(self, values: Iterable[Any]) -> TensorList:  # type: ignore[override, misc]
+    def __iadd__(self, values: Iterable[Any]) -> TensorList:  # type: ignore[misc]
         self.extend(values)
         return self
 
@@ -197,7 +123,7 @@ class TensorList(list[Any]):
             raise IndexError("pop from empty list")
         value = self[-1]
         tensors = self._rows()
-        self._state = replace(state, segments=(Block(tuple([_all_but_last(x) for x in tensors])),))
+        self._state = replace(state, segments=(Block(tuple([all_but_last(x) for x in tensors])),))
         return value
 
     def clear(self) -> None:
@@ -222,6 +148,17 @@ class TensorList(list[Any]):
             raise TraceError(f"{self.name} holds nests; stack needs a list of tensors: keep one list for each")
         (tensor,) = self._rows()
         return moveaxis(tensor, 0, axis) if axis else tensor
+
+    def concat(self, axis: int | None = 0) -> Tensor:
+        """All elements joined along their first axis. Raises ShapeError for elements without axes."""
+        from treadle.ops.shaping import concat
+
+        if self._state is None:
+            return concat(list(self), axis=axis)
+        whole = self.stack()
+        if whole.ndim < 2 or axis not in (0, None):
+            raise self._cannot(f"concat along axis {axis}")
+        return rows.join(whole, 2 if axis == 0 else whole.ndim)
 
     def length(self) -> int | Tensor:
         """How many elements: an int, or a tensor where only running tells."""
@@ -269,13 +206,13 @@ class TensorList(list[Any]):
                 return self.stack()[index]
             where = as_tensor(index, int64)
             if not isinstance(index, int):
-                from treadle.ops.elementwise import where as choose
+                from treadle.ops.comparison import where as choose
 
                 where = choose(where < 0, where + state.length, where)
             elif index < 0:
                 where = state.length + index
             return self._buffered_row(state, where)
-        if isinstance(index, int) and isinstance(state, Grown) and (held := _held(state, index)) is not None:
+        if isinstance(index, int) and isinstance(state, Grown) and (held := held_item(state, index)) is not None:
             return nest.unflatten(state.element, held)
         tensors = self._rows()
         element = self._element()
@@ -301,14 +238,14 @@ class TensorList(list[Any]):
         leaves, element = nest.flatten_with_structure(value)
         if isinstance(state, Buffered):
             where = state.length + index if isinstance(index, int) and index < 0 else as_tensor(index, int64)
-            made = [_write(x, as_tensor(y), where) for x, y in zip(state.buffers, leaves, strict=True)]
+            made = [write_row(x, as_tensor(y), where) for x, y in zip(state.buffers, leaves, strict=True)]
             self._state = replace(state, buffers=tuple(made))
             return
         tensors = self._rows()
         made = [x.at[index].set(as_tensor(y)) for x, y in zip(tensors, leaves, strict=True)]
         self._state = Grown(element, (Block(tuple(made)),), tuple(x.shape[1:] for x in made))
 
-    def __add__(self, other: Any) -> TensorList:  # type: ignore[override]
+    def __add__(self, other: Any) -> TensorList:
         made = twin(self)
         made.extend(other)
         return made
@@ -349,7 +286,7 @@ class TensorList(list[Any]):
     def __eq__(self, other: object) -> Any:
         return self is other or self._refuse("__eq__")(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         import numpy as np
@@ -392,40 +329,7 @@ class TensorList(list[Any]):
         from treadle.ops.effects import assert_
 
         assert_((index >= 0) & (index < state.length), f"an index is out of range for {self.name}")
-        return nest.unflatten(state.element, [_read(x, index) for x in state.buffers])
-
-
-def _all_but_last(x: Tensor) -> Tensor:
-    if type(x.shape[0]) is int:
-        return x[:-1]
-    return rows.head(x, rows.count_op.bind((x,), {})[0] - 1)
-
-
-def _read(buffer: Tensor, index: Tensor) -> Tensor:
-    from treadle.ops.dynamic import dynamic_slice
-    from treadle.ops.shaping import reshape
-
-    shape = buffer.shape[1:]
-    return reshape(dynamic_slice(buffer, [index, *[0] * len(shape)], (1, *shape)), shape)
-
-
-def _write(buffer: Tensor, value: Tensor, index: Tensor) -> Tensor:
-    from treadle.ops.dynamic import dynamic_update_slice
-    from treadle.ops.shaping import reshape
-
-    row = reshape(cast(value, buffer.dtype), (1, *value.shape))
-    return dynamic_update_slice(buffer, row, [index, *[0] * len(value.shape)])
-
-
-def _held(state: Grown, index: int) -> tuple[Any, ...] | None:
-    """The element at an index, where it is one of the items at the list's end or beginning."""
-    segments = state.segments[::-1] if index < 0 else state.segments
-    position = -index - 1 if index < 0 else index
-    for segment in segments[: position + 1]:
-        if not isinstance(segment, Item) or segment.present is not None:
-            return None
-    found = segments[position] if position < len(segments) else None
-    return found.leaves if isinstance(found, Item) else None
+        return nest.unflatten(state.element, [read_row(x, index) for x in state.buffers])
 
 
 # -- states -----------------------------------------------------------------------------------------------------------
@@ -483,99 +387,6 @@ def grown(owner: TensorList | list[Any]) -> Grown:
     return segments_of(owner, state)
 
 
-def segments_of(owner: Any, items: Iterable[Any]) -> Grown:
-    """Items as segments."""
-    made, lines = Grown(), getattr(owner, "_lines", {})
-    for k, value in enumerate(items):
-        made = _appended(getattr(owner, "name", "the list"), made, value, lines.get(k))
-    return made
-
-
-def appended(owner: TensorList, state: State, value: Any) -> State:
-    """The state with one more element."""
-    if isinstance(state, Grown):
-        return _appended(owner.name, state, value)
-    leaves, element = nest.flatten_with_structure(value)
-    _fits(owner.name, state.element, element, [x.shape[1:] for x in state.buffers], leaves)
-    made = [_write(x, as_tensor(y), state.length) for x, y in zip(state.buffers, leaves, strict=True)]
-    change = None if state.change is None else state.change + 1
-    return replace(state, buffers=tuple(made), length=cast(state.length + 1, int64), most=state.most + 1, change=change)
-
-
-def _appended(name: str, state: Grown, value: Any, where: Location | None = None) -> Grown:
-    leaves, element = nest.flatten_with_structure(value)
-    shapes = tuple(as_shape(x) for x in leaves)
-    if state.element is not None:
-        _fits(name, state.element, element, state.shapes or shapes, leaves, where)
-    return Grown(element, (*state.segments, Item(tuple(leaves))), state.shapes or shapes)
-
-
-def as_shape(leaf: Any) -> tuple[Any, ...]:
-    """The shape of a tensor, variable, array or number."""
-    return tuple(getattr(leaf, "shape", ()))
-
-
-def _fits(
-    name: str,
-    element: nest.Structure,
-    found: nest.Structure,
-    shapes: Any,
-    leaves: Iterable[Any],
-    where: Location | None = None,
-) -> None:
-    where = where or user_location(3)
-    if element != found:
-        raise ControlFlowError(
-            f"the elements of {name} must be alike: {element!r} first, {found!r} appended in a branch or loop on tensors",
-            where,
-        )
-    for shape, leaf in zip(shapes, leaves, strict=True):
-        if tuple(shape) != as_shape(leaf):
-            raise ControlFlowError(
-                f"the elements of {name} must have one shape: {tuple(shape)} first, {as_shape(leaf)} appended in a branch "
-                "or loop on tensors; pad or reshape them, or keep two lists",
-                where,
-            )
-
-
-def together(owner: TensorList, state: Grown) -> list[Tensor]:
-    """For each leaf all elements of a list as one tensor, what is not there left out."""
-    from treadle.ops.shaping import concat, expand_dims, reshape
-
-    if not state.segments:
-        from treadle.errors import ShapeError
-
-        raise ShapeError("stack: needs one tensor or more")
-    masked = any(_mask(segment) is not None for segment in state.segments)
-    found = []
-    for k in range(len(_leaves(state.segments[0]))):
-        parts = [
-            segment.rows[k] if isinstance(segment, Block) else expand_dims(as_tensor(_leaves(segment)[k]), axis=0)
-            for segment in state.segments
-        ]
-        found.append(parts[0] if len(parts) == 1 else rows.join(concat(parts, axis=0), 1))
-    if not masked:
-        return found
-    masks = []
-    for segment in state.segments:
-        mask = _mask(segment)
-        if mask is None:
-            mask = rows.certain_op.bind((segment.rows[0],), {})[0] if isinstance(segment, Block) else as_tensor(True)
-        masks.append(mask if isinstance(segment, Block) else reshape(mask, (1,)))
-    mask = masks[0] if len(masks) == 1 else concat(masks, axis=0)
-    return [rows.keep(x, mask) for x in found]
-
-
-def _mask(segment: Segment) -> Tensor | None:
-    if isinstance(segment, Block):
-        return segment.mask
-    return segment.present if isinstance(segment, Item) else None
-
-
-def _leaves(segment: Segment) -> tuple[Any, ...]:
-    return segment.rows if isinstance(segment, Block) else segment.leaves  # type: ignore[union-attr]
-
-
 def to_buffer(owner: TensorList, capacity: int, like: Grown) -> Buffered:
     """A list as a buffer; `like` tells what its elements are."""
     from treadle.ops.creation import zeros
@@ -603,23 +414,6 @@ def to_buffer(owner: TensorList, capacity: int, like: Grown) -> Buffered:
     return Buffered(element, tuple(buffers), as_tensor(known, int64), known)
 
 
-def rows_into(x: Tensor, memory: Tensor) -> Tensor:
-    """Rows of an open number, with zeros up to the rows of `memory`."""
-    from treadle.control.loop import fill_op
-
-    return fill_op.bind((x, memory), {})[0]
-
-
-def element_specs(state: Grown) -> list[Spec]:
-    """What the leaves of the elements are like."""
-    for segment in reversed(state.segments):
-        if isinstance(segment, Block):
-            return [Spec(x.shape[1:], x.dtype) for x in segment.rows]
-        if isinstance(segment, Item):
-            return [Spec(as_shape(x), as_tensor(x).dtype) for x in segment.leaves]
-    return []
-
-
 @dataclass(frozen=True)
 class Rows:
     """A list that has grown in staged code, as a nest: what a traced function returns; made again, it is a list."""
@@ -634,7 +428,9 @@ class Rows:
             made.explicit = explicit
             made._state = Grown(element, (Block(tuple(rows)),), tuple(x.shape[1:] for x in rows))
             return made
-        items = [nest.unflatten(element, [Tensor(x.array[k, ...]) for x in rows]) for k in range(rows[0].array.shape[0])]
+        items = [
+            nest.unflatten(element, [Tensor(x.array[k, ...]) for x in rows]) for k in range(rows[0].array.shape[0])
+        ]
         return TensorList(items) if explicit else items
 
 
@@ -647,4 +443,4 @@ def as_nest(owner: TensorList) -> Rows:
     return made
 
 
-__all__ = ["Base", "Block", "Buffered", "Grown", "Item", "NeedsBuffer", "NeedsLength", "TensorList", "new_list"]
+__all__ = ["TensorList", "as_nest", "content", "grown", "is_list", "new_list", "replace_content", "to_buffer", "twin"]

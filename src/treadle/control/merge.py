@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from treadle import nest
 from treadle.control.call import zeros_like_spec
 from treadle.control.undefined import Undefined
-from treadle.core.dtypes import DType, bool_, dtype_name, promote, weak_dtype
+from treadle.core.dtypes import DType, bool_, complex128, dtype_name, float64, promote, weak_dtype
 from treadle.core.graph import Graph
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
-from treadle.core.tracer import Tracer
+from treadle.core.tracer import Tracer, active_tracer
 from treadle.core.variable import Variable, read_variable
 from treadle.errors import ControlFlowError, DTypeError
 from treadle.ops.convert import as_tensor, astype_op
@@ -36,7 +38,7 @@ class Merged:
         for leaf in self.leaves:
             leaves.append(next(flat) if leaf is _TENSOR or leaf is _MAYBE else leaf)
             if leaf is _MAYBE:
-                leaves[-1].present = next(flat)
+                leaves[-1].present = next(flat)  # type: ignore[union-attr]
         return leaves[0] if self.structure is None else nest.unflatten(self.structure, leaves)
 
 
@@ -49,10 +51,15 @@ def is_number(x: object) -> bool:
     return isinstance(x, _NUMBERS)
 
 
+def number_dtype(kind: type) -> DType:
+    """The dtype in which a Python number is carried: as exact as Python's own, until it meets a tensor."""
+    return float64 if kind is float else complex128 if kind is complex else weak_dtype(kind)
+
+
 def leaf_spec(x: Any) -> Spec:
     """The spec that a number or tensor has as a carried value."""
     if is_number(x):
-        return Spec((), weak_dtype(next(k for k in _NUMBERS if isinstance(x, k))), weak=True)
+        return Spec((), number_dtype(next(k for k in _NUMBERS if isinstance(x, k))), weak=True)
     return x.spec if isinstance(x, (Tensor, Variable)) else as_tensor(x).spec
 
 
@@ -60,11 +67,16 @@ def presence(value: Any) -> Tensor | bool:
     """Whether a value is one, not None: a bool, or a tensor where only running tells."""
     if value is None:
         return False
-    return getattr(value, "present", True) if type(value) is Symbol else True
+    found: Tensor | bool = getattr(value, "present", True) if type(value) is Symbol else True
+    return found
 
 
-def unify(name: str, a: Any, b: Any, tracers: Sequence[Tracer]) -> Merged:
-    """Merge one name's value of the true side with that of the false side."""
+def _one_side(side: str) -> str:
+    return f"only the {side} branch of an `if` on a tensor sets it"
+
+
+def unify(name: str, a: Any, b: Any, tracers: Sequence[Tracer], one_side: Callable[[str], str] = _one_side) -> Merged:
+    """Merge one name's value of the true side with that of the false side; `one_side` says which side sets a name."""
     if a is b and not isinstance(a, Tensor):
         return Merged(([], []), None, [a])
     if isinstance(a, Undefined) and a.guarded and not isinstance(b, Undefined):
@@ -74,9 +86,7 @@ def unify(name: str, a: Any, b: Any, tracers: Sequence[Tracer]) -> Merged:
     if isinstance(a, Undefined) or isinstance(b, Undefined):
         if isinstance(a, Undefined) and isinstance(b, Undefined):
             return Merged(([], []), None, [a])
-        side = "false" if isinstance(a, Undefined) else "true"
-        why = f"only the {'true' if side == 'true' else 'false'} branch of an `if` on a tensor sets it"
-        return Merged(([], []), None, [Undefined(name, why)])
+        return Merged(([], []), None, [Undefined(name, one_side("false" if isinstance(a, Undefined) else "true"))])
     left, paths, shape = nest.flatten_with_paths(a, name)
     right, other = nest.flatten_with_structure(b)
     if a is None and shape != other:  # None on one side, a nest on the other: each leaf of it may be None
@@ -180,6 +190,8 @@ def common(a: Spec, b: Spec) -> tuple[DType | None, bool]:
 
 def to_spec(value: Any, dtype: DType, weak: bool) -> Tensor:
     """A value as a tensor of this dtype, in the current mode; weak stays weak."""
+    if isinstance(value, _NUMBERS) and dtype.kind in "fc" and (tracer := active_tracer()) is not None:
+        return tracer.constant(np.asarray(value, dtype), weak=weak)
     t = as_tensor(value)
     if t.dtype == dtype and t.spec.weak == weak:
         return t

@@ -60,7 +60,9 @@ put_op: Op = register(
 join_op: Op = register(
     Op(
         "join_rows",
-        lambda x, *, steps, axes: np.reshape(x, (-1, *x.shape[axes:]) if x.size else (_product(x, axes), *x.shape[axes:])),
+        lambda x, *, steps, axes: np.reshape(
+            x, (-1, *x.shape[axes:]) if x.size else (_product(x, axes), *x.shape[axes:])
+        ),
         lambda specs, attrs: (Spec((attrs["steps"], *specs[0].shape[attrs["axes"] :]), specs[0].dtype),),
         family="host",
         vjp=lambda g, y, x, *, steps, axes: reshape_as_op.bind((g, x), {})[0],

@@ -6,11 +6,13 @@ objects must not change. Names, both sides and the fix stand in every error.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from treadle.control.branch_text import only_one_side
 from treadle.control.cond import cond_op
 from treadle.control.journal import Journal, Key, Place, journal
 from treadle.control.merge import close, unify
@@ -60,8 +62,12 @@ def staged_if(
     """Both branches are traced with the values; what they give is merged name by name."""
     condition = truth(pred, f"`{what}`")
     tracers, results, places = _trace_branches((then_fn, else_fn), values)
-    merged = [unify(name, a, b, tracers) for name, a, b in zip(names, *results, strict=True)]
-    stored = [merge_place(place, a, b, tracers) for place, a, b in places]
+
+    def one_side(side: str) -> str:
+        return only_one_side(side, (then_fn, else_fn))
+
+    merged = [unify(name, a, b, tracers, one_side) for name, a, b in zip(names, *results, strict=True)]
+    stored = [merge_place(place, a, b, tracers, one_side) for place, a, b in places]
     whole = [*merged, *stored]
     outputs = [[t for m in whole for t in m.sides[k]] for k in (0, 1)]
     graphs, captures, variables, writes = close(tracers, outputs)
@@ -92,7 +98,7 @@ def _trace_branches(
         tracers = [_sub_tracer("if_true"), _sub_tracer("if_false")]
         results, journals = [], []
         for tracer, branch in zip(tracers, branches, strict=True):
-            with activate(tracer), journal(lambda noted: _own(noted, known)) as noted:
+            with activate(tracer), journal(functools.partial(_own, known=known)) as noted:
                 results.append(branch(*values))
             journals.append(noted)
         touched = {key: place for noted in journals for key, place in noted.places.items()}
@@ -113,10 +119,10 @@ def _own(noted: Journal, known: dict[Key, Place] | None) -> set[Key]:
     return set() if known is None else {key for key in noted.places if key not in known}
 
 
-def merge_place(place: Place, a: Any, b: Any, tracers: list[Tracer]) -> Any:
+def merge_place(place: Place, a: Any, b: Any, tracers: list[Tracer], one_side: Callable[[str], str]) -> Any:
     """What stands at a place after a branch."""
     if place.kind != "list":
-        return unify(place.label, a, b, tracers)
+        return unify(place.label, a, b, tracers, one_side)
     from treadle.control.list_merge import merge_lists  # lists need the ops of the catalogue
 
     return merge_lists(place.label, place.obj, a, b, tracers)
@@ -144,7 +150,7 @@ def staged_or(a: Any, b_thunk: Branch) -> Any:
 
 def staged_not(a: Any) -> Tensor:
     """`not a`."""
-    from treadle.ops.elementwise import logical_not
+    from treadle.ops.comparison import logical_not
 
     return logical_not(truth(a, "`not`"))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from treadle.control import rows
 from treadle.control.journal import Journal, Key, Place, note
-from treadle.control.lists import (
+from treadle.control.list_states import (
     Base,
     Block,
     Buffered,
@@ -21,16 +21,13 @@ from treadle.control.lists import (
     Item,
     NeedsBuffer,
     NeedsLength,
-    TensorList,
-    element_specs,
-    grown,
     segments_of,
-    to_buffer,
 )
+from treadle.control.lists import TensorList, grown, to_buffer
 from treadle.core.dtypes import int64
 from treadle.core.tensor import Tensor
 from treadle.errors import ControlFlowError
-from treadle.ops.convert import as_tensor, cast
+from treadle.ops.convert import as_tensor, cast, settled
 
 VALUE, LOG, BUFFER = "value", "log", "buffer"
 
@@ -140,7 +137,8 @@ class Thread:
             return True
         assert self.start is not None
         if not isinstance(after, Buffered):
-            raise ControlFlowError(f"{self.place.label} is replaced in a loop that reads it; append to it, pop or clear it")
+            name = self.place.label
+            raise ControlFlowError(f"{name} is replaced in a loop that reads it; append to it, pop or clear it")
         return self._roomy(after)
 
     def _roomy(self, after: Buffered) -> bool:
@@ -192,11 +190,12 @@ class Thread:
         for segment in added:
             leaves = segment.rows if isinstance(segment, Block) else segment.leaves
             if isinstance(segment, Block) and type(segment.count) is not int:
+                name = self.place.label
                 raise ControlFlowError(
-                    f"{self.place.label} grows in a loop inside a loop, and the number of steps of the inner one is not "
-                    f"known while tracing; make it with `{self.place.label} = td.TensorList(capacity=n)`"
+                    f"{name} grows in a loop inside a loop, and the number of steps of the inner one is not known "
+                    f"while tracing; make it with `{name} = td.TensorList(capacity=n)`"
                 )
-            out += [as_tensor(x) for x in leaves]
+            out += [settled(x) for x in leaves]
             if masked:
                 out.append(_certain(segment))
             self.entries.append((type(segment), len(leaves), masked))
@@ -235,7 +234,8 @@ class Thread:
 
 
 def _present(segment: Any) -> Tensor | None:
-    return segment.mask if isinstance(segment, Block) else segment.present  # type: ignore[no-any-return]
+    found: Tensor | None = segment.mask if isinstance(segment, Block) else segment.present
+    return found
 
 
 def _certain(segment: Any) -> Tensor:
@@ -247,8 +247,10 @@ def _certain(segment: Any) -> Tensor:
 
 
 def _extends(before: list[Any], after: Any) -> bool:
-    return isinstance(after, list) and len(after) > len(before) and all(
-        x is y for x, y in zip(before, after, strict=False)
+    return (
+        isinstance(after, list)
+        and len(after) > len(before)
+        and all(x is y for x, y in zip(before, after, strict=False))
     )
 
 
@@ -325,7 +327,8 @@ class Threads:
 
     def settle(self) -> bool:
         """Whether every list is carried in a way that fits."""
-        return all([thread.settle() for thread in self.all.values()])
+        found = [thread.settle() for thread in self.all.values()]  # each is to have its turn
+        return all(found)
 
     def needs(self, need: NeedsBuffer | NeedsLength) -> bool:
         """Change how a list is carried that the body reads; False where it is not this loop's."""
@@ -339,4 +342,4 @@ class Threads:
         return False
 
 
-__all__ = ["Thread", "Threads", "element_specs"]
+__all__ = ["Thread", "Threads"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from treadle.core.dim import Dim
-from treadle.core.dtypes import int64
+from treadle.core.dtypes import int64, weak_dtype
 from treadle.core.graph import Const, Graph, Node, StateSlot
 from treadle.core.mode import Mode, activate, current
 from treadle.core.op import Op, register
@@ -35,6 +35,10 @@ read_op = register(
 
 # The same value under a new name: what a tape reads from a variable while tracing.
 identity_op = register(Op("identity", lambda x: x, lambda s, a: (s[0],), family="view", vjp=lambda g, y, x: g))
+
+
+# What leaves Python numbers as they are; other ops take them as tensors of the default dtype.
+_KEEPS_WEAK = frozenset({"elementwise", "graph", "creation", "effect"})
 
 
 @dataclass(slots=True)
@@ -91,6 +95,8 @@ class Tracer(Mode):
 
     def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
         symbols = tuple([self.lift(x) for x in inputs])
+        if op.family not in _KEEPS_WEAK and any([s._spec.weak for s in symbols]):
+            symbols = tuple([self._strong(s) if s._spec.weak else s for s in symbols])
         specs = op.infer([s._spec for s in symbols], attrs)
         name = self.unique(attrs.get("label") or op.name)
         node = Node(op, symbols, attrs, name, self.origin or user_location(3))
@@ -100,6 +106,18 @@ class Tracer(Mode):
             node.outputs = tuple([Symbol(spec, self.scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
         self.nodes.append(node)
         return node.outputs
+
+    def _strong(self, x: Symbol) -> Symbol:
+        """A Python number, carried as exactly as Python's own, in the dtype that it has as a tensor."""
+        from treadle.core.op import REGISTRY
+
+        kind = x.dtype.kind
+        dtype = weak_dtype(float if kind == "f" else complex) if kind in "fc" else x.dtype
+        if dtype == x.dtype:
+            return x
+        (made,) = self.process(REGISTRY["astype"], (x,), {"dtype": dtype})
+        assert isinstance(made, Symbol)
+        return made
 
     def lift(self, x: Tensor) -> Symbol:
         """The symbol for a tensor in this graph: itself, or a captured input."""

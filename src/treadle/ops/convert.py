@@ -240,13 +240,25 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
     elif want in ("numeric", "sum", "whole", "shift") and kind == "b":
         dtype = weak_dtype(int)
     if weak and active_tracer() is not None:
-        return [_weak(as_tensor(v), dtype) for v in prepared]
+        return [_weak(v, dtype) for v in prepared]
     return [as_tensor(v, dtype) for v in prepared]
 
 
-def _weak(x: Tensor, dtype: DType) -> Tensor:
-    """A traced Python number as one of another kind, still weak: it has met no tensor."""
+def _weak(value: Any, dtype: DType) -> Tensor:
+    """A Python number, or a traced one, as one of this dtype, still weak: it has met no tensor."""
+    tracer = active_tracer()
+    if tracer is not None and isinstance(value, (bool, int, float, complex)) and dtype.kind in "fc":
+        return tracer.constant(np.asarray(value, dtype), weak=True)  # as exact as Python's own
+    x = as_tensor(value)
     return x if x.dtype == dtype else astype_op.bind((x,), {"dtype": dtype, "weak": True})[0]
+
+
+def settled(value: Any) -> Tensor:
+    """A tensor from anything; a traced Python number takes the dtype that it has when it meets no tensor."""
+    x = as_tensor(value)
+    if isinstance(x, Symbol) and x.spec.weak and x.dtype.kind in "fc":
+        return cast(x, weak_dtype(float if x.dtype.kind == "f" else complex))
+    return x
 
 
 def check_device(device: Any) -> None:
@@ -268,4 +280,5 @@ __all__ = [
     "is_weak",
     "operands",
     "scalar",
+    "settled",
 ]

@@ -314,6 +314,8 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Tensor:
 
     Raises ShapeError when another axis differs in size.
     """
+    if getattr(arrays, "_state", None) is not None:
+        return arrays.concat(axis)  # type: ignore[attr-defined, no-any-return]  # a list that has grown in staged code
     if not len(arrays):
         raise ShapeError("concat: needs one tensor or more")
     if current() is None and all(type(x) is Tensor and x.array.dtype is arrays[0].dtype for x in arrays):

@@ -1,4 +1,4 @@
-"""Lengths that only running tells: a node that asks for one by name needs a value that has it, as it needs its inputs."""
+"""Lengths that only running tells: a node that asks for one by name needs a value that has it."""
 
 from __future__ import annotations
 

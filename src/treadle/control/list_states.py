@@ -1,0 +1,254 @@
+"""What a list holds in staged code: immutable states, which blocks can take back and merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from treadle import nest
+from treadle.control import rows
+from treadle.core.dtypes import int64
+from treadle.core.spec import Spec
+from treadle.core.tensor import Tensor
+from treadle.errors import ControlFlowError, Location, ShapeError, user_location
+from treadle.ops.convert import as_tensor, cast, settled
+
+if TYPE_CHECKING:
+    from treadle.control.lists import TensorList
+
+
+class NeedsBuffer(BaseException):
+    """A body reads a list of which only what the body appends is known: trace it again with a buffer."""
+
+    def __init__(self, owner: TensorList) -> None:
+        self.owner = owner
+
+
+class NeedsLength(BaseException):
+    """A body asks for the length of such a list: trace it again with a counter."""
+
+    def __init__(self, owner: TensorList) -> None:
+        self.owner = owner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One element, its leaves; `present`, a bool scalar, tells whether it is there at all."""
+
+    leaves: tuple[Any, ...]
+    present: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Many elements: for each leaf their rows; `mask`, a bool vector, tells which are there."""
+
+    rows: tuple[Tensor, ...]
+    mask: Tensor | None = None
+
+    @property
+    def count(self) -> Any:
+        """How many rows, those included that are not there: an int, or a size that only running tells."""
+        return self.rows[0].shape[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """What a list held when the body of a loop began; `length` tells how many, where somebody has asked."""
+
+    length: Tensor | None = None
+
+
+Segment = Item | Block | Base
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grown:
+    """A list as segments; `element` is the structure of its elements, `shapes` the shapes of their leaves."""
+
+    element: nest.Structure | None = None
+    segments: tuple[Segment, ...] = ()
+    shapes: tuple[Any, ...] | None = None
+
+    @property
+    def based(self) -> bool:
+        """Whether it begins with what is not known in this body."""
+        return bool(self.segments) and isinstance(self.segments[0], Base)
+
+    @property
+    def length(self) -> int | None:
+        """How many elements, where that is known."""
+        total = 0
+        for segment in self.segments:
+            if isinstance(segment, Item) and segment.present is None:
+                total += 1
+            elif isinstance(segment, Block) and segment.mask is None and type(segment.count) is int:
+                total += segment.count
+            else:
+                return None
+        return total
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Buffered:
+    """A list as memory for `capacity` elements, of which `length` are there.
+
+    most: how many it may hold at most; change: by how much the body has changed its length, where that is certain.
+    """
+
+    element: nest.Structure
+    buffers: tuple[Tensor, ...]
+    length: Tensor
+    most: int
+    change: int | None = 0
+
+    @property
+    def capacity(self) -> int:
+        """Room for so many elements."""
+        return int(self.buffers[0].shape[0])
+
+
+State = Grown | Buffered
+
+
+def segments_of(owner: Any, items: Iterable[Any]) -> Grown:
+    """Items as segments."""
+    made, lines = Grown(), getattr(owner, "_lines", {})
+    for k, value in enumerate(items):
+        made = _appended(getattr(owner, "name", "the list"), made, value, lines.get(k))
+    return made
+
+
+def appended(owner: TensorList, state: State, value: Any) -> State:
+    """The state with one more element."""
+    if isinstance(state, Grown):
+        return _appended(owner.name, state, value)
+    leaves, element = nest.flatten_with_structure(value)
+    _fits(owner.name, state.element, element, [x.shape[1:] for x in state.buffers], leaves)
+    made = [write_row(x, as_tensor(y), state.length) for x, y in zip(state.buffers, leaves, strict=True)]
+    change = None if state.change is None else state.change + 1
+    return replace(state, buffers=tuple(made), length=cast(state.length + 1, int64), most=state.most + 1, change=change)
+
+
+def _appended(name: str, state: Grown, value: Any, where: Location | None = None) -> Grown:
+    leaves, element = nest.flatten_with_structure(value)
+    shapes = tuple(as_shape(x) for x in leaves)
+    if state.element is not None:
+        _fits(name, state.element, element, state.shapes or shapes, leaves, where)
+    return Grown(element, (*state.segments, Item(tuple(leaves))), state.shapes or shapes)
+
+
+def as_shape(leaf: Any) -> tuple[Any, ...]:
+    """The shape of a tensor, variable, array or number."""
+    return tuple(getattr(leaf, "shape", ()))
+
+
+def _fits(
+    name: str,
+    element: nest.Structure,
+    found: nest.Structure,
+    shapes: Any,
+    leaves: Iterable[Any],
+    where: Location | None = None,
+) -> None:
+    where = where or user_location(3)
+    if element != found:
+        raise ControlFlowError(
+            f"the elements of {name} must be alike: {element!r} first, {found!r} appended in a branch or loop on "
+            "tensors",
+            where,
+        )
+    for shape, leaf in zip(shapes, leaves, strict=True):
+        if tuple(shape) != as_shape(leaf):
+            raise ControlFlowError(
+                f"the elements of {name} must have one shape: {tuple(shape)} first, {as_shape(leaf)} appended in a "
+                "branch or loop on tensors; pad or reshape them, or keep two lists",
+                where,
+            )
+
+
+def together(owner: TensorList, state: Grown) -> list[Tensor]:
+    """For each leaf all elements of a list as one tensor, what is not there left out."""
+    from treadle.ops.shaping import concat, expand_dims, reshape
+
+    if not state.segments:
+        raise ShapeError("stack: needs one tensor or more")
+    masked = any(mask_of(segment) is not None for segment in state.segments)
+    found = []
+    for k in range(len(leaves_of(state.segments[0]))):
+        parts = [
+            segment.rows[k] if isinstance(segment, Block) else expand_dims(settled(leaves_of(segment)[k]), axis=0)
+            for segment in state.segments
+        ]
+        found.append(parts[0] if len(parts) == 1 else rows.join(concat(parts, axis=0), 1))
+    if not masked:
+        return found
+    masks = []
+    for segment in state.segments:
+        mask = mask_of(segment)
+        if mask is None:
+            mask = rows.certain_op.bind((segment.rows[0],), {})[0] if isinstance(segment, Block) else as_tensor(True)
+        masks.append(mask if isinstance(segment, Block) else reshape(mask, (1,)))
+    mask = masks[0] if len(masks) == 1 else concat(masks, axis=0)
+    return [rows.keep(x, mask) for x in found]
+
+
+def mask_of(segment: Segment) -> Tensor | None:
+    if isinstance(segment, Block):
+        return segment.mask
+    return segment.present if isinstance(segment, Item) else None
+
+
+def leaves_of(segment: Segment) -> tuple[Any, ...]:
+    return segment.rows if isinstance(segment, Block) else segment.leaves  # type: ignore[union-attr]
+
+
+def rows_into(x: Tensor, memory: Tensor) -> Tensor:
+    """Rows of an open number, with zeros up to the rows of `memory`."""
+    from treadle.control.loop import fill_op
+
+    return fill_op.bind((x, memory), {})[0]
+
+
+def element_specs(state: Grown) -> list[Spec]:
+    """What the leaves of the elements are like."""
+    for segment in reversed(state.segments):
+        if isinstance(segment, Block):
+            return [Spec(x.shape[1:], x.dtype) for x in segment.rows]
+        if isinstance(segment, Item):
+            return [Spec(as_shape(x), settled(x).dtype) for x in segment.leaves]
+    return []
+
+
+def all_but_last(x: Tensor) -> Tensor:
+    if type(x.shape[0]) is int:
+        return x[:-1]
+    return rows.head(x, rows.count_op.bind((x,), {})[0] - 1)
+
+
+def read_row(buffer: Tensor, index: Tensor) -> Tensor:
+    from treadle.ops.dynamic import dynamic_slice
+    from treadle.ops.shaping import reshape
+
+    shape = buffer.shape[1:]
+    return reshape(dynamic_slice(buffer, [index, *[0] * len(shape)], (1, *shape)), shape)
+
+
+def write_row(buffer: Tensor, value: Tensor, index: Tensor) -> Tensor:
+    from treadle.ops.dynamic import dynamic_update_slice
+    from treadle.ops.shaping import reshape
+
+    row = reshape(cast(value, buffer.dtype), (1, *value.shape))
+    return dynamic_update_slice(buffer, row, [index, *[0] * len(value.shape)])
+
+
+def held_item(state: Grown, index: int) -> tuple[Any, ...] | None:
+    """The element at an index, where it is one of the items at the list's end or beginning."""
+    segments = state.segments[::-1] if index < 0 else state.segments
+    position = -index - 1 if index < 0 else index
+    for segment in segments[: position + 1]:
+        if not isinstance(segment, Item) or segment.present is not None:
+            return None
+    found = segments[position] if position < len(segments) else None
+    return found.leaves if isinstance(found, Item) else None
