@@ -538,6 +538,28 @@ def passes(n):
 case(passes, *ints)
 
 
+def walrus_and(n):
+    if n > 1 and (m := n * 2) > 4 and (k := m + 1) < 16:
+        return m + k
+    return n
+
+
+case(walrus_and, *ints)
+
+
+def walrus_and_else(n):
+    if n > 1 and (m := n * 2) > 4:
+        y = m
+    elif n < 0:
+        y = n - 1
+    else:
+        y = n
+    return y
+
+
+case(walrus_and_else, *ints)
+
+
 @pytest.mark.parametrize(("function", "cases", "nodes"), case, ids=case.names)
 def test_as_python(function, cases, nodes):
     compare.check(function, cases, nodes)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from treadle.autograph import branches, exits, loops, matches, render, stores
+from treadle.autograph import branches, exits, loops, matches, render, stores, walrus
 from treadle.autograph import nodes as n
 from treadle.autograph.carry import Scope
 from treadle.autograph.expressions import Expressions
@@ -180,7 +180,7 @@ class _Unit:
         if _is_generator(node):
             return node
         declared, body = _hoist(node.body)
-        body = stores.rewrite(matches.lower(body))
+        body = stores.rewrite(walrus.lower(matches.lower(body)))
         globals_ = frozenset(x for d in declared if isinstance(d, ast.Global) for x in d.names)
         nonlocals = frozenset(x for d in declared if isinstance(d, ast.Nonlocal) for x in d.names)
         own = parameters(node)
