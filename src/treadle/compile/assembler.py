@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from treadle.records import dataclass, field
 
 from . import blas, build, gemm
 from .build import Entry
-from .executor import Code, Label, Layout, Ref, system_kernels
+from .executor import Code, Label, Layout, Ref
 from .gemm import Operand
 from .machine import Line, Op, Slot
 
@@ -211,7 +212,7 @@ class Assembler:
         plan = gemm.plan(gemm.Product(dtype, m, n, k, x, y, Operand(c, ldc, strides[2]), alpha, beta, batch, inner))
         self.fill(c, 0, plan.clear)
         self._blas = True
-        self._call(system_kernels()[plan.kernel], plan.args, plan.extent, plan.grain, note)
+        self._call(_product_kernels()[plan.kernel], plan.args, plan.extent, plan.grain, note)
 
     def copy(self, target: Ref, source: Ref, nbytes: int) -> None:
         """Copy bytes; the places may overlap."""
@@ -327,6 +328,12 @@ class Assembler:
                 commit=self._commit,
             )
         )
+
+
+@cache
+def _product_kernels() -> dict[build.Source, Entry]:
+    """The kernels that call BLAS, made when a process first multiplies matrices."""
+    return {entry.source: entry for entry in build.load(gemm.KERNELS)}
 
 
 def _kernel_word(entry: Entry | Deferred) -> Word:

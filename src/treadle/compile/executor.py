@@ -96,10 +96,8 @@ def arrays_readable() -> bool:
 
 @cache
 def system_kernels() -> dict[build.Source, build.Entry]:
-    """The kernels every program may need, made together, since one unit compiles faster than several."""
-    from .gemm import KERNELS
-
-    return {entry.source: entry for entry in build.load([EXECUTOR, WORKER, *KERNELS])}
+    """The kernels that every program may need, asked for together, since one look at the disk is faster than two."""
+    return {entry.source: entry for entry in build.load([EXECUTOR, WORKER])}
 
 
 @cache
