@@ -341,6 +341,18 @@ def test_numbers_in_a_list_become_tensors_of_the_default_dtype():
     assert f(td.asarray(2)).tolist() == [0.5, 0.5]
 
 
+def test_a_grown_list_is_joined():
+    @td.function
+    def f(x, n):
+        parts = [x]
+        for i in td.range(n):
+            parts.append(x * i)
+        return td.concat(parts)
+
+    assert f(td.asarray([1.0, 2.0]), td.asarray(2)).tolist() == [1.0, 2.0, 0.0, 0.0, 1.0, 2.0]
+    td.testing.check_grads(lambda x: td.sin(f(x, td.asarray(2))), (td.asarray([1.0, 2.0]),))
+
+
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 

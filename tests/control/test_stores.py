@@ -368,7 +368,7 @@ def one_branch_only(x, n):
 @pytest.mark.parametrize(
     ("f", "kind", "words"),
     [
-        (other_shape, ControlFlowError, [r"d\['k'\]", r"shape \(3,\)", r"shape \(6,\)"]),
+        (other_shape, ControlFlowError, [r"d\['k'\]", r"shape \(3,\)", r"shape \(6,\)", "append the parts"]),
         (other_kind, ControlFlowError, [r"d\['k'\]", "'text'"]),
         (one_branch_only, td.errors.UndefinedVariable, ["'y'", "when true", "when false", "test_stores.py"]),
     ],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from treadle import nest
 from treadle.control.call import zeros_like_spec
 from treadle.control.journal import journal, note
@@ -57,7 +59,7 @@ class _Group:
         if whole:
             self.leaves, self.shape = [_Leaf(name, value)], nest.LEAF
             return
-        value = nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, value)
+        value = nest.map(_as_carried, value)
         flat, paths, self.shape = nest.flatten_with_paths(value, name)
         self.leaves = [_Leaf(path, x) for path, x in zip(paths, flat, strict=True)]
 
@@ -95,6 +97,13 @@ class _Group:
             self.leaves = [_Leaf(self.name, first) for _ in flat]
             self.shape = found
         return flat
+
+
+def _as_carried(x: Any) -> Any:
+    """A leaf as a loop carries it: variables by their values, NumPy arrays as tensors."""
+    if isinstance(x, Variable):
+        return read_variable(x)
+    return as_tensor(x) if isinstance(x, np.ndarray) else x
 
 
 def run_loop(
@@ -301,13 +310,20 @@ def _settle(leaves: list[_Leaf], traced: _Traced) -> bool:
         if dtype is None or leaf.spec.shape != spec.shape:
             raise ControlFlowError(
                 f"the loop variable {leaf.path!r} changes: {spec_text(leaf.spec)} before an iteration, "
-                f"{spec_text(spec)} after it; {fix_text(leaf.spec, spec)}"
+                f"{spec_text(spec)} after it; {fix_text(leaf.spec, spec)}{_growing(leaf.spec, spec)}"
             )
         wanted = Spec(leaf.spec.shape, dtype, weak)
         if wanted != leaf.spec:
             leaf.spec = wanted
             settled = False
     return settled
+
+
+def _growing(before: Spec, after: Spec) -> str:
+    """What to do about a value that gets longer in each iteration."""
+    if before.ndim != after.ndim or before.shape == after.shape:
+        return ""
+    return "; what grows belongs in a list: append the parts in the loop, and td.stack or td.concat the list after it"
 
 
 def _unchanged(before: Any, after: Any) -> bool:
