@@ -285,6 +285,13 @@ def append_in_branch(x):
     return td.sum(td.stack(out))
 
 
+def read_while_it_grows(x, n):
+    out = [x]
+    for i in td.range(n):
+        out.append(out[-1] * 0.5 + i)
+    return out[-1]
+
+
 def item_stores(x, n):
     parts, table = [x, x * 2], {"s": x}
     for i in td.range(n):
@@ -357,6 +364,19 @@ class Derived(Base):
 
 def methods(x):
     return Derived().act(x)
+
+
+class Sized:
+    def __init__(self, value):
+        self.value = value
+
+    @property
+    def size(self):
+        return self.value if self.value > 0 else -self.value
+
+
+def property_with_if(x):
+    return Sized(x).size
 
 
 def power(x, k):

@@ -86,7 +86,7 @@ TABLE: dict[str, list[Row]] = {
             s.only_one_branch,
             X,
             kind="UndefinedVariable",
-            message="only the true branch of an `if` on a tensor sets it",
+            message="sets it only when true",
         ),
         row(
             "branches that disagree in shape",
@@ -332,6 +332,17 @@ TABLE: dict[str, list[Row]] = {
             loop=1,
         ),
         row(
+            "reading a list in the loop in which it grows",
+            "",
+            "",
+            "works where the number of steps is known while tracing; else `td.TensorList(capacity=n)`",
+            s.read_while_it_grows,
+            X,
+            N,
+            kind="ControlFlowError",
+            message="td.TensorList\\(capacity=n\\)",
+        ),
+        row(
             "`list.append` in a branch on a tensor",
             "threaded through the `cond`",
             "",
@@ -398,6 +409,16 @@ TABLE: dict[str, list[Row]] = {
             X,
         ),
         row("`super()`, properties, class and static methods", "as in Python", "", "", s.methods, X),
+        row(
+            "`if` on tensors inside a property",
+            "",
+            "",
+            "what Python runs when an attribute is read is not converted: make it a method",
+            s.property_with_if,
+            X,
+            kind="TraceError",
+            message="make it a method",
+        ),
         row(
             "recursion on Python values",
             "traced through",

@@ -282,16 +282,19 @@ def map_over_a_python_list(x):
 
 
 @case(*XS)
-def property_with_a_condition(x):
+def property_of_tensors(x):
     class Holder:
         def __init__(self, value):
             self.value = value
 
         @property
-        def size(self):
-            return self.value if self.value > 0 else -self.value
+        def doubled(self):
+            return self.value * 2
 
-    return Holder(x).size * 2
+        def size(self):
+            return self.doubled if self.doubled > 0 else -self.value
+
+    return Holder(x).size() * 2
 
 
 @case(*XS)

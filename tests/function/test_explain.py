@@ -90,3 +90,20 @@ def test_what_the_note_proposes_works():
     assert f(td.asarray(1.0)).item() == 1.0
     with pytest.raises(ValueError, match="negative"):
         f(td.asarray(-1.0))
+
+
+def test_a_condition_in_a_property_is_told():
+    class Holder:
+        def __init__(self, value):
+            self.value = value
+
+        @property
+        def size(self):
+            return self.value if self.value > 0 else -self.value
+
+        def length(self):
+            return self.value if self.value > 0 else -self.value
+
+    with pytest.raises(td.errors.TraceError, match=r"'size' is a property.*make it a method, `.size\(\)`"):
+        td.function(lambda x: Holder(x).size)(td.asarray(-2.0))
+    assert td.function(lambda x: Holder(x).length())(td.asarray(-2.0)).item() == 2.0

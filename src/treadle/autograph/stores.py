@@ -146,7 +146,12 @@ class _Stores(ast.NodeTransformer):
         return n.place(ast.Expr(n.place(call, target)), origin)
 
     def value(self, value: ast.expr, targets: list[ast.expr]) -> ast.expr:
-        """A list that is bound to a name that grows is made by us."""
+        """A list that is bound to a name that grows is made by us, also as one of several: `a, b = [x], [y]`."""
+        if isinstance(value, ast.Tuple):
+            pairs = [t.elts for t in targets if isinstance(t, (ast.Tuple, ast.List)) and len(t.elts) == len(value.elts)]
+            if pairs and not any(isinstance(part, ast.Starred) for elts in (value.elts, *pairs) for part in elts):
+                value.elts = [self.value(v, [elts[k] for elts in pairs]) for k, v in enumerate(value.elts)]
+                return value
         names = {t.id for t in targets if isinstance(t, ast.Name)}
         fresh = isinstance(value, (ast.List, ast.ListComp)) or (
             isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "list"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from types import TracebackType
 
@@ -36,13 +37,32 @@ def explain(error: BaseException, name: str, autograph: bool, unconverted: str |
 def _explain_plain(error: TraceError, name: str, autograph: bool, unconverted: str | None) -> None:
     if "has no value yet" not in str(error.args[0]):
         return
-    if not autograph:
+    if autograph and (getter := _property(error.__traceback__)) is not None:
+        hint = (
+            f"{getter!r} is a property, and what Python runs when an attribute is read is not converted: "
+            f"make it a method, `.{getter}()`"
+        )
+    elif not autograph:
         hint = f"{name} has autograph=False; with autograph=True `if`, `while` and `for` work on tensors"
     elif unconverted is not None:
         hint = f"{name} runs as it is, without autograph, because {unconverted}"
     else:
         return
     error.args = (f"{error.args[0]}\n  {hint}", *error.args[1:])
+
+
+def _property(walk: TracebackType | None) -> str | None:
+    """The name of the property in whose code an error was raised."""
+    frame = None
+    while walk is not None:
+        frame = frame if is_own_code(walk.tb_frame.f_code) else walk.tb_frame
+        walk = walk.tb_next
+    if frame is None or not frame.f_code.co_argcount:
+        return None
+    owner = type(frame.f_locals.get(frame.f_code.co_varnames[0]))
+    found = inspect.getattr_static(owner, frame.f_code.co_name, None)
+    getter = getattr(found, "fget", None) or getattr(found, "func", None)  # property, functools.cached_property
+    return frame.f_code.co_name if getattr(getter, "__code__", None) is frame.f_code else None
 
 
 def _explain_leak(error: LeakedTensor) -> None:
