@@ -31,7 +31,7 @@ DOMAINS = {
 ELEMENTWISE = sorted(
     name
     for name, op in REGISTRY.items()
-    if op.family == "elementwise" and name != "astype" and not name.startswith("random_")  # td.random's tests have those
+    if op.family == "elementwise" and name != "astype" and not name.startswith("random_")  # tested in test_random
 )
 
 
