@@ -49,6 +49,13 @@ def kernel(args, lo, hi):
         return 7
     return here[0] + here[1] + here[2] + here[3]
 """,
+    "floors": """
+def kernel(args, lo, hi):
+    a = lo - 15
+    b = hi - 40
+    whole = a // 8 * 3 + a % 8 + a // 7 * 5 + a % 7 * 11
+    return whole + a // b * 13 + a % b * 17 + (a << 2) + (a >> 1) + (a & 6) + (a ^ b) + (~a) + -a
+""",
     "lazy": """
 def kernel(args, lo, hi):
     count = 0
@@ -277,3 +284,11 @@ def kernel(args, lo, hi):
         flat.load(laid_out, ["elsewhere"])
     with pytest.raises(RuntimeError, match="short"):
         flat.load(laid_out[:-1], ["outside"])
+
+
+def test_division_by_zero_gives_zero():
+    text = "def kernel(args, lo, hi):\n    return 100 + lo // hi + lo % hi\n"
+    image, _ = direct.compile_object([("divide", text)])
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    function = kind(loader.load(image, ["divide"])["divide"])
+    assert [function(0, lo, hi) for lo, hi in ((7, 0), (7, 2), (-7, 2), (-(2**63), -1))] == [100, 104, 97, 100 - 2**63]
