@@ -123,6 +123,21 @@ def erfcx_mapped(a: Any) -> Function:
     return g
 
 
+def lgamma_rest(v: Any) -> Any:
+    """lgamma(z) / ((z - 1) (z - 2)), z = v + 1.625; at the zeros from beside them."""
+    z = v + mp.mpf("1.625")
+    z += mp.mpf("1e-25") if min(abs(z - 1), abs(z - 2)) < mp.mpf("1e-25") else 0
+    return mp.loggamma(z) / ((z - 1) * (z - 2))
+
+
+def stirling_rest(w: Any) -> Any:
+    """z times what Stirling's formula lacks, as a function of w = 1 / (z * z)."""
+    if not w:
+        return mp.mpf(1) / 12
+    z = 1 / mp.sqrt(w)
+    return z * (mp.loggamma(z) - (z - mp.mpf(1) / 2) * mp.log(z) + z - mp.log(2 * mp.pi) / 2)
+
+
 def targets() -> dict[str, tuple[Any, ...]]:
     """Every fit used: name -> (function, from, to, degree, weight)."""
     ln = mp.mpf("0.3467")
@@ -160,6 +175,8 @@ def targets() -> dict[str, tuple[Any, ...]]:
     for kind, a, end, degree in (("f4", 4, "0.45", 9), ("f8", 3, "0.804", 24)):
         g = erfcx_mapped(mp.mpf(a))
         found[f"erfc {kind}"] = (g, -1, mp.mpf(end), degree, lambda t, g=g: 1 / g(t))
+    found["lgamma"] = (lgamma_rest, mp.mpf("-0.6251"), mp.mpf("0.6251"), 21, lambda v: 1 / lgamma_rest(v))
+    found["stirling"] = (stirling_rest, 0, mp.mpf("0.0157"), 5, lambda w: mp.mpf(1))
     found["cbrt"] = (mp.cbrt, mp.mpf("0.353"), mp.mpf("2.83"), 5, lambda m: 1 / mp.cbrt(m))
     return found
 

@@ -16,6 +16,7 @@ EXACT = {
     "softplus": lambda x: mp.log1p(mp.exp(x)),
     "logaddexp": lambda a, b: max(a, b) + mp.log1p(mp.exp(-abs(a - b))),
     "pow": mp.power,
+    "lgamma": lambda x: mp.log(mp.pi / abs(x * mp.sinpi(x))) - mp.loggamma(-x) if x < 0 else mp.loggamma(x),
     "cbrt": lambda x: mp.sign(x) * mp.cbrt(abs(x)),
     "rsqrt": lambda x: 1 / mp.sqrt(x),
 }
@@ -24,6 +25,7 @@ WIDE = {
     "erf": sp.erf,
     "erfc": sp.erfc,
     "rsqrt": lambda x: 1 / np.sqrt(x),
+    "lgamma": sp.gammaln,
     "softplus": lambda x: np.logaddexp(0.0, x),
 }
 ARC = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh"}
@@ -53,6 +55,8 @@ def drawn(name: str, kind: str, n: int) -> list[np.ndarray]:
         x = np.concatenate([x, signs[:n] * np.exp2(rng.uniform(0, high, n)), near])
     elif name == "erfc":
         x = np.concatenate([x[x < 5], rng.uniform(-3, 10 if kind == "f4" else 26, n)])
+    elif name == "lgamma":
+        x = np.concatenate([x, 5 * x[:n], 9 * abs(x[:n]), 1 + x[n:] % 1.0, abs(every)])
     elif name == "logaddexp":
         x = x * 5
     else:
@@ -84,6 +88,8 @@ def test_bound_against_mpmath(native, full: str) -> None:
             unit = max(abs(true), mp.mpf(float(info.tiny)))
             if name == "logaddexp":
                 unit = max(unit, *map(abs, values))
+            if name == "lgamma" and values[0] < 0:
+                unit = max(unit, 1, mp.loggamma(-values[0]))
             ulp = mp.mpf(2) ** (mp.floor(mp.log(unit, 2)) - info.nmant)
             error = abs(mp.mpf(float(y)) - true) / ulp
             assert error <= vector.BOUNDS[full], (full, [float(v) for v in values], float(y), float(error))
@@ -104,6 +110,9 @@ def test_dense_sweep_against_float64(native, full: str) -> None:
         unit = np.maximum(abs(true), np.finfo(np.float32).tiny)
         if name == "logaddexp":
             unit = np.maximum.reduce([unit, *map(abs, arguments)])
+        if name == "lgamma":
+            unit = np.where(x < 0, np.maximum(np.maximum(unit, 1), sp.gammaln(abs(x.astype(np.float64)))), unit)
+            true[np.isneginf(x) | ((abs(x) < 1e-30) & (x == 0))] = np.inf
         error = abs(got - true) / np.exp2(np.floor(np.log2(unit)) - 23)
         rounded = true.astype(np.float32)
         plain = np.isfinite(true) & np.isfinite(rounded) & np.isfinite(got)

@@ -17,6 +17,7 @@ import numpy as np
 from treadle.vector import (
     error_function,
     exponential,
+    gamma,
     integer,
     inverse_trigonometric,
     logarithm,
@@ -31,7 +32,7 @@ __all__ = ["BOUNDS", "FUNCTIONS", "interpreted_namespace", "source_version"]
 
 def _collect() -> dict[str, Callable[..., Any]]:
     """Name in kernels -> function: those with a bound, the exact float rules, the integer rules by kind."""
-    families = (exponential, logarithm, trigonometric, inverse_trigonometric, error_function, power)
+    families = (exponential, logarithm, trigonometric, inverse_trigonometric, error_function, power, gamma)
     defined = {name: value for module in families for name, value in vars(module).items()}
     found: dict[str, Callable[..., Any]] = {name: defined[name] for name in BOUNDS}
     for name in ("floordiv", "mod", "sign"):

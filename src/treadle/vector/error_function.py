@@ -59,7 +59,7 @@ def erf_f8(x: F8) -> F8:
 
 
 def erfc_f8(x: F8) -> F8:
-    """erfc(x) = exp(-a*a) G(t) / (a + 3), a = |x|, t = (a - 3) / (a + 3); a*a to twice the digits; 5 ULP."""
+    """erfc(x) = exp(-a*a) G(t) / (a + 3), a = |x|, t = (a - 3) / (a + 3); a*a to twice the digits; 4 ULP."""
     a = abs_f8(x)
     a = select(a > 27.5, 27.5, a)
     d = a + 3.0
