@@ -76,6 +76,53 @@ COMPARE = {
 REDUCE = {"sum": (td.sum, np.sum), "mean": (td.mean, np.mean), "max": (td.max, np.max), "min": (td.min, np.min)}
 
 
+def _softmax(m: Any, x: Any, axis: int) -> Any:
+    e = m.exp(x - m.max(x, axis=axis, keepdims=True))
+    return e / m.sum(e, axis=axis, keepdims=True)
+
+
+def _normalise(m: Any, x: Any, axis: int) -> Any:
+    centred = x - m.mean(x, axis=axis, keepdims=True)
+    return centred / m.sqrt(m.mean(centred * centred, axis=axis, keepdims=True) + 1) * 3
+
+
+def _log_softmax(m: Any, x: Any, axis: int) -> Any:
+    total = m.log(m.sum(m.exp(x), axis=axis))
+    return x - m.reshape(total, tuple(1 if k == axis else size for k, size in enumerate(x.shape)))
+
+
+def _weighted(m: Any, x: Any, axis: int) -> Any:
+    return m.sum(_softmax(m, x, axis) * x, axis=axis)
+
+
+def _blend(m: Any, x: Any, axis: int) -> Any:
+    e = m.exp(x)
+    other = m.tanh(m.flip(x, axis=axis)) * e
+    return m.sin(m.flip(e, axis=axis)) + e / m.sum(e, axis=axis, keepdims=True) - other
+
+
+def _losses(m: Any, x: Any, axis: int) -> Any:
+    e = m.exp(x)
+    losses = m.log(m.sum(e, axis=axis))
+    others = tuple(k for k in range(len(x.shape)) if k != axis)
+    return m.sum(e * 2, axis=others) + m.sum(losses)
+
+
+def _many_rows(m: Any, x: Any, axis: int) -> Any:
+    row = m.max(x, axis=tuple(range(len(x.shape) - 1)))
+    size = x.shape[-1]
+    many = np.linspace(-1, 1, (4800 // size + 1) * size).astype(str(x.dtype)).reshape(-1, size)
+    shifted = m.flip(many + row, axis=0)
+    return m.sum(shifted, axis=0) / 64 + m.max(shifted, axis=0)
+
+
+# Work on rows as it occurs in models, the same with either module; each on numbers from -3 to 3.
+ROWS: dict[str, Callable[[Any, Any, int], Any]] = {
+    "softmax": _softmax, "normalise": _normalise, "log softmax": _log_softmax, "weighted": _weighted, "blend": _blend,
+    "losses": _losses, "many rows": _many_rows,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Value:
     shape: tuple[int, ...]
@@ -118,6 +165,9 @@ def _apply(step: Step, args: list[Any], side: int) -> Any:
             if side and op == "mean":
                 return np.mean(_np_float(args[0]), axis=axis, keepdims=keepdims)
             return REDUCE[op][side](args[0], axis=axis, keepdims=keepdims)
+        if op == "rows":
+            m = np if side else td
+            return ROWS[extra[0]](m, m.clip(args[0], -3, 3), extra[1])
         if op == "cast":
             return args[0].astype(extra)
         if op == "where":
@@ -174,19 +224,20 @@ def arrays(draw: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 @st.composite
-def recipes(draw: Any, max_steps: int = 7, control: bool = True) -> Recipe:
-    """A random program."""
-    base = tuple(draw(st.lists(st.sampled_from(SIZES), max_size=3)))
+def recipes(draw: Any, max_steps: int = 7, control: bool = True, rows: bool = False) -> Recipe:
+    """A random program; with `rows`, one that begins with work on the rows of an array that has some."""
+    sizes = st.lists(st.sampled_from([3, 5, 17, 2]), min_size=2, max_size=3)
+    base = tuple(draw(sizes if rows else st.lists(st.sampled_from(SIZES), max_size=3)))
     inputs, values = [], []
     for _ in range(draw(st.integers(1, 3))):
-        kind = draw(st.integers(0, 3))
+        kind = draw(st.integers(0, 3)) if inputs or not rows else 0
         shape = base if kind < 2 else (base[1:] if kind == 2 else tuple(1 if draw(st.booleans()) else s for s in base))
-        dtype = draw(st.sampled_from(DTYPES))
+        dtype = draw(st.sampled_from(DTYPES[:2] if rows else DTYPES))
         inputs.append(draw(arrays(shape, dtype)))
         values.append(_Value(shape, dtype, True))
     steps: list[Step] = []
-    for _ in range(draw(st.integers(1, max_steps))):
-        made = draw(_steps(values, control))
+    for number in range(draw(st.integers(1, max_steps))):
+        made = draw(_row_steps(values)) if rows and number < 2 else draw(_steps(values, control))
         if made is not None:
             steps.append(made)
             values.append(_infer(made, values))
@@ -205,6 +256,7 @@ def _infer(step: Step, values: list[_Value]) -> _Value:
     inputs = [values[k] for k in step.operands]
     keeps = step.op not in UNARY_FLOAT and step.op not in (
         "mean",
+        "rows",
         "matmul",
         "square",
         "multiply",
@@ -229,6 +281,8 @@ def _steps(draw: Any, values: list[_Value], control: bool) -> Step | None:
         kinds += ["unary", "unary", "binary", "binary", "binary"]
     if number and control:
         kinds += ["control"]
+    if x.dtype.startswith("float") and len(x.shape) > 1 and 0 not in x.shape:
+        kinds += ["rows", "rows", "rows"]
     kind = draw(st.sampled_from(kinds))
     if kind == "unary":
         names = [*UNARY_FLOAT, *UNARY_EXACT] if x.dtype.startswith("float") else list(UNARY_EXACT)
@@ -246,6 +300,8 @@ def _steps(draw: Any, values: list[_Value], control: bool) -> Step | None:
         if op != "sum" and 0 in x.shape:
             return None
         return Step(op, (k,), (axis, draw(st.booleans())))
+    if kind == "rows":
+        return draw(_row_steps(values))
     if kind == "cast":
         wanted = draw(st.sampled_from(DTYPES))
         if not x.exact and not wanted.startswith("float"):
@@ -257,6 +313,14 @@ def _steps(draw: Any, values: list[_Value], control: bool) -> Step | None:
             return Step("branch", (draw(st.sampled_from(flags)), k))
         return Step("loop", (k,), draw(st.integers(0, 3)))
     return draw(_reshaping(values, k))
+
+
+@st.composite
+def _row_steps(draw: Any, values: list[_Value]) -> Step:
+    fits = [k for k, v in enumerate(values) if v.dtype[0] == "f" and len(v.shape) > 1 and 0 not in v.shape]
+    k = draw(st.sampled_from(fits))
+    axis = draw(st.integers(0, len(values[k].shape) - 1))
+    return Step("rows", (k,), (draw(st.sampled_from(list(ROWS))), axis))
 
 
 @st.composite

@@ -51,15 +51,22 @@ def test_what_reads_a_reduction_of_rows_shares_its_kernel() -> None:
 
 
 def test_what_reads_a_sum_across_rows_comes_after_it() -> None:
-    assert groups(lambda x: x - td.sum(x, axis=0), X) == [["sum"], ["subtract"]]
-    assert len(groups(lambda x: td.exp(x) / td.sum(td.exp(x), axis=0), X)) == 2
     assert groups(lambda x: x / td.sum(x), X) == [["sum"], ["divide"]]
+    assert groups(lambda x: (td.sum(x, axis=0), td.sum(x, axis=1)), X) == [["sum", "sum"]]
+    assert len(groups(lambda x: (x - td.sum(x, axis=0), td.sum(x, axis=1)), X)) == 1
+
+
+def test_columns_whose_sums_are_read_again_are_rows_too() -> None:
+    assert groups(lambda x: x - td.sum(x, axis=0), X) == [["sum", "subtract"]]
+    assert len(groups(lambda x: td.exp(x) / td.sqrt(td.sum(td.exp(x), axis=0) + 1), X)) == 1
+    assert groups(lambda x: td.sum(x, axis=0) + 1, X) == [["sum"], ["add"]]
 
 
 def test_row_values_are_taken_for_what_they_are() -> None:
     """A square makes (n,) and (1, n) look alike: only a column of numbers goes with the rows."""
     square = X[:, :3].copy()
     assert groups(lambda x: x - td.sum(x, axis=1), square) == [["sum"], ["subtract"]]
+    assert groups(lambda x: x - td.sum(x, axis=0)[:, None], square) == [["sum"], ["subtract"]]
     assert groups(lambda x: x - td.sum(x, axis=1)[:, None], square) == [["sum", "reshape", "subtract"]]
     agree(lambda x: (x - td.sum(x, axis=1), x * td.sum(x, axis=1)[:, None]), square)
 
@@ -131,7 +138,7 @@ def test_random_nets_of_work(steps: list[tuple[int, int, int]], data: Any) -> No
             )
         return [values[k] for k in outputs]
 
-    outputs = data.draw(st.lists(st.integers(2, len(steps) + 1), min_size=1, max_size=3)) + [len(steps) + 1]
+    outputs = [*data.draw(st.lists(st.integers(2, len(steps) + 1), min_size=1, max_size=3)), len(steps) + 1]
     x = np.arange(16, dtype=F).reshape(4, 4) % 5 - 2
     check_order(optimize(graph_of(f, [x, x.T.copy()])))
     wanted = f(td.asarray(x), td.asarray(x.T.copy()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 import treadle as td
 from treadle.compile.program import program_for
+from treadle.compile.rules import RULES, counts
 from treadle.control.call import interpret_arrays
 from treadle.core.spec import Spec
 from treadle.core.tracer import trace
@@ -36,6 +38,22 @@ def assert_agrees(got: Any, want: Any, what: str) -> None:
 @settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
 @given(recipes())
 def test_all_ways_agree(recipe: Recipe) -> None:
+    all_ways_agree(recipe)
+
+
+def test_all_ways_agree_on_rows_and_every_rule_of_fusion_is_used() -> None:
+    @settings(derandomize=True, deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+    @given(recipes(max_steps=5, rows=True))
+    def run(recipe: Recipe) -> None:
+        all_ways_agree(recipe)
+
+    before = Counter(counts)
+    run()
+    assert [rule for rule in RULES if counts[rule] == before[rule]] == []
+
+
+def all_ways_agree(recipe: Recipe) -> None:
+    """Eager, interpreted, compiled and NumPy's results are the same."""
     eager = play(recipe, [td.asarray(a) for a in recipe.inputs], numpy=False)
     plain = play(recipe, list(recipe.inputs), numpy=True)
     traced = trace(

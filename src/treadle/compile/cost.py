@@ -13,14 +13,31 @@ from treadle.core.spec import Shape
 
 MAX_OPERANDS = 18  # beyond this many pointers LLVM stops vectorising unaided
 MAX_NODES = 60  # a kernel stays short enough to read, and to compile quickly
+# A row of at most PERIOD elements that work over many rows reads again and again is written out PERIODS times or more,
+# so that the innermost loop is long: [25000, 4] + [4] costs 3.3 cycles an element row by row and 0.9 written out, with
+# rows of 10 2.1 and 0.9, of 16 1.6 and 0.8, of 32 0.9 both ways.
+PERIOD, PERIODS = 31, 32
+LOOK_AHEAD = 24  # readers that are looked at to see whether a column's sum is read by work on full values
+SIBLINGS = 4  # groups that read an array, the latest, among which work on it looks for company
 GRAIN = 8_192  # elements of work below which a share is not worth handing over (measured on the chain)
 
 # Elements of one block of a sum over rows: small enough to give two cores work from 2 * BAND elements on.
 BAND = 16_384
 # Rows of a block at least: each block writes partial results as long as a row, and reads them again to add them up.
 BAND_ROWS = 32
+# Elements added up by themselves before their sum is added to the rest: 64 additions a lane. It costs a horizontal sum
+# in so many elements, and keeps the error of a sum of 10^6 float32 of one sign at some 10^-6.
+SLICE = 2_048
+MANY_PARTS = 64  # partial rows beyond which they are added up by blocks of BAND_ROWS, and those again
 SCRATCH_SHARES = 16  # a kernel with scratch rows is cut into at most so many shares, each with rows of its own
 
+# Rows shorter than this go side by side in strips. Softmax of rows of 10 costs 18 cycles an element row by row and 9 in
+# strips, of rows of 16 9 and 11; sums alone of rows of 2 cost 6 and 3, of rows of 4 2.8 and 2.7 (Zen 3, AVX2).
+SHORT_ROW, SHORT_CHEAP_ROW = 16, 4
+HEAVY = 10  # units from which work on an element is more than the copies that strips of short rows make
+# Rows in a strip. Softmax over axis 0 of 1000x1000 costs 13 cycles an element in strips of 64, 9.5 in strips of 512,
+# 5.2 in one strip of all, which leaves nothing for a second core; of 1000x128 7.7 in strips of 64, 3.3 in one.
+STRIP_ROWS = 512
 RECOMPUTE = 6  # units up to which a value is computed again in the next pass over a row rather than kept
 WIDE_ROW = 32_768  # elements of a row beyond which a few rows are no work for several cores
 FEW_ROWS = 8
@@ -53,3 +70,13 @@ def rows_pay(shape: Shape, inner: tuple[int, ...]) -> bool:
 def band(rows: int, row: int) -> int:
     """How many rows a block of a sum over rows takes; by size alone, so that sums do not depend on threads."""
     return min(max(BAND_ROWS, BAND // max(row, 1)), max(rows, 1))
+
+
+def goes_in_strips(shape: Shape, inner: tuple[int, ...], work: int) -> bool:
+    """Whether rows are worked on side by side: they are short, or their elements do not lie along the last axis.
+
+    work: units of the dearest op on full values.
+    """
+    row = math.prod(shape[k] for k in inner)
+    last = max(k for k, size in enumerate(shape) if size != 1)
+    return last not in inner or row < (SHORT_ROW if work >= HEAVY else SHORT_CHEAP_ROW)

@@ -8,21 +8,19 @@ the last row.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from treadle.compile.cost import MAX_NODES, MAX_OPERANDS, rows_pay
-from treadle.compile.levels import Axes, is_alias, is_row_shape, other_axes, reads_as_row, row_like, true_axes
+from treadle.compile.cost import LOOK_AHEAD, MAX_NODES, MAX_OPERANDS, SIBLINGS
+from treadle.compile.levels import Axes, is_alias, is_row_shape, reads_as_row, row_like, true_axes
+from treadle.compile.placing import inner_of, place, together, worked_shape
+from treadle.compile.rules import used
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Symbol
 
 KERNEL_KINDS = "biuf"
 REDUCTIONS = {"sum", "prod", "max", "min", "any", "all"}
-
-# How often each rule of fusion was used in this process; the tests of random programs ask that none stays unused.
-counts: Counter[str] = Counter()
 
 
 @dataclass(eq=False, slots=True)
@@ -31,7 +29,7 @@ class Group:
 
     inner:  the axes of a row, where rows are reduced; `rows` are the values with one number a row.
     across: the axes (longer than 1) of the other reductions; what they make is in `ends`, not complete in the kernel.
-    banded: whether sums across rows may go by blocks of rows, each with a partial result.
+    banded: whether sums across rows may go by blocks of rows, each with a partial result; band: of how many, if set.
     """
 
     shape: Shape
@@ -45,6 +43,7 @@ class Group:
     rows: set[Symbol] = field(default_factory=set)
     ends: set[Symbol] = field(default_factory=set)
     banded: bool = True
+    band: int = 0
     read: set[Symbol] = field(default_factory=set)  # arrays from outside
 
     @property
@@ -52,7 +51,7 @@ class Group:
         """The axes that a row kernel's passes go over; None where the group needs no row kernel."""
         if self.inner is not None:
             return self.inner
-        return _inner_of(self.shape, self.across) if self.banded else None
+        return inner_of(self.shape, self.across) if self.banded else None
 
     def find(self) -> Group:
         """The group that this one has become part of."""
@@ -109,8 +108,13 @@ class Fuser:
         self.home: dict[Symbol, Item] = {}
         self.constants: set[Symbol] = set()  # those that kernels take by value
         self.bits: dict[Item, int] = {}
+        self.reading: dict[Symbol, list[Group]] = {}  # groups that read an array of their own shape
         self.needed = 0  # bit set of all that something else comes after
         self.effect: Item | None = None
+        self.readers: dict[Symbol, list[Node]] = {}
+        for node in graph.nodes:
+            for symbol in set(node.inputs):
+                self.readers.setdefault(symbol, []).append(node)
         for node in graph.nodes:
             if node.op == "constant" and is_scalar_constant(node.outputs[0]):
                 self.constants.add(node.outputs[0])
@@ -156,7 +160,7 @@ class Fuser:
         producers = self._producers(node)
         fresh = {s for s in node.inputs if s not in self.constants}
         chosen: Group | None = None
-        places = {item: _place(item, node) for item in producers if isinstance(item, Group)}
+        places = {item: self._place(item, node) for item in producers if isinstance(item, Group)}
         for item in sorted(places, key=lambda item: places[item] != "row"):
             if places[item] is None or not self._open(item, fresh):
                 continue
@@ -167,12 +171,14 @@ class Fuser:
                 chosen = item
             elif self._mergeable(chosen, item, fresh):
                 self._merge(chosen, item)
-                counts["two groups become one"] += 1
+                used("two groups become one")
         if chosen is None:
             if is_alias(node):
                 self._single(node)
                 return
-            chosen = Group(node.outputs[0].shape if node.definition.family == "elementwise" else node.inputs[0].shape)
+            chosen = self._sibling(node, fresh, producers)
+        if chosen is None:
+            chosen = Group(worked_shape(node))
             self._bit(chosen)
         self._add(chosen, node, fresh)
         grown = 0
@@ -182,29 +188,68 @@ class Fuser:
                 grown |= item_now.after | self._bit(item_now)
         self._grow(chosen, grown)
 
+    def _sibling(self, node: Node, fresh: set[Symbol], producers: list[Item]) -> Group | None:
+        """A group that reads the same array: what shares no more than that can share the walk over it."""
+        shape = worked_shape(node)
+        for symbol in node.inputs:
+            if symbol.shape != shape:
+                continue
+            for reader in self.reading.get(symbol, ())[-SIBLINGS:]:
+                group = reader.find()
+                if group.shape != shape or not self._open(group, fresh) or self._place(group, node) is None:
+                    continue
+                bit = self._bit(group)
+                if not (bit & self.needed and any(other.after & bit for other in producers)):
+                    used("work on the same array")
+                    return group
+        return None
+
+    def _place(self, group: Group, node: Node) -> str | None:
+        return place(group, node, self._comes_back)
+
+    def _comes_back(self, reduction: Node) -> bool:
+        """Whether elementwise work over the reduced shape reads a reduction, at once or through other work on it."""
+        shape, axes = reduction.inputs[0].shape, true_axes(reduction.inputs[0].shape, reduction.attrs["axes"])
+        front, seen = [reduction.outputs[0]], 0
+        while front and seen < LOOK_AHEAD:
+            symbol = front.pop()
+            for node in self.readers.get(symbol, ()):
+                seen += 1
+                out = node.outputs[0]
+                if is_elementwise(node) and out.shape == shape:
+                    if reads_as_row(symbol.shape, shape, axes):
+                        return True
+                elif (is_elementwise(node) or is_alias(node)) and is_row_shape(out.shape, shape, axes):
+                    front.append(out)
+        return False
+
     def _add(self, group: Group, node: Node, fresh: set[Symbol]) -> None:
         symbol = node.outputs[0]
-        place = _place(group, node)
-        assert place is not None
+        where = self._place(group, node)
+        assert where is not None
         if not group.rows.isdisjoint(fresh):
-            counts["a row's value is read in its kernel"] += 1
-        if place == "row":
+            used("a row's value is read in its kernel")
+        if where == "row":
             group.rows.add(symbol)
             if node.definition.family == "reduction":
                 group.inner = true_axes(group.shape, node.attrs["axes"])
-                counts["rows are reduced"] += 1
+                used("rows are reduced" if row_like(group.shape, group.inner) else "columns are reduced and read again")
             elif node.definition.family == "view":
-                counts["a view of a row's value"] += 1
+                used("a view of a row's value")
             else:
-                counts["work on a row's value"] += 1
-        elif place == "end":
+                used("work on a row's value")
+        elif where == "end":
             group.ends.add(symbol)
             if node.inputs[0] in group.rows:
-                counts["row values are summed"] += 1
+                used("row values are summed")
             else:
                 group.across |= {true_axes(group.shape, node.attrs["axes"])}
-                counts["sums across rows"] += group.row_axes is not None
+                if group.row_axes is not None:
+                    used("sums across rows")
         group.nodes.append(node)
+        for source in fresh - group.made:
+            if source.shape == group.shape:
+                self.reading.setdefault(source, []).append(group)
         group.read |= fresh - group.made
         group.made.add(symbol)
         self.home[symbol] = group
@@ -231,7 +276,7 @@ class Fuser:
         if a.shape != b.shape or (a.inner is not None and b.inner is not None and a.inner != b.inner):
             return False
         inner = a.inner if a.inner is not None else b.inner
-        if not _together(a.shape, inner, a.across | b.across):
+        if not together(a.shape, inner, a.across | b.across):
             return False
         made = a.made | b.made
         read = (a.read | b.read | fresh) - made
@@ -275,55 +320,6 @@ class Fuser:
                 raise AssertionError("fusion made a circle")
             waiting = left
         return order
-
-
-def _place(group: Group, node: Node) -> str | None:
-    """What a node would make in a group: a "full" value, a "row" value or an "end"; None where it cannot join."""
-    family, out = node.definition.family, node.outputs[0]
-    inner = group.inner
-    mine = [s for s in node.inputs if s in group.made]
-    as_row = bool(mine) and inner is not None and all(s in group.rows for s in mine)
-    if family == "view":
-        return "row" if as_row and is_row_shape(out.shape, group.shape, inner or ()) else None
-    if family == "reduction":
-        return _place_of_reduction(group, node, as_row)
-    if out.shape == group.shape:
-        fits = inner is None or all(reads_as_row(s.shape, group.shape, inner) for s in mine if s in group.rows)
-        return "full" if fits else None
-    return "row" if as_row and is_row_shape(out.shape, group.shape, inner or ()) else None
-
-
-def _place_of_reduction(group: Group, node: Node, as_row: bool) -> str | None:
-    shape = group.shape
-    source = node.inputs[0]
-    if as_row:
-        return "end" if true_axes(source.shape, node.attrs["axes"]) == other_axes(source.shape, ()) else None
-    if source.shape != shape:
-        return None
-    axes = true_axes(shape, node.attrs["axes"])
-    if group.inner is None and row_like(shape, axes) and rows_pay(shape, axes):
-        return "row" if _together(shape, axes, group.across) else None
-    if group.inner == axes:
-        return "row"
-    return "end" if _together(shape, group.inner, group.across | {axes}) else None
-
-
-def _together(shape: Shape, inner: Axes | None, across: frozenset[Axes]) -> bool:
-    """Whether rows over `inner` and reductions over all the axes of `across` can be one kernel."""
-    if inner is None:
-        return len(across) <= 1 or _inner_of(shape, across) is not None
-    return across <= {other_axes(shape, inner), other_axes(shape, ())}
-
-
-def _inner_of(shape: Shape, across: frozenset[Axes]) -> Axes | None:
-    """The rows of a kernel for sums across them, of single columns and perhaps of everything; None: no such rows."""
-    full = other_axes(shape, ())
-    columns = [axes for axes in across if axes != full]
-    if len(columns) != 1:
-        return None
-    inner = other_axes(shape, columns[0])
-    fits = bool(inner) and max(columns[0], default=0) < inner[0]
-    return inner if fits and columns[0] and rows_pay(shape, inner) else None
 
 
 def fuse(graph: Graph, late: frozenset[Symbol] = frozenset()) -> list[Item]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING
 
+from treadle.compile.build import Source
+from treadle.compile.cost import PERIOD, PERIODS, goes_in_strips, units
+from treadle.compile.emit import Body, Kernel
 from treadle.compile.fuse import Group
 from treadle.compile.kernels import GroupKernel
-from treadle.compile.rows import RowKernel, partial_view
-from treadle.compile.small_groups import combine_group, combining, name_of
-from treadle.compile.views import View, contiguous_strides, view_of
+from treadle.compile.row_plan import partial_view
+from treadle.compile.rows import RowKernel
+from treadle.compile.rules import used
+from treadle.compile.small_groups import combine_group, combining, copy_group, name_of
+from treadle.compile.strips import StripKernel
+from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 
@@ -65,6 +72,8 @@ def call_group(
         _call_rows(lowerer, group, env, stores, ends)
         return
     plan = GroupKernel(group, lambda s: lowerer.value(s, env), stores, ends)
+    if plan.periodic and _written_out(lowerer, group, plan):
+        return
     blocks = plan.blocks
     if plan.full:
         _spare(lowerer, ends, dict.fromkeys(ends, 1))
@@ -78,22 +87,64 @@ def call_group(
     _combine(lowerer, partials, ends)
 
 
+def _written_out(lowerer: Lowerer, group: Group, plan: GroupKernel) -> bool:
+    """Work over many rows that reads a short one again and again: write that out several times, and take long rows.
+
+    False where the rows are too few; then the kernels are compiled all the same, so that more rows compile nothing.
+    """
+    many, row = plan.many_rows, plan.sizes[1]
+    shape = (PERIOD * PERIODS // row, row)
+    tiles: dict[int, View] = {}
+    if not many:
+        plan = copy(plan)
+        plan.body, plan.operands, plan.steps = Body(), copy(plan.operands), list(plan.steps)
+        plan.operands.views = list(plan.operands.views)
+    for k in plan.periodic:
+        source = plan.operands.views[k]
+        spec = Spec(shape, source.dtype)
+        tiles[k] = lowerer.memory(spec) if many else whole(Buffer("arena", None, 0), spec)
+        stretched = View(source.buffer, shape, source.dtype, (0, 1), source.offset)
+        copied, _, made = copy_group(stretched)
+        kernel = GroupKernel(copied, lambda s, v=stretched: v, {made: tiles[k]}, {}).write()  # type: ignore[misc]
+        _call_or_spare(lowerer, kernel, name_of(copied), many)
+    plan.unroll(tiles)
+    _call_or_spare(lowerer, plan.write(), name_of(group), many)
+    if many:
+        used("a short row is written out")
+    for tile in tiles.values():
+        lowerer.free(tile.buffer)
+    return many
+
+
+def _call_or_spare(lowerer: Lowerer, kernel: Kernel, name: str, call: bool) -> None:
+    if call:
+        lowerer.call(kernel, name)
+    else:
+        lowerer.spare.setdefault(kernel.text.key, Source(name, kernel.text.key))
+
+
 def _call_rows(
     lowerer: Lowerer, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
 ) -> None:
-    plan = RowKernel(group, lambda s: lowerer.value(s, env), stores, ends)
+    assert group.row_axes is not None
+    full = [n for n in group.nodes if n.definition.family == "elementwise" and n.outputs[0] not in group.rows]
+    strips = goes_in_strips(group.shape, group.row_axes, max(map(units, full), default=0))
+    plan = (StripKernel if strips else RowKernel)(group, lambda s: lowerer.value(s, env), stores, ends)
+    plan.prepare()
+    used("strips of rows" if strips else "passes along rows")
     if ends:
         _spare(lowerer, ends, {s: 1 + plan.is_column(s) for s in ends})
-    scratch = [lowerer.memory(Spec((plan.shares * plan.row,), s.dtype)) for s in plan.scratch]
-    for symbol, rows in zip(plan.scratch, scratch, strict=True):
-        plan.use(symbol, rows)
+    scratch = []
+    for number, elements in plan.rooms.items():
+        scratch.append(lowerer.memory(Spec((plan.shares * elements,), plan.operands.views[number].dtype)))
+        plan.put(number, scratch[-1])
     partials: Env = {}
     if plan.hi > 1:
         for symbol in ends:
             shape = (plan.hi, plan.row) if plan.is_column(symbol) else (plan.hi,)
             memory = lowerer.memory(Spec(shape, symbol.dtype))
             partials[symbol] = partial_view(plan, symbol, memory.buffer)
-            plan.use(symbol, partials[symbol])
+            plan.put(plan.ends[symbol], partials[symbol])
     lowerer.call(plan.write(), name_of(group))
     for rows in scratch:
         lowerer.free(rows.buffer)
@@ -103,6 +154,7 @@ def _call_rows(
 def _combine(lowerer: Lowerer, partials: Mapping[Symbol, View], ends: Mapping[Symbol, View]) -> None:
     """Add up the blocks' results."""
     for symbol, partial in partials.items():
+        used("partial results are added up")
         assert symbol.node is not None
         target = ends[symbol]
         shape = partial.shape[1:]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from treadle.compile import pool
-from treadle.compile.cost import GRAIN
+from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE
 from treadle.compile.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
 from treadle.compile.fuse import Group, is_scalar_constant
 from treadle.compile.loops import LoopWriter
-from treadle.compile.reduce import combine, identity
+from treadle.compile.reduce import combine, identity, is_rounded
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -60,12 +60,42 @@ class GroupKernel:
                 target = results[node.outputs[0]]
                 number = self.operands.add(target, self._result_strides(node, target))
                 self.reductions.append(_Reduction(node, number, f"r{len(self.reductions)}"))
+        self.total = 0  # elements, where rows are unrolled
         (axes,) = group.across or ((),)
         reduced = [k in axes for k in range(len(shape))]
         self.sizes, self.flags, self.steps = self.operands.collapse(reduced)
         if not self.sizes:
             self.sizes, self.flags = [1], [False]
             self.steps = [[1] for _ in self.steps]
+
+    @property
+    def periodic(self) -> list[int]:
+        """Arrays of one short row that elementwise work over many rows reads again for each."""
+        if len(self.sizes) != 2 or any(self.flags) or self.reductions:
+            return []
+        _, row = self.sizes
+        if row > PERIOD:
+            return []
+        if any(steps not in ([row, 1], [0, 1], [0, 0]) for steps in self.steps):
+            return []
+        if any(self.steps[k] != [row, 1] for k in self.stores.values()):
+            return []
+        return [k for k in dict.fromkeys(self.loads.values()) if self.steps[k] == [0, 1]]
+
+    @property
+    def many_rows(self) -> bool:
+        """Whether there are enough rows for writing a short one out to pay."""
+        return self.sizes[0] * self.sizes[1] >= 4 * PERIODS * PERIOD
+
+    def unroll(self, tiles: Mapping[int, View]) -> None:
+        """Go over several rows at once: the periodic arrays have been written out for so many."""
+        self.total = self.sizes[0] * self.sizes[1]
+        length = next(iter(tiles.values())).size
+        self.sizes = [-(-self.total // length), length]
+        for k, steps in enumerate(self.steps):
+            self.steps[k] = [length, 1] if steps[0] else steps
+        for k, tile in tiles.items():
+            self.operands.views[k] = tile
 
     def _result_strides(self, node: Node, target: View) -> tuple[int, ...]:
         """Strides of a reduction's result over the axes before reduction."""
@@ -122,6 +152,8 @@ class _Writer(LoopWriter):
         whole_columns = self.kind == "columns" and len([f for f in plan.flags if not f]) == 1
         first = inner if whole_columns or len(self.order) == 1 else self.order[0]
         self.bound(self.order, first)
+        if plan.total:
+            self.bounds[inner] = f"min(n{inner}, {self.named('total', plan.total)} - j{first} * n{inner})"
         writer = {"map": self._map, "all": self._all, "rows": self._rows, "columns": self._columns}[self.kind]
         writer(loops, inner)
         hi = plan.blocks if self.kind == "all" else plan.sizes[first]
@@ -204,13 +236,29 @@ class _Writer(LoopWriter):
         self._begin(indent)
         deeper = self.open(gone, indent)
         self._pointers(deeper, loops, inner, self._element_operands())
-        self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
-        self._inner(deeper + 1, inner)
-        for r in self.plan.reductions:
-            self._accumulate(deeper + 1, r, r.name)
+        self._sums(deeper, inner)
         self._pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
         for r in self.plan.reductions:
             self.text.add(indent, f"q{r.operand}[0] = {r.name}")
+
+    def _sums(self, indent: int, inner: int) -> None:
+        """The innermost loop of reductions in registers; sums that round go by slices."""
+        bounds, deeper = self.bounds[inner], indent
+        kinds = {r.name: (r.node.op, r.node.outputs[0].dtype) for r in self.plan.reductions}
+        rounded = (self.kind == "all" or self.plan.sizes[inner] > SLICE) and any(
+            is_rounded(*kind) for kind in kinds.values()
+        )
+        if rounded:
+            deeper, bounds = self.sliced(indent, inner)
+            for name, kind in kinds.items():
+                self.text.add(deeper, f"some_{name} = {identity(*kind)}")
+        self.text.add(deeper, f"for j{inner} in range({bounds}):")
+        self._inner(deeper + 1, inner)
+        for r in self.plan.reductions:
+            self._accumulate(deeper + 1, r, f"some_{r.name}" if rounded else r.name)
+        if rounded:
+            for name, kind in kinds.items():
+                self.text.add(deeper, f"{name} = {combine(*kind, name, f'some_{name}')}")
 
     def _columns(self, loops: list[int], inner: int) -> None:
         """The innermost axis stays: results are accumulated in memory, row by row."""
@@ -237,10 +285,8 @@ class _Writer(LoopWriter):
             self._pointers(1, [], inner, [*self._element_operands(), *results])
             self.text.add(1, "for block in range(lo, hi):")
             self._begin(2)
-            self.text.add(2, f"for j{inner} in range(block * {BLOCK}, min(n, (block + 1) * {BLOCK})):")
-            self._inner(3, inner)
-            for r in self.plan.reductions:
-                self._accumulate(3, r, r.name)
+            self.bounds[inner] = f"block * {BLOCK}, min(n, (block + 1) * {BLOCK})"
+            self._sums(2, inner)
             for r in self.plan.reductions:
                 self.text.add(2, f"q{r.operand}[block] = {r.name}")
             return
@@ -250,10 +296,7 @@ class _Writer(LoopWriter):
         self._begin(2)
         indent = self.open(rest, 2)
         self._pointers(indent, loops, inner, self._element_operands())
-        self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
-        self._inner(indent + 1, inner)
-        for r in self.plan.reductions:
-            self._accumulate(indent + 1, r, r.name)
+        self._sums(indent, inner)
         for r in self.plan.reductions:
             self.text.add(2, f"q{r.operand}[j{first}] = {r.name}")
 

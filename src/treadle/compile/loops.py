@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from treadle.compile.cost import SLICE
 from treadle.compile.emit import Body, Operands, Text, code
 
 
@@ -99,6 +100,21 @@ class LoopWriter:
             self.text.add(indent, f"for j{axis} in range({self.bounds[axis]}):")
             indent += 1
         return indent
+
+    def sliced(self, indent: int, axis: int) -> tuple[int, str]:
+        """A loop over slices of an axis, for sums that lose no digits: the indent inside, and the bounds of a slice.
+
+        Each slice adds up its own, so that few numbers are added one after another to a large sum.
+        """
+        bounds = self.bounds[axis]
+        if "," in bounds:
+            low, _, high = bounds.partition(", ")
+            self.text.add(indent, f"low = {low}")
+            self.text.add(indent, f"high = {high}")
+            self.text.add(indent, f"for slice in range((high - low + {SLICE - 1}) // {SLICE}):")
+            return indent + 1, f"low + slice * {SLICE}, min(high, low + (slice + 1) * {SLICE})"
+        self.text.add(indent, f"for slice in range(({bounds} + {SLICE - 1}) // {SLICE}):")
+        return indent + 1, f"slice * {SLICE}, min({bounds}, (slice + 1) * {SLICE})"
 
     def finished(self) -> Text:
         """The whole text."""

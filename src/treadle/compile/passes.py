@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from treadle.compile.cost import RECOMPUTE, units
 from treadle.compile.fuse import Group, is_scalar_constant
+from treadle.compile.rules import used
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
 
@@ -97,6 +98,8 @@ class Passes:
                 again[symbol] = None
                 self._keep(symbol, number)
                 return
+            if self.ready[symbol] < number:
+                used("a value is computed again in a later pass")
             compute.add(symbol)
             for source in self.node[symbol].inputs:
                 need(source)
@@ -136,13 +139,16 @@ class Passes:
             return
         if symbol in self.store_pass and symbol not in self.late:
             self.home[symbol] = symbol
+            used("a stored value is read again")
             return
         taken = {place for place in self.home.values() if place is not None}
         for place, at in self.store_pass.items():
             free = place not in taken and place not in self.late and self.room(place)
             if free and at >= until and place.dtype == symbol.dtype:
                 self.home[symbol] = place
+                used("a value is kept in an output's place")
                 break
         else:
             self.home[symbol] = None
+            used("a value is kept in scratch")
         self.passes[self.ready[symbol]].keeps.append(symbol)

@@ -37,3 +37,8 @@ def combine(op: str, dtype: np.dtype[Any], a: str, b: str) -> str:
     if dtype.kind == "f":
         return f"{'add' if op == 'sum' else 'mul'}_reassoc_{kind}({a}, {b})"
     return f"{kind}({a} {'+' if op == 'sum' else '*'} {b})"
+
+
+def is_rounded(op: str, dtype: np.dtype[Any]) -> bool:
+    """Whether a reduction rounds, so that the order in which it is done matters."""
+    return op in ("sum", "prod") and dtype.kind == "f"

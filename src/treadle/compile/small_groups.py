@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from treadle.compile.build import Source
+from treadle.compile.cost import BAND_ROWS, MANY_PARTS
 from treadle.compile.fuse import Group
 from treadle.compile.kernels import GroupKernel
 from treadle.compile.views import Buffer, View, contiguous_strides
@@ -44,8 +45,10 @@ def combine_group(op: Any, partial: View) -> tuple[Group, Symbol]:
     node = Node(op, (source,), {"axes": (0,), "keepdims": False}, "combine", None)
     made = Symbol(Spec(partial.shape[1:], partial.dtype), None, "combined", node)  # type: ignore[arg-type]
     node.outputs = (made,)
-    across = frozenset({(0,) if partial.shape[0] != 1 else ()})
-    return Group(partial.shape, [node], across=across, made={made}, ends={made}, banded=False), made
+    group = Group(partial.shape, [node], across=frozenset({(0,)}), made={made}, ends={made})
+    group.banded = len(partial.shape) > 1 and partial.shape[0] > MANY_PARTS
+    group.band = BAND_ROWS
+    return group, made
 
 
 def combining(ends: Mapping[Symbol, View], ranks: Mapping[Symbol, int]) -> list[Source]:

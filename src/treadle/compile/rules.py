@@ -1,0 +1,34 @@
+"""The rules of fusion by name, and how often each was used: the tests of random programs ask that none stays unused."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+RULES = (
+    "two groups become one",
+    "work on the same array",
+    "rows are reduced",
+    "columns are reduced and read again",
+    "a row's value is read in its kernel",
+    "work on a row's value",
+    "a view of a row's value",
+    "row values are summed",
+    "sums across rows",
+    "a value is computed again in a later pass",
+    "a value is kept in an output's place",
+    "a value is kept in scratch",
+    "a stored value is read again",
+    "passes along rows",
+    "strips of rows",
+    "partial results are added up",
+    "a short row is written out",
+)
+
+counts: Counter[str] = Counter()  # in this process
+
+
+def used(rule: str) -> None:
+    """Count one use of a rule. Raises KeyError for a name that is none."""
+    if rule not in RULES:
+        raise KeyError(rule)
+    counts[rule] += 1
