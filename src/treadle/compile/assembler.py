@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from treadle.records import dataclass, field
 
 from . import blas, build, gemm
 from .build import Entry
-from .executor import Code, Label, Layout, Ref
+from .executor import Code, Label, Layout, Ref, system_kernels
 from .gemm import Operand
 from .machine import Line, Op, Slot
 
@@ -212,7 +211,7 @@ class Assembler:
         plan = gemm.plan(gemm.Product(dtype, m, n, k, x, y, Operand(c, ldc, strides[2]), alpha, beta, batch, inner))
         self.fill(c, 0, plan.clear)
         self._blas = True
-        self._call(_product_kernels()[plan.kernel], plan.args, plan.extent, plan.grain, note)
+        self._call(system_kernels()[plan.kernel], plan.args, plan.extent, plan.grain, note)
 
     def copy(self, target: Ref, source: Ref, nbytes: int) -> None:
         """Copy bytes; the places may overlap."""
@@ -328,12 +327,6 @@ class Assembler:
                 commit=self._commit,
             )
         )
-
-
-@cache
-def _product_kernels() -> dict[build.Source, Entry]:
-    """The kernels that call BLAS, made when a process first multiplies matrices."""
-    return {entry.source: entry for entry in build.load(gemm.KERNELS)}
 
 
 def _kernel_word(entry: Entry | Deferred) -> Word:

@@ -96,8 +96,10 @@ def arrays_readable() -> bool:
 
 @cache
 def system_kernels() -> dict[build.Source, build.Entry]:
-    """The kernels that every program may need, asked for together, since one look at the disk is faster than two."""
-    return {entry.source: entry for entry in build.load([EXECUTOR, WORKER])}
+    """The kernels every program may need, made together: a larger size may call BLAS where a smaller one did not."""
+    from .gemm import KERNELS
+
+    return {entry.source: entry for entry in build.load([EXECUTOR, WORKER, *KERNELS])}
 
 
 @cache
