@@ -32,20 +32,20 @@ def _scalar_graph(graph: Graph) -> bool:
     """Whether everything in a graph is scalar work that a kernel can hold."""
     if not all(_scalar(s.spec) for s in graph.inputs):
         return False
-    for node in graph.nodes:
-        if not all(_scalar(s.spec) for s in (*node.inputs, *node.outputs)):
+    return all(is_scalar_node(node) for node in graph.nodes)
+
+
+def is_scalar_node(node: Node) -> bool:
+    """Whether a node is scalar work that a kernel can hold."""
+    if not all(_scalar(s.spec) for s in (*node.inputs, *node.outputs)):
+        return False
+    if node.op in ("cond", "while"):
+        if node.op == "while" and (node.attrs["layout"].xs or _stacks(node) or not _steps(node)):
             return False
-        if node.op in ("cond", "while"):
-            if node.op == "while" and (node.attrs["layout"].xs or _stacks(node) or not _steps(node)):
-                return False
-            if not all(_scalar_graph(inner) for _, inner in node.graphs()):
-                return False
-        elif node.op == "constant":
-            if not is_scalar_constant(node.outputs[0]):
-                return False
-        elif not is_elementwise(node) and not (node.op == "assert" and len(node.inputs) == 1):
-            return False
-    return True
+        return all(_scalar_graph(inner) for _, inner in node.graphs())
+    if node.op == "constant":
+        return is_scalar_constant(node.outputs[0])
+    return is_elementwise(node) or (node.op == "assert" and len(node.inputs) == 1)
 
 
 def _steps(node: Node) -> int:
@@ -100,7 +100,9 @@ class LoopKernel:
 
 
 @dataclass(slots=True)
-class _Writer:
+class ScalarWriter:
+    """Writes scalar nodes, branches and loops, line by line."""
+
     text: Text = field(default_factory=Text)
     body: Body = field(default_factory=lambda: Body(BAKED_IN_LOOPS))
     checks: list[Node] = field(default_factory=list)
@@ -116,19 +118,23 @@ class _Writer:
         for symbol, name in zip(graph.inputs, names, strict=True):
             self.body.names[symbol] = name
         for node in graph.nodes:
-            if node.op == "constant":
-                continue
-            if node.op == "cond":
-                self.cond(node, indent, save)
-            elif node.op == "while":
-                self.loop(node, indent, save)
-            elif node.op == "assert":
-                self.check(node, indent, save)
-            else:
-                values = [self.body.name(s) for s in node.inputs]
-                made = self.body.names[node.outputs[0]] = self.fresh("v")
-                self.text.add(indent, f"{made} = {expression(node, values)}", node)
+            self.node(node, indent, save)
         return [self.body.name(s) for s in graph.outputs]
+
+    def node(self, node: Node, indent: int, save: list[str]) -> None:
+        """One node's lines."""
+        if node.op == "constant":
+            return
+        if node.op == "cond":
+            self.cond(node, indent, save)
+        elif node.op == "while":
+            self.loop(node, indent, save)
+        elif node.op == "assert":
+            self.check(node, indent, save)
+        else:
+            values = [self.body.name(s) for s in node.inputs]
+            made = self.body.names[node.outputs[0]] = self.fresh("v")
+            self.text.add(indent, f"{made} = {expression(node, values)}", node)
 
     def check(self, node: Node, indent: int, save: list[str]) -> None:
         """A failed check saves the state and ends the kernel with a status of its own."""
@@ -208,7 +214,7 @@ def write_loop(node: Node) -> LoopKernel:
     count, carry, consts, xs = layout.parts(node.inputs)
     body: Graph = node.attrs["body"]
     steps = node.attrs["steps"]
-    writer = _Writer()
+    writer = ScalarWriter()
     words: list[str] = ["state", "done"]
     head: list[str] = []
 
