@@ -71,6 +71,10 @@ class Child:
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin the process, or begin again."""
         log = self.caches / f"{self.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as errors:

@@ -72,6 +72,12 @@ def _cells(running: Mapping[str, Child], case: int, turns: Turns) -> dict[str, A
         for variant in child.hello.get("variants", [name]):
             answer = child.ask(do="prepare", case=case, variant=variant, quick=turns.quick)
             cells[variant] = outcome(answer)
+            if not child.alive:  # what its other variants had prepared is gone with it: once more
+                child.close()
+                child.start()
+                for other, earlier in ready:
+                    if other is child:
+                        child.ask(do="prepare", case=case, variant=earlier, quick=turns.quick)
             if not cells[variant]:
                 ready.append((child, variant))
     samples: dict[str, list[list[float]]] = {variant: [] for _, variant in ready}

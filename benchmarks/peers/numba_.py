@@ -11,8 +11,21 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from peers.base import Array, Peer, by_name, one_of
-from peers.numpy_ import BETA_1, BETA_2, EPSILON, RATE
+from peers.base import (
+    BETA_1,
+    BETA_2,
+    EAGER,
+    EPSILON,
+    RATE,
+    SGD_RATE,
+    SWEEPS,
+    TURNS,
+    Array,
+    NotSupported,
+    Peer,
+    by_name,
+    one_of,
+)
 
 f4 = np.float32
 fast = {"contract", "reassoc", "nsz"}
@@ -48,6 +61,14 @@ def chain_element(x: Any, a: Any, b: Any) -> Any:
     return tanh / (one + exp(-x)) + exp(-x * x) * f4(0.5)
 
 
+@helper
+def gradient_element(x: Any, a: Any, b: Any) -> Any:
+    one, two = f4(1.0), f4(2.0)
+    t = one - two / (exp(two * (x * a + b)) + one)
+    s = one / (one + exp(-x))
+    return (one - t * t) * a * s + t * s * (one - s) - x * exp(-x * x)
+
+
 @jit
 def add_one(x: Any) -> Any:
     out = np.empty_like(x)
@@ -74,6 +95,14 @@ def chain_threads(x: Any, a: Any, b: Any) -> Any:
     out = np.empty_like(x)
     for i in prange(x.size):
         out[i] = chain_element(x[i], a[i], b[i])
+    return out
+
+
+@threaded
+def chain_gradient(x: Any, a: Any, b: Any) -> Any:
+    out = np.empty_like(x)
+    for i in prange(x.size):
+        out[i] = gradient_element(x[i], a[i], b[i])
     return out
 
 
@@ -189,6 +218,56 @@ def newton(a: Any) -> Any:
 
 
 @jit
+def newton_vector(a: Any) -> Any:
+    x = a.copy()
+    far = True
+    while far:
+        far = False
+        for i in range(a.size):
+            far |= abs(x[i] * x[i] - a[i]) > 1e-10 * a[i]
+        if far:
+            for i in range(a.size):
+                x[i] = 0.5 * (x[i] + a[i] / x[i])
+    return x
+
+
+@jit
+def descent(w: Any, x: Any, y: Any, n: Any) -> Any:
+    for _ in range(n):
+        w = w - 0.01 * (2 * (w * x - y) * x)
+    return w
+
+
+# Not reassociated, no signed zeros forgotten: how soon a point is far away depends on the last bits.
+@njit(cache=True, error_model="numpy", parallel=True)  # type: ignore[untyped-decorator]
+def mandelbrot(re: Any, im: Any) -> Any:
+    out = np.empty(re.shape, np.int32)
+    rows, columns = re.shape
+    for i in prange(rows):
+        x, y = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
+        count = np.zeros(columns, np.int32)
+        for _ in range(TURNS):
+            for j in range(columns):
+                u = x[j] * x[j] - y[j] * y[j] + re[i, j]
+                y[j] = f4(2.0) * x[j] * y[j] + im[i, j]
+                x[j] = u
+                count[j] += u * u + y[j] * y[j] <= f4(4.0)
+        out[i] = count
+    return out
+
+
+@threaded
+def jacobi(u: Any) -> Any:
+    old, new = u.copy(), u.copy()
+    for _ in range(SWEEPS):
+        for i in prange(1, u.shape[0] - 1):
+            for j in range(1, u.shape[1] - 1):
+                new[i, j] = f4(0.25) * (old[i - 1, j] + old[i + 1, j] + old[i, j - 1] + old[i, j + 1])
+        old, new = new, old
+    return old
+
+
+@jit
 def collatz(n: Any) -> Any:
     steps = 0
     while n != 1:
@@ -229,27 +308,55 @@ def adam(w: Any, m: Any, v: Any, g: Any, rate: Any, correction: Any) -> None:
         w[i] -= rate * m[i] / (np.sqrt(v[i]) * correction + f4(EPSILON))
 
 
-class MlpStep:
-    """The step by hand: NumPy's matrix products, compiled loops around them."""
+@jit
+def descend(w: Any, g: Any) -> None:
+    w, g = w.reshape(-1), g.reshape(-1)
+    for i in range(w.size):
+        w[i] -= f4(SGD_RATE) * g[i]
+
+
+def gradient(weights: Sequence[Array], x: Array, labels: Array) -> tuple[Any, list[Array]]:
+    """By hand: NumPy's matrix products, compiled loops around them."""
+    held = [x]
+    last = len(weights) // 2 - 1
+    for k in range(last):
+        h = held[-1] @ weights[2 * k]
+        bias_relu(h, weights[2 * k + 1])
+        held.append(h)
+    loss, d = cross_entropy(held[-1] @ weights[-2] + weights[-1], labels)
+    gradients: list[Array] = []
+    for k in range(last, -1, -1):
+        gradients[:0] = [held[k].T @ d, sum_rows(d)]
+        if k:
+            d = d @ weights[2 * k].T
+            relu_gradient(d, held[k])
+    return loss, gradients
+
+
+class SgdStep:
+    """Plain descent."""
 
     def __init__(self, state: Sequence[Array]) -> None:
         self.weights = [np.array(w) for w in state]
+
+    def __call__(self, x: Array, labels: Array) -> Any:
+        loss, gradients = gradient(self.weights, x, labels)
+        for w, g in zip(self.weights, gradients, strict=True):
+            descend(w, g)
+        return loss
+
+
+class MlpStep(SgdStep):
+    """Adam."""
+
+    def __init__(self, state: Sequence[Array]) -> None:
+        super().__init__(state)
         self.first = [np.zeros_like(w) for w in self.weights]
         self.second = [np.zeros_like(w) for w in self.weights]
         self.t = 0
 
     def __call__(self, x: Array, labels: Array) -> Any:
-        w1, b1, w2, b2, w3, b3 = self.weights
-        h1 = x @ w1
-        bias_relu(h1, b1)
-        h2 = h1 @ w2
-        bias_relu(h2, b2)
-        loss, d3 = cross_entropy(h2 @ w3 + b3, labels)
-        d2 = d3 @ w3.T
-        relu_gradient(d2, h2)
-        d1 = d2 @ w2.T
-        relu_gradient(d1, h1)
-        gradients = (x.T @ d1, sum_rows(d1), h1.T @ d2, sum_rows(d2), h2.T @ d3, sum_rows(d3))
+        loss, gradients = gradient(self.weights, x, labels)
         self.t += 1
         rate, correction = f4(RATE / (1 - BETA_1**self.t)), f4(1 / (1 - BETA_2**self.t) ** 0.5)
         for w, m, v, g in zip(self.weights, self.first, self.second, gradients, strict=True):
@@ -257,8 +364,17 @@ class MlpStep:
         return loss
 
 
+STEPS = {"mlp": MlpStep, "sgd": SgdStep}
+WITHOUT = {
+    **dict.fromkeys(
+        ("gelu", "black_scholes"), "its erf and log would be scalar calls without vector math of one's own"
+    ),
+    **dict.fromkeys(("layer_norm", "gru", "cnn", "attention"), "its gradients by hand are not written"),
+    **dict.fromkeys(EAGER, "has no eager mode"),
+}
 PROGRAMS = by_name(
-    add_one, many, chain, rows, columns, everything, logsumexp, variance, cross_entropy, logistic, newton, collatz
+    *(add_one, many, chain, chain_gradient, rows, columns, everything, logsumexp, variance, cross_entropy),
+    *(logistic, newton, newton_vector, descent, mandelbrot, jacobi, collatz),
 )
 
 
@@ -268,7 +384,9 @@ class NumbaPeer(Peer):
     variants = ("Numba",)
 
     def build(self, variant: str, program: str, state: Sequence[Array]) -> Callable[..., Any]:
-        return MlpStep(state) if program == "mlp" else one_of(program, PROGRAMS)
+        if program in WITHOUT:
+            raise NotSupported(WITHOUT[program])
+        return STEPS[program](state) if program in STEPS else one_of(program, PROGRAMS)
 
     def place(self, args: Sequence[Array]) -> list[Any]:
         return [x[()] if x.ndim == 0 else x for x in args]  # Numba takes scalars as they are
