@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from treadle.compile.emit import Kernel, Text
+from treadle.compile.build import Source
+from treadle.compile.cost import GRAIN
+from treadle.compile.emit import Kernel, Operands, Text, code
 from treadle.compile.fuse import in_kernel
 from treadle.compile.views import View
 from treadle.core.graph import Node
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
+STRIP = 16  # columns that a transposing copy reads at once: a line of the cache, for float32
 LARGE = 1 << 19  # bytes from which two processors copy faster than one
 
 
@@ -61,12 +64,14 @@ def lay(lowerer: Lowerer, symbol: Symbol, target: View, env: Env) -> None:
         lowerer.copy(view, target)
 
 
+def keep_ready(lowerer: Lowerer, text: Text, name: str) -> None:
+    """Compile a kernel that larger sizes will need together with the others, so that a larger size compiles nothing."""
+    lowerer.spare.setdefault(text.key, Source(name, text.key))
+
+
 def copy_bytes(lowerer: Lowerer, target: View, source: View) -> None:
     """A copy of memory in one piece; a large one is shared out."""
     nbytes = source.nbytes
-    if nbytes < LARGE or nbytes % 8 or target.buffer is source.buffer:
-        lowerer.asm.copy(target.ref, source.ref, nbytes)
-        return
     text = Text()
     text.add(0, "def kernel(args, lo, hi):")
     text.add(1, "y = p_i8(args[0])")
@@ -74,7 +79,42 @@ def copy_bytes(lowerer: Lowerer, target: View, source: View) -> None:
     text.add(1, "for j in range(lo, hi):")
     text.add(2, "y[j] = x[j]")
     text.add(1, "return 0")
+    if nbytes < LARGE or nbytes % 8 or target.buffer is source.buffer:
+        lowerer.asm.copy(target.ref, source.ref, nbytes)
+        keep_ready(lowerer, text, "copy")
+        return
     lowerer.call(Kernel(text, (target, source), nbytes // 8, LARGE // 32), "copy")
+
+
+def copy_transposed(lowerer: Lowerer, target: View, source: View) -> bool:
+    """A copy whose source lies in the other order, by strips of columns; False where it is not of that kind."""
+    table = Operands(source.shape)
+    table.views, table.strides = [source, target], [source.strides, target.strides]
+    sizes, _, (far, near) = table.collapse([False] * len(source.shape))
+    if len(sizes) != 2 or far[0] != 1 or near[1] != 1 or target.buffer is source.buffer:
+        return False
+    kind = code(source.dtype)
+    text = Text()
+    text.add(0, "def kernel(args, lo, hi):")
+    text.add(1, f"y = p_{kind}(args[0])")
+    for k, name in enumerate(("x", "rows", "n", "s", "t")):
+        text.add(1, f"{name} = args[{k + 1}]")
+    text.add(1, "for g in range(lo, hi):")
+    text.add(2, f"width = min_i8({STRIP}, rows - g * {STRIP})")
+    for indent, test, count in ((2, f"if width == {STRIP}:", f"{STRIP}"), (2, "else:", "width")):
+        text.add(indent, test)
+        text.add(3, "for k in range(n):")
+        text.add(4, f"q = p_{kind}(x + (k * s + g * {STRIP}) * {kind[1]})")
+        text.add(4, f"for r in range({count}):")
+        text.add(5, f"y[(g * {STRIP} + r) * t + k] = q[r]")
+    text.add(1, "return 0")
+    if min(sizes) < STRIP:
+        keep_ready(lowerer, text, "copy_transposed")
+        return False
+    strips = -(-sizes[0] // STRIP)
+    grain = max(1, GRAIN // (STRIP * sizes[1])) if sizes[0] * sizes[1] >= 2 * GRAIN else 0
+    lowerer.call(Kernel(text, (target, source, *sizes, far[1], near[0]), strips, grain), "copy_transposed")
+    return True
 
 
 def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:

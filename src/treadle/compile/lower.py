@@ -17,7 +17,7 @@ from treadle.compile import hosts, open_sizes
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.build import Source
-from treadle.compile.copies import copy_bytes
+from treadle.compile.copies import copy_bytes, copy_transposed
 from treadle.compile.emit import Kernel, Text
 from treadle.compile.executor import Code, Ref
 from treadle.compile.fuse import Group, Item, Single, fuse, reads
@@ -262,6 +262,8 @@ class Lowerer:
         if view.contiguous and target.contiguous:
             copy_bytes(self, target, view)
             return
+        if copy_transposed(self, target, view):
+            return
         group, source, made = copy_group(view)
         call_group(self, group, {source: view}, {made: target}, {})
 
@@ -312,12 +314,13 @@ class Lowerer:
     # -- control flow --------------------------------------------------------------------------------------------------
 
     def _loop(self, node: Node, env: Env, targets: Env) -> bool:
+        from treadle.compile.array_loop_calls import lower_array_loop
         from treadle.compile.flow import lower_loop, lower_scalar_loop
 
         if is_scalar_loop(node):
             lower_scalar_loop(self, node, env, targets)
             return True
-        return lower_loop(self, node, env, targets)
+        return lower_array_loop(self, node, env, targets) or lower_loop(self, node, env, targets)
 
     def _cond(self, node: Node, env: Env, targets: Env) -> bool:
         from treadle.compile.flow import lower_cond

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from treadle.compile import pool
+from treadle.compile.copies import keep_ready
 from treadle.compile.cost import GRAIN
 from treadle.compile.emit import Kernel, Text, code
 from treadle.compile.fuse import in_kernel
@@ -150,6 +151,8 @@ def lower_position(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool
     if rows == 1 and n >= 2 * CHUNK:
         _one_row(lowerer, node, view, target)
         return True
+    if rows == 1:
+        keep_ready(lowerer, _best_of(node, kind), f"{node.op}_of_chunks")
     if inner == 1:
         grain = -(-GRAIN * rows // view.size) if view.size >= 2 * GRAIN else 0
         lowerer.call(Kernel(_along_rows(node, kind), (view, target, n, view.size, 0), rows, grain), node.op)

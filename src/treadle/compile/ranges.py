@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.compile.copies import copied
+from treadle.compile.copies import copied, keep_ready
 from treadle.compile.cost import GRAIN
 from treadle.compile.emit import Kernel, Text, code
 from treadle.compile.views import Buffer, View, whole
@@ -44,7 +44,7 @@ def _line(node: Node) -> tuple[bool, Any, Any] | None:
         count = attrs["shape"][0]
         parts = count - 1 if attrs["endpoint"] else count
         start, stop = np.float64(attrs["start"]), np.float64(attrs["stop"])
-        step = (stop - start) / parts
+        step = (stop - start) / parts if parts > 0 else np.float64(0)
         return (False, start, step) if dtype.kind == "f" and step != 0 and np.isfinite(step) else None
     start, step = attrs["start"], attrs["step"]
     integers = isinstance(start, int) and isinstance(step, int)
@@ -59,9 +59,11 @@ def lower_range(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     out = node.outputs[0]
     if not copied(node):
         return False
-    if out.spec.nbytes <= 8 * SHORT:
-        return _constant(lowerer, node, env)
     line = _line(node)
+    if out.spec.nbytes <= 8 * SHORT:
+        if line is not None:
+            keep_ready(lowerer, _text(node, code(out.dtype), line[0]), node.op)
+        return _constant(lowerer, node, env)
     if line is None:
         return False
     integers, start, step = line
