@@ -119,6 +119,20 @@ def test_shifted_views_are_one_kernel_without_copies() -> None:
     agree(jacobi, u)
 
 
+def test_updates_of_variables_of_any_size_share_a_kernel() -> None:
+    def adam(*arrays: Any) -> Any:
+        found = []
+        for k in range(0, len(arrays), 4):
+            value, first, second, g = arrays[k : k + 4]
+            first, second = first * 0.9 + g * 0.1, second * 0.99 + g * g * 0.01
+            found += [value - 0.1 * first / (td.sqrt(second) + 1e-7), first, second]
+        return found
+
+    arrays = [np.abs(draw_numbers(shape, k)) for shape in [(30, 20), (20,), (20, 10), (10,)] for k in range(4)]
+    assert kernels(adam, *arrays) == 1
+    agree(adam, *arrays)
+
+
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
