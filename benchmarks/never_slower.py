@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness.op_cases import Case, cases, uncovered
+from harness.op_cases import cases, uncovered
+from harness.op_inputs import Case
 
 import treadle as td
 

@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import treadle as td
 import treadle.ops
+from harness.op_inputs import (
+    Array,
+    Case,
+    Make,
+    between,
+    definite,
+    lines,
+    matrices,
+    names,
+    normal,
+    rows,
+    side,
+    square,
+    truths,
+    whole,
+)
 from treadle.core.op import REGISTRY, Op
 from treadle.ops.windows import fold_op, windows_op
 
-Array = np.ndarray[Any, Any]
 WINDOWS = {"sizes": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
-Make = Callable[[np.random.Generator, int], list[Array]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One op: how to draw its arguments for n elements, the call in treadle and that in NumPy."""
-
-    name: str
-    arrays: Make
-    treadle: Callable[..., Any]
-    numpy: Callable[..., Any]
-    random: bool = False
-    op: str = ""
-
-    @property
-    def covers(self) -> str:
-        """The op of the registry that this case is for."""
-        return self.op or self.name.split(" ")[0]
-
-
-def names(text: str) -> list[str]:
-    """The words of a text."""
-    return text.split()
 
 
 # Ops that have no numeric work to compare: state, staging, control flow, effects, strings, or views with nothing to do.
@@ -52,59 +42,6 @@ WITHOUT = set(
         "first_rows real imag conj positive random_between raise"
     )
 )
-
-
-def side(n: int) -> int:
-    """The side of a square of n elements."""
-    return math.isqrt(n)
-
-
-def normal(count: int = 1, shape: Callable[[int], tuple[int, ...]] = lambda n: (n,)) -> Make:
-    """`count` float32 arrays of normal numbers."""
-    return lambda rng, n: [rng.normal(size=shape(n)).astype(np.float32) for _ in range(count)]
-
-
-def between(low: float, high: float, count: int = 1) -> Make:
-    """`count` float32 vectors of numbers between two bounds."""
-    return lambda rng, n: [rng.uniform(low, high, n).astype(np.float32) for _ in range(count)]
-
-
-def whole(low: int, high: int, count: int = 1, dtype: str = "int64") -> Make:
-    """`count` vectors of integers."""
-    return lambda rng, n: [rng.integers(low, high, n).astype(dtype) for _ in range(count)]
-
-
-def truths(count: int) -> Make:
-    """`count` vectors of bools."""
-    return lambda rng, n: [rng.random(n) < 0.5 for _ in range(count)]
-
-
-def square(n: int) -> tuple[int, int]:
-    """The shape of a square of n elements."""
-    return side(n), side(n)
-
-
-def matrices(n: int) -> tuple[int, int, int]:
-    """A batch of 10 x 10 matrices."""
-    return n // 100, 10, 10
-
-
-def definite(rng: np.random.Generator, n: int) -> list[Array]:
-    """A batch of positive definite 10 x 10 matrices."""
-    a = rng.normal(size=matrices(n))
-    return [a @ a.transpose(0, 2, 1) + 10 * np.eye(10)]
-
-
-def rows(rng: np.random.Generator, n: int) -> list[Array]:
-    """A table of rows of 64 (or 10) numbers, and as many indices of rows."""
-    width = 64 if n >= 6400 else 10
-    count = n // width
-    return [rng.normal(size=(count, width)).astype(np.float32), rng.integers(0, count, count)]
-
-
-def lines(rng: np.random.Generator, n: int) -> list[Array]:
-    """A square, and an index for each of its elements along the last axis."""
-    return [rng.normal(size=square(n)).astype(np.float32), rng.integers(0, side(n), square(n))]
 
 
 INPUTS: dict[str, Make] = {
