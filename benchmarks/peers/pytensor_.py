@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from pytensor.scan.utils import until
 
 from peers.base import (
     BETA_1,
@@ -114,7 +115,7 @@ def logistic(x: Any, r: Any, n: Any) -> Any:
 def newton(a: Any) -> Any:
     def step(x: Any, a: Any) -> Any:
         x = 0.5 * (x + a / x)
-        return x, pytensor.scan.utils.until(pt.all(pt.abs(x * x - a) <= np.float64(1e-10) * a))
+        return x, until(pt.all(pt.abs(x * x - a) <= np.float64(1e-10) * a))
 
     return scan(step, outputs_info=a, non_sequences=a, n_steps=1000)[-1]
 
@@ -122,7 +123,7 @@ def newton(a: Any) -> Any:
 def collatz(n: Any) -> Any:
     def step(n: Any, steps: Any) -> Any:
         n = pt.switch(pt.eq(n % 2, 0), n // 2, 3 * n + 1)
-        return [n, steps + 1], pytensor.scan.utils.until(pt.eq(n, 1))
+        return [n, steps + 1], until(pt.eq(n, 1))
 
     return scan(step, outputs_info=[n, pt.zeros((), "int64")], n_steps=100_000)[1][-1]
 
