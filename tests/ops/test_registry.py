@@ -12,6 +12,7 @@ from common import agrees, check_gradients, leaves, traced
 
 import treadle as td
 from treadle.autodiff.functional import grad
+from treadle.control import rows
 from treadle.core.op import REGISTRY
 from treadle.errors import DTypeError
 
@@ -187,6 +188,13 @@ CASES = {
     "matrix_rank": (lambda x: td.linalg.matrix_rank(x), S, False),
     "join": (lambda x: (td.strings.join([LEFT, RIGHT]), td.equal(LEFT, RIGHT)), X, False),
     "strings": (lambda x: (td.strings.upper(LEFT), td.strings.lower(RIGHT), td.strings.strip(RIGHT)), X, False),
+    "rows kept": (lambda x: rows.keep(x * x, x[:, 0] > 0), X, True),
+    "rows joined": (lambda x: rows.join(rows.keep(td.reshape(x * x, (2, 3, 1)), td.all(x > -9, axis=1)), 2), X, True),
+    "leading rows": (lambda x: rows.head(x * x, td.asarray(1)), X, True),
+    "row": (lambda x: rows.row_op.bind((rows.keep(x * x, x[:, 0] > -9), td.asarray(1)), {})[0], X, True),
+    "count of rows": (lambda x: rows.count_op.bind((rows.keep(x, x[:, 0] > 0),), {})[0], X, False),
+    "all rows": (lambda x: rows.certain_op.bind((rows.keep(x, x[:, 0] > 0),), {})[0], X, False),
+    "no rows": (lambda x: (x, rows.no_rows(td.TensorSpec((3,)))), X, False),
     "str_length": (lambda x: td.strings.length(RIGHT), X, False),
 }
 # Ops that hold graphs or have effects, those of tracing itself, and random ones have tests of their own.

@@ -7,7 +7,6 @@ from __future__ import annotations
 import builtins
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from treadle.control import staging
@@ -19,6 +18,7 @@ from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
 from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor
+from treadle.records import dataclass, field
 
 Values = tuple[Any, ...]
 Length = int | Dim | Tensor | None
@@ -333,7 +333,7 @@ def _shortest(lengths: list[Length], strict: bool) -> Length:
         return min(known)  # type: ignore[type-var]
     if all(isinstance(x, int | Dim) for x in known) and all(x == known[0] for x in known):
         return known[0]
-    from treadle.ops.elementwise import minimum
+    from treadle.ops.arithmetic import minimum
 
     result = as_tensor(known[0], int64)
     for other in known[1:]:

@@ -19,8 +19,8 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer, trace
 from treadle.errors import ControlFlowError, ShapeError
+from treadle.ops.arithmetic import minimum
 from treadle.ops.convert import as_tensor
-from treadle.ops.elementwise import minimum
 
 
 def cond(pred: Any, f: Callable[..., Any], g: Callable[..., Any], *operands: Any) -> Any:

@@ -9,7 +9,6 @@ the appended values leave the loop as its stacks. A body that also reads its lis
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 from treadle import nest
@@ -25,10 +24,8 @@ from treadle.control.list_states import (
     State,
     all_but_last,
     appended,
-    element_specs,
     held_item,
     read_row,
-    rows_into,
     segments_of,
     together,
     write_row,
@@ -37,6 +34,7 @@ from treadle.core.dtypes import int64
 from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import ControlFlowError, Location, TraceError, user_location
 from treadle.ops.convert import as_tensor, cast
+from treadle.records import replace
 
 
 class TensorList(list[Any]):
@@ -387,60 +385,4 @@ def grown(owner: TensorList | list[Any]) -> Grown:
     return segments_of(owner, state)
 
 
-def to_buffer(owner: TensorList, capacity: int, like: Grown) -> Buffered:
-    """A list as a buffer; `like` tells what its elements are."""
-    from treadle.ops.creation import zeros
-    from treadle.ops.shaping import concat
-
-    state = content(owner)
-    if isinstance(state, Buffered):
-        return state
-    own = grown(owner)
-    element = own.element or like.element
-    if element is None:
-        raise ControlFlowError(f"{owner.name} is read in a loop on tensors, but nothing is appended to it")
-    specs = element_specs(own if own.segments else like)
-    if not own.segments:
-        buffers = [zeros((capacity, *s.shape), dtype=s.dtype) for s in specs]
-        return Buffered(element, tuple(buffers), as_tensor(0, int64), 0)
-    known = own.length
-    tensors = together(owner, own)
-    if known is None:
-        length = rows.count_op.bind((tensors[0],), {})[0]
-        filled = [rows_into(x, zeros((capacity, *x.shape[1:]), dtype=x.dtype)) for x in tensors]
-        return Buffered(element, tuple(filled), length, capacity)
-    room = max(capacity - known, 0)
-    buffers = [concat([x, zeros((room, *x.shape[1:]), dtype=x.dtype)], axis=0) if room else x for x in tensors]
-    return Buffered(element, tuple(buffers), as_tensor(known, int64), known)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A list that has grown in staged code, as a nest: what a traced function returns; made again, it is a list."""
-
-    rows: tuple[Tensor, ...]
-    element: nest.Structure
-    explicit: bool
-
-    def __new__(cls, rows: tuple[Tensor, ...], element: nest.Structure, explicit: bool) -> Any:
-        if any(isinstance(x, Symbol) for x in rows):
-            made = TensorList()
-            made.explicit = explicit
-            made._state = Grown(element, (Block(tuple(rows)),), tuple(x.shape[1:] for x in rows))
-            return made
-        items = [
-            nest.unflatten(element, [Tensor(x.array[k, ...]) for x in rows]) for k in range(rows[0].array.shape[0])
-        ]
-        return TensorList(items) if explicit else items
-
-
-def as_nest(owner: TensorList) -> Rows:
-    """A staged list as a nest of its rows."""
-    made = object.__new__(Rows)
-    element = owner._element()
-    for name, value in (("rows", tuple(owner._rows())), ("element", element), ("explicit", owner.explicit)):
-        object.__setattr__(made, name, value)
-    return made
-
-
-__all__ = ["TensorList", "as_nest", "content", "grown", "is_list", "new_list", "replace_content", "to_buffer", "twin"]
+__all__ = ["TensorList", "content", "grown", "is_list", "new_list", "replace_content", "twin"]

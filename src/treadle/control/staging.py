@@ -198,7 +198,7 @@ class Range:
         """How many integers there are."""
         if self.bounds is not None:
             return len(range(*self.bounds))
-        from treadle.ops.elementwise import maximum
+        from treadle.ops.arithmetic import maximum
 
         start, stop, step = (as_tensor(v, int64) for v in (self.start, self.stop, self.step))
         rounding = step - (step > 0).astype(int64) + (step < 0).astype(int64)

@@ -13,6 +13,7 @@ import numpy as np
 
 from treadle.control import rows
 from treadle.control.journal import Journal, Key, Place, note
+from treadle.control.list_forms import to_buffer
 from treadle.control.list_states import (
     Base,
     Block,
@@ -23,7 +24,7 @@ from treadle.control.list_states import (
     NeedsLength,
     segments_of,
 )
-from treadle.control.lists import TensorList, grown, to_buffer
+from treadle.control.lists import TensorList, grown
 from treadle.core.dtypes import int64
 from treadle.core.tensor import Tensor
 from treadle.errors import ControlFlowError

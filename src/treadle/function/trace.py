@@ -66,7 +66,7 @@ def _open_lists(result: Any) -> Any:
     leaves, shape = nest.flatten_with_structure(result)
     if not any(type(leaf) in nest.LISTS for leaf in leaves):
         return result
-    from treadle.control.lists import as_nest
+    from treadle.control.list_forms import as_nest
 
     return nest.unflatten(shape, [as_nest(leaf) if type(leaf) in nest.LISTS else leaf for leaf in leaves])
 

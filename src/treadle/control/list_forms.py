@@ -1,0 +1,74 @@
+"""Lists that have grown in staged code in other forms: as a buffer, and as a nest of rows that leaves the function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treadle import nest
+from treadle.control import rows
+from treadle.control.list_states import Block, Buffered, Grown, element_specs, rows_into, together
+from treadle.control.lists import TensorList, content, grown
+from treadle.core.dtypes import int64
+from treadle.core.tensor import Symbol, Tensor
+from treadle.errors import ControlFlowError
+from treadle.ops.convert import as_tensor
+from treadle.records import dataclass
+
+
+def to_buffer(owner: TensorList, capacity: int, like: Grown) -> Buffered:
+    """A list as a buffer; `like` tells what its elements are."""
+    from treadle.ops.creation import zeros
+    from treadle.ops.shaping import concat
+
+    state = content(owner)
+    if isinstance(state, Buffered):
+        return state
+    own = grown(owner)
+    element = own.element or like.element
+    if element is None:
+        raise ControlFlowError(f"{owner.name} is read in a loop on tensors, but nothing is appended to it")
+    specs = element_specs(own if own.segments else like)
+    if not own.segments:
+        buffers = [zeros((capacity, *s.shape), dtype=s.dtype) for s in specs]
+        return Buffered(element, tuple(buffers), as_tensor(0, int64), 0)
+    known = own.length
+    tensors = together(owner, own)
+    if known is None:
+        length = rows.count_op.bind((tensors[0],), {})[0]
+        filled = [rows_into(x, zeros((capacity, *x.shape[1:]), dtype=x.dtype)) for x in tensors]
+        return Buffered(element, tuple(filled), length, capacity)
+    room = max(capacity - known, 0)
+    buffers = [concat([x, zeros((room, *x.shape[1:]), dtype=x.dtype)], axis=0) if room else x for x in tensors]
+    return Buffered(element, tuple(buffers), as_tensor(known, int64), known)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A list that has grown in staged code, as a nest: what a traced function returns; made again, it is a list."""
+
+    rows: tuple[Tensor, ...]
+    element: nest.Structure
+    explicit: bool
+
+    def __new__(cls, rows: tuple[Tensor, ...], element: nest.Structure, explicit: bool) -> Any:
+        if any(isinstance(x, Symbol) for x in rows):
+            made = TensorList()
+            made.explicit = explicit
+            made._state = Grown(element, (Block(tuple(rows)),), tuple(x.shape[1:] for x in rows))
+            return made
+        items = [
+            nest.unflatten(element, [Tensor(x.array[k, ...]) for x in rows]) for k in range(rows[0].array.shape[0])
+        ]
+        return TensorList(items) if explicit else items
+
+
+def as_nest(owner: TensorList) -> Rows:
+    """A staged list as a nest of its rows."""
+    made = object.__new__(Rows)
+    element = owner._element()
+    for name, value in (("rows", tuple(owner._rows())), ("element", element), ("explicit", owner.explicit)):
+        object.__setattr__(made, name, value)
+    return made
+
+
+__all__ = ["Rows", "as_nest", "to_buffer"]
