@@ -107,3 +107,19 @@ def test_a_condition_in_a_property_is_told():
     with pytest.raises(td.errors.TraceError, match=r"'size' is a property.*make it a method, `.size\(\)`"):
         td.function(lambda x: Holder(x).size)(td.asarray(-2.0))
     assert td.function(lambda x: Holder(x).length())(td.asarray(-2.0)).item() == 2.0
+
+
+def test_an_error_that_a_finally_hides_is_the_one_told():
+    @td.function
+    def f(x):
+        k = 0
+        try:
+            for k in td.range(3):
+                x = td.concat([x, x])
+        finally:
+            k += 1
+        return x
+
+    with pytest.raises(td.errors.ControlFlowError, match="'x'") as caught:
+        f(td.ones((2,)))
+    assert not isinstance(caught.value, td.errors.LeakedTensor)

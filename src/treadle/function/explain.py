@@ -18,10 +18,19 @@ _HINTS = {
 
 
 def own_error(error: BaseException) -> BaseException:
-    """Our error where NumPy wrapped it in one of its own (`array[i] = x` on a traced tensor), else the error itself."""
+    """The error that the user should see.
+
+    Where NumPy wrapped ours in one of its own (`array[i] = x` on a traced tensor) it is ours; where a `finally` that an
+    error passed met a tensor of the block that the error ended, it is that error.
+    """
     cause = error.__cause__
     wrapped = type(error) in (ValueError, TypeError) and str(error).startswith("setting an array element")
-    return cause.with_traceback(error.__traceback__) if wrapped and isinstance(cause, TreadleError) else error
+    if wrapped and isinstance(cause, TreadleError):
+        return cause.with_traceback(error.__traceback__)
+    first = error
+    while isinstance(first, LeakedTensor) and isinstance(first.__context__, TreadleError):
+        first = first.__context__
+    return first
 
 
 def explain(error: BaseException, name: str, autograph: bool, unconverted: str | None) -> None:
