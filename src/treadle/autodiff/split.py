@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from treadle.autodiff.open_lengths import keep_lengths
 from treadle.autodiff.tape import Tape
@@ -16,6 +15,7 @@ from treadle.core.mode import activate
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.tracer import Traced, Tracer
+from treadle.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from treadle.core.dtypes import is_float
@@ -14,6 +13,7 @@ from treadle.core.tensor import Symbol, Tensor
 from treadle.core.tracer import active_tracer, identity_op
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import Location
+from treadle.records import dataclass
 
 
 @dataclass(slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.autograph import operators
@@ -13,6 +12,7 @@ from treadle.autograph.callees import call, call_method, convert, converted, do_
 from treadle.autograph.converter import CELL, Conversion, build, conversion, is_converted
 from treadle.autograph.reads import Read, reads
 from treadle.core.mode import CALLER
+from treadle.records import dataclass, field
 
 __all__ = [
     "Converted",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from treadle.autograph import nodes as n
 from treadle.autograph.flow import Flow
+from treadle.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

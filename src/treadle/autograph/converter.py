@@ -12,7 +12,6 @@ import copy
 import re
 import warnings
 import weakref
-from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -24,6 +23,7 @@ from treadle.autograph.flow import Flow, analyse, check_reads
 from treadle.autograph.scopes import children, names, parameters, walk
 from treadle.autograph.source import FunctionNode, NoSource, SourceChanged, find, may_have_changed, same_code
 from treadle.errors import TracingWarning
+from treadle.records import dataclass, field
 
 _FACTORY = n.AG + "factory"
 # What these see would not be the user's names, unless they are called with so many arguments.

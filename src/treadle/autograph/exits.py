@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 import copy
-from dataclasses import dataclass
 
 from treadle.autograph import nodes as n
 from treadle.autograph.scopes import Function, has_walrus, walk
 from treadle.autograph.source import NoSource
+from treadle.records import dataclass
 
 _Opaque = (*Function, ast.ClassDef)
 _SMALL = 4  # statements that are copied into both branches rather than guarded by a flag

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from treadle.autograph import nodes as n
 from treadle.autograph.scopes import Comprehension, Function, children, has_walrus, loads, names, stores, walk
+from treadle.records import dataclass, field
 
 
 @dataclass(slots=True)

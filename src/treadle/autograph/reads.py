@@ -8,11 +8,11 @@ from __future__ import annotations
 import dis
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Literal
 
 from treadle.autograph.nodes import AG
+from treadle.records import dataclass
 
 Root = Literal["global", "closure", "argument"]
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
+
+from treadle.records import dataclass
 
 ALIGNMENT = 64
 IDLE_LIMIT = 256 << 20  # bytes kept for later leases

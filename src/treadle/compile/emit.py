@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from treadle.compile.fuse import is_scalar_constant
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
+from treadle.records import dataclass, field
 
 # Numbers up to this are written into a kernel's text, as literals; others are passed. In kernels over arrays only the
 # smallest are, since a number may come from a size (a mean divides by it), and a new size must not make a new kernel.

@@ -9,7 +9,6 @@ the last row.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 from treadle.compile.cost import LOOK_AHEAD, MAX_NODES, MAX_OPERANDS, SIBLINGS
 from treadle.compile.levels import Axes, is_alias, is_row_shape, reads_as_row, row_like, true_axes
@@ -18,6 +17,7 @@ from treadle.compile.rules import used
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Symbol
+from treadle.records import dataclass, field
 
 KERNEL_KINDS = "biuf"
 REDUCTIONS = {"sum", "prod", "max", "min", "any", "all"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from treadle.records import dataclass, replace
 
 from . import blas, pool
 from .blas import Dtype, scalar_words

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from treadle.core.graph import Node
 from treadle.core.mode import activate
 from treadle.core.tensor import Symbol
 from treadle.errors import AssertionFailed, IndexOutOfRange, NumericsError
+from treadle.records import dataclass
 
 if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from treadle.compile import pool
 from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE
@@ -14,6 +13,7 @@ from treadle.compile.reduce import combine, identity, is_rounded
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
+from treadle.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

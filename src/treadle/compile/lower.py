@@ -8,7 +8,6 @@ run's scratch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from treadle.compile.ways import way as way_of
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
+from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
 Env = dict[Symbol, View]

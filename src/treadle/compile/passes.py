@@ -8,13 +8,13 @@ the row of an output that is written later, else in a scratch row.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 
 from treadle.compile.cost import RECOMPUTE, units
 from treadle.compile.fuse import Group, is_scalar_constant
 from treadle.compile.rules import used
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
+from treadle.records import dataclass, field
 
 _DECIDING = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "sign", "floor", "ceil", "trunc"}
 

@@ -13,12 +13,12 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from treadle.errors import DeviceError
+from treadle.records import dataclass
 
 from . import build
 from .machine import WORKER, Pool

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,6 +18,7 @@ from treadle.core.dim import is_static
 from treadle.core.graph import Graph, StateSlot
 from treadle.core.variable import Variable
 from treadle.errors import VariableCreation
+from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Sequence[Array]], list[Array]]

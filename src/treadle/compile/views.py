@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from treadle.compile.executor import Ref
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
+from treadle.records import dataclass
 
 
 @dataclass(eq=False, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from treadle.core.tensor import Tensor
 from treadle.core.tracer import Tracer
 from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor
+from treadle.records import replace
 
 
 class MergedList:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from treadle import nest
@@ -13,6 +12,7 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
 from treadle.errors import ControlFlowError, Location, ShapeError, user_location
 from treadle.ops.convert import as_tensor, cast, settled
+from treadle.records import dataclass, replace
 
 if TYPE_CHECKING:
     from treadle.control.lists import TensorList

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from treadle.core.graph import Graph
 from treadle.core.op import Attrs, Grad, Op, Pullback, register
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
+from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from treadle.control.call import zeros_like, zeros_like_spec
@@ -16,6 +15,7 @@ from treadle.core.op import Grad, Pullback
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import trace
+from treadle.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from treadle.core.tracer import Tracer, active_tracer
 from treadle.core.variable import Variable, read_variable
 from treadle.errors import ControlFlowError, DTypeError
 from treadle.ops.convert import as_tensor, astype_op
+from treadle.records import dataclass
 
 _NUMBERS = (bool, int, float, complex)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from treadle.control.undefined import Undefined
@@ -18,6 +17,7 @@ from treadle.core.text import writing
 from treadle.core.tracer import Tracer, active_tracer
 from treadle.errors import ControlFlowError, Location, user_frame, user_location
 from treadle.ops.raising import Recipe, raise_op, recipe
+from treadle.records import dataclass
 
 
 class Unreached(BaseException):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from treadle.core.dtypes import dtype_name
 from treadle.core.tensor import Symbol
 from treadle.errors import GraphError, Location
+from treadle.records import dataclass, field
 
 if TYPE_CHECKING:
     from treadle.core.op import Op

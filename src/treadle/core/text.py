@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from treadle.records import dataclass
 
 if TYPE_CHECKING:
     from treadle.core.tensor import Tensor

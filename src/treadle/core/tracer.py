@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import _TRACING, Scope, Symbol, Tensor, leaked
 from treadle.core.variable import Variable
 from treadle.errors import Location, TraceError, user_location
+from treadle.records import dataclass
 
 constant_op = register(
     Op("constant", lambda *, value: value.array, lambda specs, attrs: (attrs["spec"],), family="creation")

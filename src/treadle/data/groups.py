@@ -6,12 +6,12 @@ Samples are made of the source's first rows, never by iterating: random orders a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from treadle import nest, random
 from treadle.ops.convert import as_tensor
 from treadle.ops.shaping import stack
+from treadle.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

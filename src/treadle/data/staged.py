@@ -10,7 +10,6 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from treadle.core.tensor import Tensor
 from treadle.errors import ShapeError
 from treadle.ops.convert import as_tensor
 from treadle.ops.families import declare
+from treadle.records import dataclass, field
 
 _END = object()
 _KEPT = 256  # iterators that a `break` or an error has left; the oldest go first

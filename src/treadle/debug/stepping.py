@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +23,7 @@ from treadle.function.execution import alive
 from treadle.function.function import Function
 from treadle.function.trace import Trace
 from treadle.ops.convert import as_tensor
+from treadle.records import dataclass
 
 Attrs = dict[str, Any]
 Condition = Callable[[Node, Mapping[str, Tensor]], Any]

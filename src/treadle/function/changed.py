@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
 from treadle.errors import Location, TraceError
 from treadle.function import keys
+from treadle.records import dataclass
 
 _OPEN = frozenset({keys.LIST, keys.DICT, keys.DATACLASS, keys.MAPPING, keys.SEQUENCE, keys.SET})
 _WRITES = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR"})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from treadle.function import keys
 from treadle.function.places import MISSING, Place
+from treadle.records import dataclass
 
 # Values that cannot change while they are the same object: identity settles the check.
 _FIXED = frozenset({keys.VALUE, keys.FLOAT, keys.COMPLEX, keys.TENSOR, keys.ARRAY})

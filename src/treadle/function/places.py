@@ -12,13 +12,13 @@ import inspect
 import operator
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from treadle.autograph.callees import _INSTALLED, _NEVER, call_method, is_user
 from treadle.autograph.reads import Read, _walk, reads
 from treadle.function import keys
+from treadle.records import dataclass
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "not set"})()
 _MOST_ITEMS = 256  # of a container, that are looked into for objects

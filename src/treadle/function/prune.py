@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from treadle.function.execution import call_in_mode, protect, run_trace
 from treadle.function.signature import array_of
 from treadle.function.trace import match_shape
 from treadle.ops.convert import as_tensor
+from treadle.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from treadle.core.dtypes import dtype_name
 from treadle.function import keys
 from treadle.function.signature import Leaf, Signature
+from treadle.records import dataclass
 
 if TYPE_CHECKING:
     from treadle.function.trace import Trace

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from treadle.core.variable import Variable
 from treadle.errors import SignatureMismatch
 from treadle.function import keys
 from treadle.ops.convert import as_tensor
+from treadle.records import dataclass
 
 _KINDS = inspect._ParameterKind
 _NUMBERS = {"f": (int, float), "c": (int, float, complex), "i": (int,), "u": (int,), "b": (bool,), "T": (str,)}

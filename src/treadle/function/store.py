@@ -6,7 +6,6 @@ import functools
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from treadle.function.settings import TRACE_LOCK, forbidden, settings_key, switc
 from treadle.function.signature import Leaf, Signature
 from treadle.function.trace import Trace, matches
 from treadle.function.tracing import Target, make_trace
+from treadle.records import dataclass, replace
 
 _FAST_LIMIT = 1024  # raw keys remembered for the fast path; beyond, it starts anew
 

@@ -7,7 +7,6 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
 from treadle import autograph
@@ -25,6 +24,7 @@ from treadle.function.guards import Guard, Guards, guard, key_of, text_of
 from treadle.function.places import MISSING, Place, Places
 from treadle.function.signature import Binder, Signature
 from treadle.function.trace import Result, Trace
+from treadle.records import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

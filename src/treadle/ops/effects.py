@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from treadle.core.variable import Variable, read_variable
 from treadle.errors import AssertionFailed, DTypeError, Location, ShapeError, TraceError, user_location
 from treadle.ops.convert import as_tensor, is_weak
 from treadle.ops.families import declare
+from treadle.records import dataclass
 
 # -- text with tensors in it -------------------------------------------------------------------------------------------
 

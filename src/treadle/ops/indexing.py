@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from treadle.ops.convert import as_tensor, cast
 from treadle.ops.families import declare
 from treadle.ops.shaping import reshape
 from treadle.ops.slicing import slice_count, slice_tensor, zeros
+from treadle.records import dataclass
 
 # -- gather ------------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from treadle.core.variable import Variable
 from treadle.errors import Location
 from treadle.ops.convert import as_tensor
 from treadle.ops.families import declare
+from treadle.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

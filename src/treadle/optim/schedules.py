@@ -8,13 +8,13 @@ as well: `td.optim.SGD(lambda step: 0.1 / (1 + step))`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from treadle.core.dtypes import float64, int64
 from treadle.core.tensor import Tensor
 from treadle.ops.convert import as_tensor, cast
 from treadle.ops.elementwise import cos, floor, maximum, minimum, where
+from treadle.records import dataclass
 
 
 def _real(step: Any) -> Tensor:

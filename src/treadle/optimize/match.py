@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from treadle.core.tracer import constant_op, trace
 from treadle.ops.convert import as_tensor
 from treadle.optimize.merge import COMMUTATIVE
 from treadle.optimize.sweep import Array, Sweep
+from treadle.records import dataclass, field
 
 EXAMPLES = {kind: np.dtype(name) for kind, name in zip("biufc", ("?", "i8", "u1", "f4", "c8"), strict=True)}
 _NUMBERS = ("constant", "full", "broadcast_to")  # what makes a tensor of one number

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from treadle.control.loop import Layout
@@ -15,6 +14,7 @@ from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Scope, Symbol
 from treadle.optimize.open_lengths import Lengths
 from treadle.optimize.sweep import Counts, build, has_effect, holds_graphs
+from treadle.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Scope, Symbol
 from treadle.core.tracer import constant_op
 from treadle.errors import Location
+from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
 Counts = Counter[str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from treadle.core.variable import Variable
 from treadle.errors import AssertionFailed, Location, user_location
 from treadle.function.decorator import function
 from treadle.function.function import Function
+from treadle.records import dataclass
 from treadle.testing.compare import differs
 from treadle.testing.stages import Outcome, Stages
 from treadle.testing.strategies import arguments, hypothesis

@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from treadle.errors import RetraceWarning, TracingWarning
 from treadle.function.function import Function
 from treadle.function.settings import run_eagerly
 from treadle.ops.convert import as_tensor
+from treadle.records import dataclass, field
 
 Array = np.ndarray[Any, Any]
 
