@@ -134,3 +134,15 @@ def test_warnings_of_the_text_are_not_repeated(tmp_path, monkeypatch):
     with pytest.warns((SyntaxWarning, DeprecationWarning)):
         import warning_module
     assert twin(warning_module.f)(2) == "\\d"
+
+
+def test_a_file_written_just_now_is_converted_where_it_calls_what_it_imports(tmp_path, monkeypatch):
+    (tmp_path / "treadle_written_now.py").write_text(
+        "import treadle as td\n\n\ndef f(x):\n    for k in td.range(3):\n        x = td.tanh(x) + k\n    return x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import treadle_written_now as module
+
+    from treadle.autograph import missing_source
+
+    assert missing_source(module.f) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dis
 import inspect
 import linecache
 import os
@@ -56,13 +57,24 @@ def may_have_changed(code: CodeType) -> bool:
 
 def same_code(a: CodeType, b: CodeType) -> bool:
     """Whether two code objects do the same, apart from where they stand."""
-    if a.co_code != b.co_code or a.co_names != b.co_names or len(a.co_consts) != len(b.co_consts):
+    if len(a.co_consts) != len(b.co_consts) or _steps(a) != _steps(b):
         return False
     for x, y in zip(a.co_consts, b.co_consts, strict=True):
         inner = isinstance(x, CodeType) and isinstance(y, CodeType)
         if not (same_code(x, y) if inner else type(x) is type(y) and repr(x) == repr(y)):
             return False
     return True
+
+
+def _steps(code: CodeType) -> list[tuple[str, str]]:
+    """The instructions without what depends on the text around: a method of a name that the module imports is read in
+    another way than one of any other name, and so jumps differ, too."""
+    steps = []
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        held = isinstance(instruction.argval, CodeType) or instruction.opcode in dis.hasjrel + dis.hasjabs
+        steps.append(("LOAD_ATTR" if name == "LOAD_METHOD" else name, "" if held else repr(instruction.argval)))
+    return steps
 
 
 def _parse(lines: list[str], start: int, stop: int) -> ast.Module:
