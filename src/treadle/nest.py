@@ -6,7 +6,6 @@ for messages. None is a leaf.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -73,7 +72,9 @@ def _children(value: Any) -> tuple[tuple[Any, ...], list[Any]] | None:
         return None if value._state is not None else ((), list(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return (), list(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if hasattr(type(value), "__dataclass_fields__"):
+        import dataclasses  # who has such a value has paid for the module
+
         names = tuple(field.name for field in dataclasses.fields(value) if field.init)
         return names, [getattr(value, name) for name in names]
     return None

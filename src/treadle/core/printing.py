@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -134,4 +133,6 @@ def _dot_body(graph: Graph, prefix: str, lines: list[str]) -> None:
 
 def graph_html(graph: Graph) -> str:
     """The text form, for notebooks."""
+    import html
+
     return f"<pre>{html.escape(graph_text(graph))}</pre>"

@@ -6,13 +6,12 @@ when a retrace is explained.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import functools
 import struct
 import types
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,7 +116,7 @@ def _classify(x: Any) -> str:
         return VERSIONED
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return NAMED
-    if dataclasses.is_dataclass(x):
+    if hasattr(x if isinstance(x, type) else type(x), "__dataclass_fields__"):
         return DATACLASS
     if found := _by_base(x, ((float, FLOAT), (complex, COMPLEX), (int, VALUE), (str, VALUE), (bytes, VALUE))):
         return found
@@ -132,13 +131,19 @@ def _by_base(x: Any, table: tuple[tuple[Any, str], ...]) -> str | None:
     return next((kind for base, kind in table if isinstance(x, base)), None)
 
 
+def _fields(x: Any) -> Sequence[Any]:
+    import dataclasses  # who has such a value has paid for the module
+
+    return dataclasses.fields(x)
+
+
 def children(x: Any, kind: str) -> Iterator[tuple[str, Any]]:
     """The steps of the path and the values inside a nest node or another container."""
     if kind in (DICT, MAPPING):
         for key in _sorted_keys(x):
             yield f'["{key}"]' if isinstance(key, str) else f"[{key!r}]", x[key]
     elif kind == DATACLASS:
-        for field in dataclasses.fields(x):
+        for field in _fields(x):
             if field.init:
                 yield f".{field.name}", getattr(x, field.name)
     elif kind == PARTIAL:
@@ -266,7 +271,7 @@ def replace_tensors(x: Any, replacement: Callable[[Any], Any]) -> Any:
         return {key: replace_tensors(x[key], replacement) for key in _sorted_keys(x)}
     new = [replace_tensors(child, replacement) for _, child in children(x, kind)]
     if kind == DATACLASS:
-        names = [field.name for field in dataclasses.fields(x) if field.init]
+        names = [field.name for field in _fields(x) if field.init]
         return type(x)(**dict(zip(names, new, strict=True)))
     return type(x)(*new) if kind == NAMED else type(x)(new)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 import numpy as np
@@ -44,6 +43,8 @@ def tensor_format(x: Tensor, spec: str) -> str:
 
 def tensor_html(x: Tensor) -> str:
     """For notebooks: a matrix (or a vector) of moderate size as a table, anything else as text."""
+    import html
+
     if isinstance(x, Symbol):
         return f"<pre>{html.escape(repr(x))}</pre>"
     head = f"<code>Tensor shape={x.shape}, dtype={dtype_name(x.dtype)}</code>"
