@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from treadle.autograph.source import FunctionNode
+from treadle.records import dataclass, field
 
 Function = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -33,7 +33,7 @@ def names(nodes: ast.AST | Iterable[ast.AST]) -> Names:
 
 
 def children(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes right below `node`, but for operators and contexts (as `ast.iter_child_nodes`, at a third of its cost)."""
+    """The nodes right below `node`, but operators and contexts (`ast.iter_child_nodes` at a third of its cost)."""
     kind = type(node)
     fields = _fields.get(kind)
     if fields is None:
@@ -51,7 +51,9 @@ def children(node: ast.AST) -> Iterator[ast.AST]:
 
 
 # Fields that hold no node with anything inside.
-_LEAVES = frozenset({"ctx", "op", "ops", "id", "attr", "arg", "name", "asname", "rest", "kwd_attrs", "module", "level"}) | {
+_LEAVES = frozenset(
+    {"ctx", "op", "ops", "id", "attr", "arg", "name", "asname", "rest", "kwd_attrs", "module", "level"}
+) | {
     *("type_comment", "type_ignores", "kind", "conversion", "is_async", "simple", "lineno"),
 }
 _fields: dict[type[ast.AST], tuple[str, ...]] = {}

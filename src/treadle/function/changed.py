@@ -63,8 +63,8 @@ def check(found: Sequence[Held], name: str, function: FunctionType | None) -> No
             continue
         root = one.path.partition("[")[0].partition(".")[0]
         raise TraceError(
-            f"{name} changes its argument {root} in place ({text} when the trace ends): this would happen once for each "
-            f"trace, not at each call. Work on a copy (copy.copy({root}), or a new list or dict) and return it",
+            f"{name} changes its argument {root} in place ({text} when the trace ends): this would happen once for "
+            f"each trace, not at each call. Work on a copy (copy.copy({root}), or a new list or dict) and return it",
             None if function is None else _place(function.__code__, root),
         )
 

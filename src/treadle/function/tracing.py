@@ -7,6 +7,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from treadle import autograph
@@ -87,7 +88,7 @@ def make_trace(
         with activate(tracer):
             symbols = _symbols(target.binder, values, signature, tracer)
             arguments = changed.held(target.binder.names, symbols)
-            returned, _ = bordered(lambda: target.binder.call(function, symbols), lambda: None, staged=False)
+            returned, _ = bordered(partial(target.binder.call, function, symbols), lambda: None, staged=False)
             result = Result(returned, target.name, tracer.scope)
             traced = tracer.finish(result.take_outputs())
     except Exception as error:
