@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from treadle.autograph.converter import build, is_converted
 from treadle.autograph.python_builtins import CALLING, PLAIN
-from treadle.control.journal import current_journal, noting
+from treadle.control.journal import NOTED, current_journal, noting
 from treadle.core.tracer import active_tracer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -120,7 +120,7 @@ def converted(callee: Any) -> Any:
     if kind is types.FunctionType:
         return _function(callee)
     if kind is types.BuiltinFunctionType:
-        return noting(callee) if isinstance(callee.__self__, (list, dict)) and current_journal() is not None else callee
+        return noting(callee) if isinstance(callee.__self__, NOTED) and current_journal() is not None else callee
     if isinstance(callee, type):
         return _constructor(callee)
     if kind is types.MethodType:

@@ -25,6 +25,16 @@ def set_item(value: Any, obj: Any, key: Any, label: str) -> None:
     journal.set_item(obj, key, value, label)
 
 
+def delete_attribute(obj: Any, name: str, label: str) -> None:
+    """`del obj.name`."""
+    journal.delete_attribute(obj, name, label)
+
+
+def delete_item(obj: Any, key: Any, label: str) -> None:
+    """`del obj[key]`."""
+    journal.delete_item(obj, key, label)
+
+
 def new_list(items: list[Any], name: str = "the list") -> list[Any]:
     """A list that staged code may grow; a plain one outside of traces."""
     if active_tracer() is None:

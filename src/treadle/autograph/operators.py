@@ -13,6 +13,8 @@ from typing import Any
 from treadle.autograph import iterables, python_builtins, unrolled
 from treadle.autograph.callees import call as call
 from treadle.autograph.containers import (  # noqa: F401  (converted code's)
+    delete_attribute,
+    delete_item,
     is_none,
     is_some,
     new_list,

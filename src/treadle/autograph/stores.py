@@ -111,6 +111,23 @@ class _Stores(ast.NodeTransformer):
         later.append(self.store(target, n.load(name), target))
         return n.place(n.store(name), target)
 
+    def visit_Delete(self, node: ast.Delete) -> ast.AST | list[ast.stmt]:
+        if not any(map(_stores, node.targets)):
+            return node
+        out: list[ast.stmt] = []
+        for target in node.targets:
+            if not _stores(target) or isinstance(target, (ast.Tuple, ast.List)):
+                out.append(n.place(ast.Delete([target]), node))
+                continue
+            label = ast.Constant(ast.unparse(target))
+            if isinstance(target, ast.Attribute):
+                call = n.operator("delete_attribute", self.visit(target.value), ast.Constant(target.attr), label)
+            else:
+                assert isinstance(target, ast.Subscript)
+                call = n.operator("delete_item", self.visit(target.value), _key(self.visit(target.slice)), label)
+            out.append(n.place(ast.Expr(n.place(call, target)), node))
+        return out
+
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
         target = node.target

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from treadle import nest
-from treadle.control import staging
+from treadle.control import raising, staging
 from treadle.control.call import zeros_like_spec
 from treadle.control.carry import run_loop
 from treadle.control.checkpoint import checkpoint
@@ -35,14 +35,10 @@ def cond(pred: Any, f: Callable[..., Any], g: Callable[..., Any], *operands: Any
     """
     if not staging.is_staged(pred):
         return call_user(f if pred else g, *operands)
-    (value,) = staging.staged_if(
-        pred,
-        lambda: (call_user(f, *operands),),
-        lambda: (call_user(g, *operands),),
-        (),
-        ("the result of td.cond",),
-        "td.cond",
-    )
+    ends = raising.Ends()
+    sides = [ends.branch(lambda h=h: (call_user(h, *operands),), lambda: raising.nothing("the result")) for h in (f, g)]
+    (value,) = staging.staged_if(pred, sides[0], sides[1], (), ("the result of td.cond",), "td.cond")
+    ends.check()
     return value
 
 
@@ -85,12 +81,17 @@ def _while(cond: Callable[..., Any], body: Callable[..., Any], values: tuple[Any
             left = None if left is None else left - 1
         return values
     return run_loop(
-        lambda item, *vs: _checked(call_user(body, *vs), len(vs)),
+        lambda item, *vs: _reached(lambda: _checked(call_user(body, *vs), len(vs)), vs),
         values,
         tuple(f"vars[{k}]" for k in range(len(values))),
-        test_fn=lambda *vs: call_user(cond, *vs),
+        test_fn=lambda *vs: _reached(lambda: call_user(cond, *vs), False),
         length=limit,
     )[0]
+
+
+def _reached(run: Callable[[], Any], otherwise: Any) -> Any:
+    """What a function of the user gives in a loop; where it raises in any run, the loop goes on with `otherwise`."""
+    return raising.bordered(run, lambda: otherwise)[0]
 
 
 def _while_limited(
@@ -105,7 +106,7 @@ def _while_limited(
         return left > 0 and cond(*vs) if active_tracer() is None else staging.staged_and(left > 0, lambda: again(*vs))
 
     def again(*vs: Any) -> Any:
-        return staging.truth(call_user(cond, *vs), "td.while_loop")
+        return staging.truth(_reached(lambda: call_user(cond, *vs), False), "td.while_loop")
 
     return _while(more, checkpoint(chunk), (limit, *values), None)[1:]
 
@@ -156,7 +157,9 @@ def _fori(lower: Any, upper: Any, body: Callable[..., Any], value: Any) -> Any:
         for i in steps:
             value = body(i, value)
         return value
-    return staging.staged_for(steps, lambda i, v: (call_user(body, i, v),), (value,), ("the value",))[0]
+    return staging.staged_for(
+        steps, lambda i, v: (_reached(lambda: call_user(body, i, v), v),), (value,), ("the value",)
+    )[0]
 
 
 def _named(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,7 +222,7 @@ def scan(
     found: list[tuple[nest.Structure, list[bool]]] = []
 
     def body(item: Any, carry: Any) -> Any:
-        new, y = call_user(f, carry, item)
+        new, y = _reached(lambda: call_user(f, carry, item), (carry, None))
         flat, structure = nest.flatten_with_structure(y)
         found.append((structure, [leaf is None for leaf in flat]))
         return (new,), [leaf for leaf in flat if leaf is not None]

@@ -7,33 +7,42 @@ through the cond or loop like a name, and then stored for good, which the block 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import inspect
 from collections.abc import Callable, Container, Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
+
 from treadle.control.undefined import Undefined
+from treadle.errors import ControlFlowError, Location, user_location
 
 Key = tuple[int, str, Any]
 
 
 class Place:
-    """Where a store goes: an attribute of an object, a key of a dictionary, or all items of a list.
+    """Where a store goes: an attribute of an object, a key of a dictionary, or all that a container holds.
 
+    kind: "attribute", "item", "list", or "whole" for containers that cannot be threaded (arrays, sets, deques).
     old: what stood there when the block began; an `Undefined` where nothing did.
+    where: the line that stores, for kind "whole" and for deletions.
     """
 
-    __slots__ = ("key", "kind", "label", "obj", "old")
+    __slots__ = ("key", "kind", "label", "obj", "old", "where")
 
     def __init__(self, obj: Any, kind: str, key: Any, label: str) -> None:
         self.obj, self.kind, self.key, self.label = obj, kind, key, label
+        self.where: Location | None = user_location(4) if kind == "whole" else None
         self.old = self.get()
 
     def get(self) -> Any:
         """What stands there now."""
         if self.kind == "list":
             return LISTS[0](self.obj)
+        if self.kind == "whole":
+            return self.obj.copy()
         if self.kind == "item":
             return self.obj[self.key] if self.key in self.obj else Undefined(self.label)
         try:
@@ -46,6 +55,8 @@ class Place:
         empty = isinstance(value, Undefined) and not value.why
         if self.kind == "list":
             LISTS[1](self.obj, value)
+        elif self.kind == "whole":
+            _refill(self.obj, value)
         elif self.kind == "item":
             if empty:
                 self.obj.pop(self.key, None)
@@ -60,6 +71,53 @@ class Place:
         """Put a value there, as a store of the block around."""
         note(self.obj, self.kind, self.key, self.label)
         self.set(value)
+
+    def changed(self, after: Any) -> bool:
+        """Whether a block that leaves `after` here has changed what stands here."""
+        if self.kind != "whole":
+            return after is not self.old
+        if isinstance(self.obj, np.ndarray):
+            return bool(after.tobytes() != self.old.tobytes())
+        return len(after) != len(self.old) or any(x is not y for x, y in zip(after, self.old, strict=True))
+
+    def check(self, *sides: Any) -> None:
+        """Raise ControlFlowError where a block on tensors has done here what cannot be threaded through it."""
+        if self.kind == "whole" and any(map(self.changed, sides)):
+            kind = "a NumPy array" if isinstance(self.obj, np.ndarray) else f"a {type(self.obj).__name__}"
+            advice = (
+                f"make it a tensor before (td.asarray), and store with `{_root(self.label)} = {_root(self.label)}"
+                ".at[...].set(...)`"
+                if isinstance(self.obj, np.ndarray)
+                else "use a list or a dict, or decide with td.where"
+            )
+            raise ControlFlowError(
+                f"{self.label} changes {kind} in a branch or loop on tensors, where only running tells whether and how "
+                f"often it happens; {advice}",
+                self.where,
+            )
+        if self.where is None or self.kind == "whole" or isinstance(self.old, Undefined):
+            return
+        gone = [isinstance(side, Undefined) and not side.why for side in sides]
+        if any(gone) and not (len(gone) > 1 and all(gone)):
+            raise ControlFlowError(
+                f"`del {self.label}` in a branch or loop on tensors: only running tells whether it is there afterwards; "
+                f"set it to None instead, and ask with `is None`",
+                self.where,
+            )
+
+
+def _refill(obj: Any, value: Any) -> None:
+    """Make an array, a set or a deque hold what a copy of it holds."""
+    if isinstance(obj, np.ndarray):
+        obj[...] = value
+    else:
+        obj.clear()
+        (obj.extend if isinstance(obj, collections.deque) else obj.update)(value)
+
+
+def _root(label: str) -> str:
+    """The container in the text of a store."""
+    return label.rpartition("[")[0] or label
 
 
 class Journal:
@@ -159,11 +217,43 @@ def note_item(obj: Any, key: Any, label: str) -> None:
         note(obj, "item", key, label)
     elif isinstance(obj, list):
         note(obj, "list", None, label.partition("[")[0])
+    elif isinstance(obj, _WHOLE):
+        note(obj, "whole", None, label)
+
+
+def delete_item(obj: Any, key: Any, label: str) -> None:
+    """`del obj[key]`."""
+    if _current.get() is not None:
+        note_item(obj, key, label)
+        _note_line(obj, "item", key)
+    del obj[key]
+
+
+def delete_attribute(obj: Any, name: str, label: str) -> None:
+    """`del obj.name`."""
+    if _current.get() is not None and not isinstance(inspect.getattr_static(type(obj), name, None), property):
+        note(obj, "attribute", name, label)
+        _note_line(obj, "attribute", name)
+    delattr(obj, name)
+
+
+def _note_line(obj: Any, kind: str, key: Any) -> None:
+    found = _current.get()
+    place = None if found is None else found.places.get((id(obj), kind, key))
+    if place is not None:
+        place.where = user_location(3)
 
 
 # Methods of Python's containers that change them.
 _LIST = frozenset(["append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"])
 _DICT = frozenset(["update", "setdefault", "pop", "popitem", "clear"])
+_WHOLE = (np.ndarray, set, collections.deque)  # kinds whose changes cannot be threaded
+_CHANGES = frozenset(
+    {*_LIST, *_DICT, "add", "discard", "difference_update", "intersection_update", "symmetric_difference_update"}
+    | {"appendleft", "extendleft", "popleft", "rotate", "fill", "put", "partition", "itemset"}
+)
+# Owners of methods that `noting` looks at.
+NOTED = (list, dict, *_WHOLE)
 
 
 def noting(method: Any, label: str = "") -> Any:
@@ -173,6 +263,8 @@ def noting(method: Any, label: str = "") -> Any:
         note(owner, "list", None, label or "the list")
     elif isinstance(owner, dict) and name in _DICT:
         return lambda *args, **kwargs: _dict_method(owner, name, label or "the dictionary", args, kwargs)
+    elif isinstance(owner, _WHOLE) and name in _CHANGES:
+        note(owner, "whole", None, label or f".{name}()")
     return method
 
 

@@ -61,7 +61,11 @@ def staged_if(
 ) -> tuple[Any, ...]:
     """Both branches are traced with the values; what they give is merged name by name."""
     condition = truth(pred, f"`{what}`")
-    tracers, results, places = _trace_branches((then_fn, else_fn), values)
+    # `array += 1` in a branch would change the array whatever runs: there it is a tensor.
+    inside = tuple([as_tensor(v) if isinstance(v, np.ndarray) else v for v in values])
+    tracers, results, places = _trace_branches((then_fn, else_fn), inside)
+    arrays = {id(t): v for t, v in zip(inside, values, strict=True) if t is not v}
+    results = [[arrays.get(id(r), r) for r in side] for side in results]
 
     def one_side(side: str) -> str:
         return only_one_side(side, (then_fn, else_fn))
@@ -109,7 +113,9 @@ def _trace_branches(
     for key, place in touched.items():
         if known is not None and key in known:
             a, b = (noted.after.get(key, place.old) for noted in journals)
-            if a is not b or a is not place.old:
+            place.where = next((p.where for noted in journals if (p := noted.places.get(key)) and p.where), None)
+            place.check(a, b)
+            if place.kind != "whole" and (a is not b or a is not place.old):
                 found.append((place, a, b))
     return tracers, results, found
 

@@ -314,9 +314,10 @@ class Threads:
         for key, thread in self.all.items():
             thread.after = noted.after[key]
         new = {key: place for key, place in noted.places.items() if key not in self.all}
-        changed = {k: p for k, p in new.items() if p.kind == "list" or noted.after[k] is not p.old}
+        changed = {k: p for k, p in new.items() if p.kind == "list" or p.changed(noted.after[k])}
         certain = {k: p for k, p in changed.items() if isinstance(p.obj, TensorList) or k in self._suspects}
         for key, place in certain.items():
+            place.check(noted.after[key])
             thread = self.all[key] = Thread(place, self.steps)
             thread.discover(noted.after[key])
         rest = {key: place for key, place in changed.items() if key not in certain}
