@@ -54,6 +54,7 @@ class Module:
         self._scopes: dict[int, tuple[int, dict[int, tuple[int, int]]]] = {}  # builder -> domain, origin -> numbers
         self._notes = 0  # numbers of metadata given out
         self._kept: list[Builder] = []  # known by identity, so they must stay alive
+        self._loops: list[tuple[int, int]] = []  # the numbers of notes at loops
 
     def declare_intrinsic(self, name: str, types: Sequence[Any] = (), kind: Any = None) -> Operand:
         """An intrinsic of LLVM, named and declared as llvmlite does it."""
@@ -90,12 +91,20 @@ class Module:
         mine, others = numbers[origin]
         return f", !alias.scope !{mine}, !noalias !{others}"
 
+    def pairwise(self) -> str:
+        """The note of a loop whose vectors go two at a time: one waits for results while the other computes."""
+        self._loops.append((self._number(), self._number()))
+        return f", !llvm.loop !{self._loops[-1][0]}"
+
     def _number(self) -> int:
         self._notes += 1
         return self._notes - 1
 
     def _metadata(self) -> Iterator[str]:
-        """The scopes: one a domain and origin, and for each origin the list of it alone and that of all others."""
+        """Loops; scopes: one a domain and origin, and for each origin the list of it alone and that of all others."""
+        for loop, hint in self._loops:
+            yield f"!{loop} = distinct !{{!{loop}, !{hint}}}"
+            yield f'!{hint} = !{{!"llvm.loop.interleave.count", i32 2}}'
         count = self._notes
         for domain, numbers in self._scopes.values():
             yield f"!{domain} = distinct !{{!{domain}}}"

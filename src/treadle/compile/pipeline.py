@@ -115,7 +115,8 @@ def add_entry(module: ir.Module, symbol: str, inner_name: str) -> None:
 def hide_all_but(module: Any, exported: set[str]) -> None:
     """Make every other definition private to the module, so that it is inlined and then dropped."""
     for function in module.functions:
-        if not function.is_declaration and function.name not in exported:
+        kept = function.name in exported or "treadle.rare_" in function.name  # the vectoriser asks for those by name
+        if not function.is_declaration and not kept:
             function.linkage = "internal"
     for variable in module.global_variables:
         if not variable.is_declaration and not variable.name.startswith("llvm."):
