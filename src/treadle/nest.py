@@ -51,6 +51,8 @@ class _Star:
 
 
 LEAF = Structure(None, (), ())
+LEAVES: set[type] = set()  # types known to be leaves, which need no closer look; core adds tensors and variables
+_flat: dict[tuple[type, int], Structure] = {}  # structures of short lists and tuples of leaves
 
 
 def _sorted_keys(value: dict[Any, Any]) -> list[Any]:
@@ -105,6 +107,15 @@ def _walk(value: Any, leaves: list[Any], paths: list[str] | None, path: str) -> 
 
 def flatten_with_structure(value: Any) -> tuple[list[Any], Structure]:
     """The leaves of a nest, left to right, and its structure."""
+    kind = type(value)
+    if (kind is tuple or kind is list) and LEAVES.issuperset(_map(type, value)):
+        key = kind, len(value)
+        shape = _flat.get(key)
+        if shape is None:
+            shape = Structure(kind, (), (LEAF,) * len(value))
+            if len(value) <= 64:
+                _flat[key] = shape
+        return list(value), shape
     leaves: list[Any] = []
     return leaves, _walk(value, leaves, None, "")
 
@@ -156,6 +167,8 @@ def unflatten(like: Any, leaves: Sequence[Any]) -> Any:
     shape = like if isinstance(like, Structure) else structure(like)
     if len(leaves) != shape.count:
         raise ValueError(f"unflatten: the nest {shape!r} has {shape.count} leaves, {len(leaves)} were given")
+    if _flat.get((shape.kind, shape.count)) is shape:  # type: ignore[arg-type]
+        return shape.kind(leaves)  # type: ignore[misc, call-arg]
     return _build(shape, iter(leaves))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from treadle import nest
 from treadle.autodiff.tape import Tape, Trail
 from treadle.core.dtypes import dtype_name, is_float
@@ -46,7 +48,8 @@ class GradientTape:
             raise GradientError("this GradientTape is already recording; enter it once, or use a second tape")
         tracer = active_tracer()
         self._scope = tracer.scope if tracer is not None else None
-        self._tape.outer = current()
+        self._tape.outer = outer = current()
+        self._tape.plain = outer is None
         self._tokens.append(_current.set(self._tape))
         return self
 
@@ -207,7 +210,7 @@ class GradientTape:
 
     def _seeds(self, targets: list[Tensor], output_gradients: Any) -> list[Tensor]:
         if output_gradients is None:
-            return [ones(t.shape, dtype=t.dtype) if is_float(t.dtype) else t for t in targets]
+            return [_ones(t) if is_float(t.dtype) else t for t in targets]
         given = [as_tensor(g) for g in nest.flatten(output_gradients)]
         if len(given) != len(targets):
             raise GradientError(f"gradient: {len(given)} output_gradients for {len(targets)} targets")
@@ -227,6 +230,13 @@ class GradientTape:
         return f"<GradientTape: {kind}{state}, {len(self._tape.records)} operations>"
 
 
+def _ones(like: Tensor) -> Tensor:
+    """The cotangent of a target that is summed."""
+    if type(like) is Tensor and current() is None:
+        return Tensor(np.ones(like.array.shape, like.array.dtype))
+    return ones(like.shape, dtype=like.dtype)
+
+
 class _Paused:
     """See `GradientTape.stop_recording`."""
 
@@ -243,8 +253,6 @@ class _Paused:
 
 def _basis(target: Tensor, k: int, count: int) -> Tensor:
     """The k-th unit vector, in the target's shape."""
-    import numpy as np
-
     array = np.zeros(count, target.dtype)
     array[k] = 1
     array = array.reshape(target.shape)

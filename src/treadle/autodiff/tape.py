@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from treadle.core.dtypes import is_float
 from treadle.core.mode import Mode, activate
 from treadle.core.op import Grad, Op, Pullback
@@ -13,23 +15,21 @@ from treadle.core.tensor import Symbol, Tensor
 from treadle.core.tracer import active_tracer, identity_op
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import Location
+from treadle.ops.arithmetic import add
 from treadle.records import dataclass
 
+# One recorded op: what went in, what came out, its attributes, which inputs want a gradient, and how cotangents go
+# back; None stands for the op's own rule. A bare tuple, since eager code makes one an op.
+Record = tuple[Op, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any], Sequence[bool], Pullback | None]
 
-@dataclass(slots=True)
-class Record:
-    """One recorded op: what went in, what came out, how cotangents go back."""
+# Ops of these families compute without looking at the mode that they run in.
+_PURE = frozenset({"elementwise", "reduction", "view", "contraction", "indexing", "creation"})
 
-    op: Op
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    pullback: Pullback
 
-    @property
-    def location(self) -> Location | None:
-        """The user's line, where the op was traced."""
-        first = self.outputs[0] if self.outputs else None
-        return first.location if isinstance(first, Symbol) else None
+def _location(outputs: Sequence[Tensor]) -> Location | None:
+    """The user's line, where the op was traced."""
+    first = outputs[0] if outputs else None
+    return first.location if isinstance(first, Symbol) else None
 
 
 @dataclass(slots=True)
@@ -63,6 +63,10 @@ class Tape(Mode):
 
     def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
         watched = self.watched
+        if self.plain and op.family in _PURE and type(op) is Op and not op.multiple:
+            outputs = op.run(inputs, attrs)
+            self.note(op, inputs, attrs, outputs[0])
+            return outputs
         with activate(self.outer):
             if not self.recording:
                 return op.bind(inputs, attrs)
@@ -79,8 +83,35 @@ class Tape(Mode):
                 watched[id(y)] = y
             else:
                 self.blocked[id(y)] = (y, op)
-        self.records.append(Record(op, inputs, outputs, pullback))
+        self.records.append((op, inputs, outputs, attrs, needed, pullback))
         return outputs
+
+    def note(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], output: Tensor) -> None:
+        """Record an op that has computed at once, if an input is watched."""
+        watched = self.watched
+        for x in inputs:
+            if id(x) in watched:
+                break
+        else:
+            return
+        if not self.recording:
+            return
+        if op.vjp is None or output.array.dtype.kind not in "fc":
+            self.blocked[id(output)] = (output, op)
+            if op.vjp is None:
+                return
+        else:
+            watched[id(output)] = output
+        if len(inputs) == 2:
+            first, second = inputs
+            needed: Sequence[bool] = (id(first) in watched, id(second) in watched)
+            if type(second) is not Tensor:
+                inputs = first, _number(second, first)
+            elif type(first) is not Tensor:
+                inputs = _number(first, second), second
+        else:
+            needed = [id(x) in watched for x in inputs]
+        self.records.append((op, inputs, (output,), attrs, needed, None))
 
     def watch(self, x: Tensor) -> None:
         """Record what is done with this tensor from here on."""
@@ -93,8 +124,8 @@ class Tape(Mode):
     def trail(self) -> Trail:
         """The record as ids."""
         return Trail(
-            [(r.op, tuple([id(x) for x in r.inputs]), tuple([id(y) for y in r.outputs])) for r in self.records],
-            {key: weakref.ref(x) for key, x in self.watched.items()},
+            [(r[0], tuple(map(id, r[1])), tuple(map(id, r[2]))) for r in self.records],
+            dict(zip(self.watched, map(weakref.ref, self.watched.values()), strict=True)),
             {key: (weakref.ref(x), op) for key, (x, op) in self.blocked.items()},
             {key: tuple([id(x) for x in group]) for key, (_, group) in self.variables.items()},
         )
@@ -106,11 +137,14 @@ class Tape(Mode):
         self.variables = {key: (variable, []) for key, (variable, _) in self.variables.items()}
 
     def read(self, variable: Variable) -> Tensor:
-        with activate(self.outer):
-            value = read_variable(variable)
-            if isinstance(value, Symbol):
-                # A name of its own, so that only what is read through this tape counts as the variable.
-                (value,) = identity_op.bind((value,), {})
+        if self.plain:
+            value = Tensor(variable._export())
+        else:
+            with activate(self.outer):
+                value = read_variable(variable)
+                if isinstance(value, Symbol):
+                    # A name of its own, so that only what is read through this tape counts as the variable.
+                    (value,) = identity_op.bind((value,), {})
         wanted = id(variable) in self.variables or (variable.trainable and self.watch_variables)
         if self.recording and wanted and is_float(value.dtype):
             self.watched[id(value)] = value
@@ -128,48 +162,63 @@ class Tape(Mode):
 
         None where no recorded path leads from a source to a target. Runs in the current mode.
         """
-        records = self._reached(sources)
+        records, reached = self._reached(sources)
         cotangents: dict[int, Tensor] = {}
         for target, seed in zip(targets, seeds, strict=True):
             _accumulate(cotangents, target, seed)
         tracer = active_tracer()
         kept = tracer.origin if tracer is not None else None
         try:
-            for record in reversed(records):
-                grads = [cotangents.get(id(y)) for y in record.outputs]
-                if all(g is None for g in grads):
-                    continue
+            for op, inputs, outputs, attrs, needed, pullback in reversed(records):
+                if len(outputs) == 1:
+                    given = cotangents.get(id(outputs[0]))
+                    if given is None:
+                        continue
+                    grads: Sequence[Grad] = (given,)
+                else:
+                    grads = [cotangents.get(id(y)) for y in outputs]
+                    if all(g is None for g in grads):
+                        continue
                 if tracer is not None:
-                    tracer.origin = record.location or kept
-                for x, g in zip(record.inputs, record.pullback(grads), strict=True):
-                    if g is not None and id(x) in self.watched:
-                        _accumulate(cotangents, x, g)
+                    tracer.origin = _location(outputs) or kept
+                if pullback is None:
+                    wanted = [want and id(x) in reached for x, want in zip(inputs, needed, strict=True)]
+                    found = op.pull(grads, outputs, inputs, attrs, wanted)
+                else:
+                    found = pullback(grads)
+                for x, g in zip(inputs, found, strict=True):
+                    if g is not None and id(x) in reached:
+                        before = cotangents.get(id(x))
+                        cotangents[id(x)] = g if before is None else add(before, g)
         finally:
             if tracer is not None:
                 tracer.origin = kept
         return [_total([cotangents.get(id(x)) for x in group]) for group in sources]
 
-    def _reached(self, sources: Sequence[Sequence[Tensor]]) -> list[Record]:
-        """The records that depend on a source, in order."""
+    def _reached(self, sources: Sequence[Sequence[Tensor]]) -> tuple[list[Record], set[int]]:
+        """The records that depend on a source, in order, and by their ids the tensors that do."""
         reached = {id(x) for group in sources for x in group}
         found = []
         for record in self.records:
-            if any(id(x) in reached for x in record.inputs):
-                found.append(record)
-                reached.update(id(y) for y in record.outputs)
-        return found
+            for x in record[1]:
+                if id(x) in reached:
+                    found.append(record)
+                    reached.update(map(id, record[2]))
+                    break
+        return found, reached.intersection(self.watched)
+
+
+def _number(value: Any, beside: Tensor) -> Tensor:
+    """A Python number as it takes part in an op with a tensor."""
+    return Tensor(np.asarray(value, beside.array.dtype))
 
 
 def _accumulate(cotangents: dict[int, Tensor], x: Tensor, g: Tensor) -> None:
-    from treadle.ops.elementwise import add  # ops declare their rules with core only; the tape runs above both
-
     before = cotangents.get(id(x))
     cotangents[id(x)] = g if before is None else add(before, g)
 
 
 def _total(grads: Sequence[Grad]) -> Grad:
-    from treadle.ops.elementwise import add
-
     total: Grad = None
     for g in grads:
         if g is not None:

@@ -16,6 +16,13 @@ class Mode:
     """One interpreter of ops; `outer` is the mode that was current when this one was entered."""
 
     outer: Mode | None = None
+    # Whether ops may compute at once, as if there were no mode, and then tell this one by `note`: a tape that lies
+    # right above eager execution.
+    plain = False
+
+    def note(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], output: Tensor) -> None:
+        """Hear of an op that has computed at once; a Python number among the inputs stands for a 0-d tensor."""
+        raise NotImplementedError
 
     def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
         """Give meaning to one op. Inputs are tensors of the dtypes that the op wants (promotion is done)."""

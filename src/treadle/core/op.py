@@ -82,7 +82,7 @@ class Op:
         result = self.body(*[x.array for x in inputs], **attrs)
         if self.multiple:
             return tuple([Tensor(as_array(item)) for item in result])
-        return (Tensor(as_array(result)),)
+        return (Tensor(result if type(result) is np.ndarray else as_array(result)),)
 
     def record(
         self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], needed: Sequence[bool]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from treadle import nest
 from treadle.core.dtypes import DType, dtype_name
 from treadle.core.spec import Shape, Spec
 from treadle.core.text import mark
@@ -107,6 +108,9 @@ class Tensor:
         def min(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
 
 
+nest.LEAVES.add(Tensor)
+
+
 class Scope:
     """One trace's identity: which symbols are its own, and from which outer traces it may capture."""
 
@@ -173,6 +177,8 @@ class Symbol(Tensor):
             shown(self)
         return f"<traced tensor {self.name}: shape=({', '.join(map(str, self.shape))}), dtype={dtype_name(self.dtype)}>"
 
+
+nest.LEAVES.add(Symbol)
 
 # Told of each traced tensor that is made into text.
 SHOWN: list[Callable[[Symbol], None]] = []

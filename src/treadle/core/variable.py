@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from treadle import nest
 from treadle.core.dtypes import DType, as_dtype, dtype_name
 from treadle.core.mode import current
 from treadle.core.spec import Shape, Spec, TensorSpec
@@ -229,6 +230,8 @@ class Variable:
         def __neg__(self) -> Tensor: ...
         def __getitem__(self, index: Any) -> Tensor: ...
 
+
+nest.LEAVES.add(Variable)
 
 # Told of each new variable: a tracer notes those made inside it.
 _CREATED: list[Callable[[Variable], None]] = []

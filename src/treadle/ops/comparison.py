@@ -182,10 +182,15 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
     >>> td.where(td.asarray([True, False]), td.asarray([1, 2]), -1)
     Tensor([ 1, -1], shape=(2,), dtype=int64)
     """
-    if type(condition) is Tensor and current() is None:
-        found = _where_at_once(condition.array, x1, x2)
-        if found is not None:
-            return found
+    if type(condition) is Tensor:
+        mode = current()
+        if mode is None or mode.plain:
+            found = _where_at_once(condition.array, x1, x2)
+            if found is not None:
+                if mode is not None:
+                    parts = [x if type(x) is Tensor else Tensor(np.asarray(x, found.array.dtype)) for x in (x1, x2)]
+                    mode.note(_where_op, (condition, *parts), {}, found)
+                return found
     (chosen,) = operands((condition,), "truth", "where")
     first, second = operands((x1, x2), "any", "where")
     broadcast_shapes(chosen.shape, first.shape, second.shape, op="where")

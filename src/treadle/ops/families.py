@@ -21,12 +21,15 @@ Rule = Callable[..., Any]
 
 def sum_to(g: Tensor, shape: tuple[Any, ...]) -> Tensor:
     """Sum over the axes that broadcasting added or stretched: the gradient of broadcasting."""
-    if g.shape == shape:
+    before = g.shape
+    if before == shape:
         return g
+    extra = len(before) - len(shape)
+    if type(g) is Tensor and extra > 0 and before[extra:] == shape and current() is None:
+        return Tensor(np.asarray(np.add.reduce(g.array, axis=tuple(range(extra)))))
     from treadle.ops.reductions import sum as sum_  # reductions are built on this module
     from treadle.ops.shaping import reshape
 
-    extra = len(g.shape) - len(shape)
     axes = list(range(extra))
     axes += [extra + k for k, size in enumerate(shape) if type(size) is int and size == 1 and g.shape[extra + k] != 1]
     if axes:
@@ -40,7 +43,9 @@ def _unbroadcast(rule: Rule | None, position: int) -> Rule | None:
 
     def wrapped(g: Tensor, y: Tensor, *inputs: Tensor, **attrs: Any) -> Tensor | None:
         found = rule(g, y, *inputs, **attrs)
-        return None if found is None else sum_to(found, inputs[position].shape)
+        if found is None or (type(found) is Tensor and found.array.shape == inputs[position].shape):
+            return found
+        return sum_to(found, inputs[position].shape)
 
     return wrapped
 
@@ -107,17 +112,23 @@ def elementwise(
 SCALARS = {int: frozenset("iufc"), float: frozenset("fc"), complex: frozenset("c")}
 _new = object.__new__
 _ndarray = np.ndarray
+_F4 = np.dtype(np.float32)  # every op takes it as it is, and comparing by identity is quicker than looking at its kind
+NO_ATTRS: dict[str, Any] = {}
 
 
 def _unary(op: Op, want: str) -> Callable[..., Any]:
     body, kinds = op.body, AS_THEY_ARE[want]
 
     def function(x: Any, /) -> Tensor:
-        if type(x) is Tensor and current() is None and x.array.dtype.kind in kinds:
-            result = body(x.array)
-            tensor = _new(Tensor)
-            tensor.array = result if type(result) is _ndarray else np.asarray(result)
-            return tensor
+        if type(x) is Tensor and x.array.dtype.kind in kinds:
+            mode = current()
+            if mode is None or mode.plain:
+                result = body(x.array)
+                tensor = _new(Tensor)
+                tensor.array = result if type(result) is _ndarray else np.asarray(result)
+                if mode is not None:
+                    mode.note(op, (x,), NO_ATTRS, tensor)
+                return tensor
         (x,) = operands((x,), want, op.name)
         return op.bind((x,), {})[0]
 
@@ -128,33 +139,43 @@ def _binary(op: Op, want: str) -> Callable[..., Any]:
     body, kinds = op.body, AS_THEY_ARE[want]
     scalars = {kind: kinds & taken for kind, taken in SCALARS.items()} if isinstance(body, np.ufunc) else {}
 
+    quick = _F4 if "f" in kinds else None
+
     def function(x1: Any, x2: Any, /) -> Tensor:
         a: Any
         b: Any
-        fits = False
         if type(x1) is Tensor:
             a = x1.array
+            dtype = a.dtype
             if type(x2) is Tensor:
                 b = x2.array
-                fits = a.dtype is b.dtype and a.dtype.kind in kinds
+                fits = dtype is b.dtype and (dtype is quick or dtype.kind in kinds)
             elif type(x2) in scalars:  # NumPy, too, lets a Python scalar take the array's dtype
                 b = x2
-                fits = a.dtype.kind in scalars[type(x2)]
+                fits = dtype.kind in scalars[type(x2)]
+            else:
+                fits = False
         elif type(x2) is Tensor and type(x1) in scalars:
             a, b = x1, x2.array
             fits = b.dtype.kind in scalars[type(x1)]
-        if fits and current() is None:
-            try:
-                result = body(a, b)
-            except ValueError:
-                broadcast_shapes(np.shape(a), np.shape(b), op=op.name)  # reports a misfit in our words
-                raise
-            except OverflowError:
-                operands((x1, x2), want, op.name)  # reports a number that does not fit in our words
-                raise
-            tensor = _new(Tensor)
-            tensor.array = result if type(result) is _ndarray else np.asarray(result)
-            return tensor
+        else:
+            fits = False
+        if fits:
+            mode = current()
+            if mode is None or mode.plain:
+                try:
+                    result = body(a, b)
+                except ValueError:
+                    broadcast_shapes(np.shape(a), np.shape(b), op=op.name)  # reports a misfit in our words
+                    raise
+                except OverflowError:
+                    operands((x1, x2), want, op.name)  # reports a number that does not fit in our words
+                    raise
+                tensor = _new(Tensor)
+                tensor.array = result if type(result) is _ndarray else np.asarray(result)
+                if mode is not None:
+                    mode.note(op, (x1, x2), NO_ATTRS, tensor)
+                return tensor
         first, second = operands((x1, x2), want, op.name)
         if current() is None:
             broadcast_shapes(first.array.shape, second.array.shape, op=op.name)

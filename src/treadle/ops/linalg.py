@@ -62,6 +62,8 @@ matmul_op: Op = declare("matmul", _matmul_body, _matmul_infer, family="contracti
 
 def _product(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     """The matrix product of tensors of two axes or more and one dtype, either of them transposed first."""
+    if type(a) is Tensor and type(b) is Tensor and current() is None:
+        return Tensor(_matmul_body(a.array, b.array, transpose_a=transpose_a, transpose_b=transpose_b))
     return matmul_op.bind((a, b), {"transpose_a": transpose_a, "transpose_b": transpose_b})[0]
 
 
@@ -74,11 +76,16 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
     >>> td.matmul(td.asarray([[1, 2], [3, 4]]), td.asarray([1, 1])).tolist()
     [3, 7]
     """
-    if type(x1) is Tensor and type(x2) is Tensor and current() is None:
+    if type(x1) is Tensor and type(x2) is Tensor:
         first, second = x1.array, x2.array
         same = first.dtype is second.dtype and first.dtype.kind in "iufc"
         if same and first.ndim == second.ndim == 2 and first.shape[1] == second.shape[0]:
-            return Tensor(np.matmul(first, second))
+            mode = current()
+            if mode is None or mode.plain:
+                result = Tensor(np.matmul(first, second))
+                if mode is not None:
+                    mode.note(matmul_op, (x1, x2), {"transpose_a": False, "transpose_b": False}, result)
+                return result
     a, b = operands((x1, x2), "numeric", "matmul")
     if not a.ndim or not b.ndim:
         raise ShapeError(f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not fit: both need an axis or more")

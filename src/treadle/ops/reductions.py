@@ -151,10 +151,15 @@ all_op = _reduction("all", np.logical_and, dtype=bool_)
 
 
 def _bind(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
-    axes = normalize_axes(axis, len(x.shape), op.name)
-    if current() is None:
-        return Tensor(as_array(op.body(x.array, axes=axes, keepdims=bool(keepdims))))
-    return op.bind((x,), {"axes": axes, "keepdims": bool(keepdims)})[0]
+    axes = tuple(range(len(x.shape))) if axis is None else normalize_axes(axis, len(x.shape), op.name)
+    attrs = {"axes": axes, "keepdims": bool(keepdims)}
+    mode = current()
+    if mode is None or (mode.plain and type(x) is Tensor):
+        result = Tensor(as_array(op.body(x.array, **attrs)))
+        if mode is not None:
+            mode.note(op, (x,), attrs, result)
+        return result
+    return op.bind((x,), attrs)[0]
 
 
 def accumulator(name: str, x: Any, dtype: Any) -> Tensor:

@@ -124,11 +124,17 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
     >>> td.reshape(td.asarray([1, 2, 3, 4]), (2, -1)).shape
     (2, 2)
     """
-    if type(x) is Tensor and type(shape) is tuple and current() is None:
-        try:
-            return Tensor(x.array.reshape(shape))
-        except (ValueError, TypeError):
-            pass  # say it in our words below
+    if type(x) is Tensor and type(shape) is tuple:
+        mode = current()
+        if mode is None or mode.plain:
+            try:
+                result = Tensor(x.array.reshape(shape))
+            except (ValueError, TypeError):
+                pass  # say it in our words below
+            else:
+                if mode is not None:
+                    mode.note(reshape_op, (x,), {"shape": result.array.shape}, result)
+                return result
     tensor = as_tensor(x)
     new = _resolve(tensor.shape, as_sizes(shape))
     if new == tensor.shape:
