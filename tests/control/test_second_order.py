@@ -191,3 +191,18 @@ def test_a_row_reduction_beside_its_source():
     x, n = td.asarray(np.linspace(-1, 1, 9).reshape(3, 3)), td.asarray(3)
     found = td.function(lambda x, n: td.grad(f)(x, n))(x, n)
     np.testing.assert_allclose(found.numpy(), td.grad(f)(x, n).numpy(), rtol=1e-10)
+
+
+def test_a_loop_of_no_steps_hands_the_gradient_on_where_its_body_overwrites():
+    def f(x, n):
+        a, k = x, 0
+        while k < n:
+            a = 0.0
+            k += 1
+        return a * 2
+
+    for n, wanted in ((0, 2.0), (2, 0.0)):
+        args = td.asarray(3.0), td.asarray(n)
+        assert float(td.grad(td.function(f))(*args)) == wanted
+        assert float(td.function(lambda x, n: td.grad(lambda y: f(y, n))(x))(*args)) == wanted
+        assert float(td.jvp(lambda x, n=args[1]: td.function(f)(x, n), (args[0],), (td.asarray(1.0),))[1]) == wanted

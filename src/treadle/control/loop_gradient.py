@@ -42,7 +42,7 @@ def record_loop(
     body: Graph = attrs["body"]
     want = tuple(needed[int(layout.counted) :])
     plan = _plan(body, layout, want)
-    if not plan.split.gradients:
+    if not plan.split.gradients and not any(plan.active[: layout.carry]):  # a loop of no steps hands its carry on
         return op.bind(inputs, attrs), lambda grads: [None] * len(inputs)
     count, carry, consts, xs = layout.parts(inputs)
     static = isinstance(attrs["steps"], int) or _is_length(attrs)
