@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.compile.array_loop_text import ArrayLoopWriter, LoopText
 from treadle.compile.array_loops import ArrayLoop, array_loop, block_of, chunk_of, plain_memory, stretch
-from treadle.compile.emit import Kernel
 from treadle.compile.executor import Ref
-from treadle.compile.views import Buffer, View, whole
+from treadle.compile.views import Buffer, View
 from treadle.core.dtypes import bool_
 from treadle.core.graph import Node
 from treadle.core.spec import Spec

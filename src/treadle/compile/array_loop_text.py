@@ -76,7 +76,9 @@ class _Passes:
 
     def kept(self) -> list[Symbol]:
         """Arrays that one pass makes and a later one reads."""
-        home = {s: p for p, nodes in enumerate(self.staged.arrays) for n in nodes if n.outputs[0].shape for s in n.outputs}
+        home = {
+            s: p for p, nodes in enumerate(self.staged.arrays) for n in nodes if n.outputs[0].shape for s in n.outputs
+        }
         found: dict[Symbol, None] = {}
         for number in range(self.count):
             found.update((s, None) for s in self.reads(number) if home.get(s, number) < number)

@@ -70,7 +70,7 @@ def staged(graph: Graph, shape: Shape, fixed: Sequence[Symbol]) -> Staged | None
 
 def _stretches(small: Shape, shape: Shape) -> bool:
     try:
-        return np.broadcast_shapes(small, shape) == shape  # type: ignore[arg-type]
+        return np.broadcast_shapes(small, shape) == shape
     except ValueError:
         return False
 
@@ -171,9 +171,11 @@ def array_loop(node: Node) -> ArrayLoop | None:
     shapes = shapes or [s.shape for s in consts if s.shape]
     if not shapes or any(s != shapes[0] for s in shapes) or 0 in shapes[0] or len(body.inputs) > MAX_ARRAYS:
         return None
-    shape: tuple[int, ...] = shapes[0]  # type: ignore[assignment]
+    shape: tuple[int, ...] = shapes[0]
     inside = staged(body, shape, body.inputs[layout.carry : layout.carry + layout.consts])
-    if inside is None or any(s.shape != i.shape for s, i in zip(body.outputs, body.inputs[: layout.carry], strict=False)):
+    if inside is None or any(
+        s.shape != i.shape for s, i in zip(body.outputs, body.inputs[: layout.carry], strict=False)
+    ):
         return None
     if not all(s.shape in ((), shape) for s in body.outputs):
         return None
