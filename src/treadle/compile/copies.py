@@ -158,6 +158,8 @@ def lower_set_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> boo
     inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
     if lowerer.inplace and target.buffer.kind == "input":
         lowerer.asm.commit()  # a variable is overwritten
+    if value == inside:  # it was made in its place, with the old value around it
+        return True
     if inside.size < target.size:
         lay(lowerer, node.inputs[0], target, env)
     lowerer.copy(value, inside)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.compile import hosts, inplace
+from treadle.compile import hosts, inplace, turns
 from treadle.compile.executor import Ref
 from treadle.compile.scalar_loops import write_loop
 from treadle.compile.views import Buffer, View, whole
@@ -119,10 +120,20 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     loop = _Loop(lowerer, node, count, xs)
     state = [lowerer.fresh(s, targets) for s in node.outputs[: layout.carry]]
     shared = {id(v.buffer) for v in [*carry, *consts, *xs]}
+    # New values go straight to their places where nothing reads the old ones any more; others take turns.
+    straight, work = inplace.carried(body, layout.carry)
+    framed = turns.turning(body, layout.carry, straight, work)
+    pairs: list[turns.Turn] = []
     for k, (start, place) in enumerate(zip(carry, state, strict=True)):
         if id(place.buffer) in shared:  # the result's memory is that of a value that the loop still reads
             state[k] = lowerer.memory(Spec(place.shape, place.dtype))
-        lowerer.copy(start, state[k])
+        if k in framed:
+            pairs.append(turns.begin(lowerer, k, start, state[k], framed[k], loop.steps))
+        else:
+            lowerer.copy(start, state[k])
+    homes = list(state)
+    for turn in pairs:
+        state[turn.k] = turn.now
     stacks = loop.stacks(targets)
     loop.begin(stacks)
     lowerer.loops.append(loop.index)
@@ -134,28 +145,34 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         asm.jump_unless(seen[test.outputs[0]].ref, loop.end)
         _release(lowerer, test, seen, before)
     rows = loop.rows(stacks)
-    # New values go straight to their places where nothing reads the old ones any more.
-    straight, work = inplace.carried(body, layout.carry)
-    aims: Env = {body.outputs[k]: state[k] for k in straight}
+    aims: Env = {body.outputs[k]: state[k] for k in straight if k not in framed}
+    for turn in pairs:
+        turns.aim(turn, body.outputs[turn.k], aims)
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
         lowerer._aim(symbol, row, aims)
     before = set(lowerer.owned)
     lowerer.block(body, inner, aims, work)
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
         lowerer.bring(inner[symbol], row, symbol)
-    _advance(lowerer, body, inner, state)
+    for turn in pairs:
+        lowerer.bring(inner[body.outputs[turn.k]], turn.after, body.outputs[turn.k])
+    _advance(lowerer, body, inner, state, framed)
     _release(lowerer, body, inner, before)
+    turns.swap(lowerer, pairs)
     loop.finish()
     lowerer.loops.pop()
-    env.update(zip(node.outputs, [*state, *stacks], strict=True))
+    turns.finish(lowerer, pairs, loop.known)
+    env.update(zip(node.outputs, [*homes, *stacks], strict=True))
     return True
 
 
-def _advance(lowerer: Lowerer, body: Graph, inner: Env, state: list[View]) -> None:
+def _advance(lowerer: Lowerer, body: Graph, inner: Env, state: list[View], turned: Collection[int]) -> None:
     """Bring the new carry to its place; values that are another carry's old one are set aside first."""
     homes = {id(view.buffer): k for k, view in enumerate(state)}
     pending: list[tuple[View, View]] = []
     for k, (symbol, place) in enumerate(zip(body.outputs, state, strict=False)):
+        if k in turned:
+            continue
         value = inner[symbol]
         home = homes.get(id(value.buffer))
         if home == k and value.offset == place.offset and value.contiguous and value.size == place.size:
