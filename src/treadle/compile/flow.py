@@ -40,6 +40,8 @@ def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> N
         places[f"result {k}" if k < layout.carry else f"y {k - layout.carry}"] = view.ref
     for k, array in enumerate(kernel.constants):
         places[f"constant {k}"] = asm.constant(array)
+    if kernel.kept:
+        places["kept"] = lowerer.memory(Spec((kernel.kept,), np.dtype(np.int64))).ref
     iteration = None
     if kernel.checks:
         iteration = lowerer.memory(Spec((), np.dtype(np.int64))).ref

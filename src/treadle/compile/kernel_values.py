@@ -137,6 +137,18 @@ class Emitter:
             return Value(shift(x.ir, constant(x.kind, divisor.bit_length() - 1).ir), x.kind)
         return self.vector_call(f"{'floordiv' if quotient else 'mod'}_{x.kind}", [x, y])
 
+    def _by_power(self, name: str, values: Sequence[Any]) -> Value | None:
+        """`floordiv_i8(x, i8(2))` and its kin where the divisor is a power of two known now: LLVM finds no shift there."""
+        word, _, kind = name.rpartition("_")
+        if word not in ("floordiv", "mod") or kind[0] not in "iu" or len(values) != 2:
+            return None
+        x, y = values
+        if not isinstance(x, Value) or not isinstance(y, Value) or (x.kind, y.kind) != (kind, kind):
+            return None
+        known = y.ir.get_reference()
+        divisor = int(known) if known.isdigit() else 0
+        return self._division(word == "floordiv", x, y, divisor) if divisor & (divisor - 1) == 0 < divisor else None
+
     def compare(self, op: ast.cmpop, a: Any, b: Any) -> Value:
         """A comparison; NaN is unequal to everything."""
         x, y = self.settled(a), self.settled(b)
@@ -250,7 +262,8 @@ class Emitter:
             given = self._given(name, values, primitive.arguments)
             return Value(primitive.emit(self.builder, *(v.ir for v in given)), result_kind(primitive, given))
         if name in vector.FUNCTIONS:
-            return self.vector_call(name, values)
+            shifted = self._by_power(name, values)
+            return self.vector_call(name, values) if shifted is None else shifted
         if name == "words":
             (value,) = values
             return value if isinstance(value, Value) and value.kind == "p_i8" else self.pointer(value, "i8")

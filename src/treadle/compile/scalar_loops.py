@@ -1,8 +1,9 @@
 """Loops of scalar work as one kernel: the loop, its branches and the loops inside it, with the values in registers.
 
 The kernel stops every few million iterations and can be entered again, so that Ctrl-C works in a loop of any length:
-between entries its carry stands in the buffers of its results. A loop inside cannot stop half-way, so its number of
-steps must be known and small; where it is not, only the inner loop becomes a kernel. A failed `assert` ends the kernel
+between entries its carry stands in the buffers of its results. A loop inside whose number of steps is known and small
+runs to its end. Another may stop half-way: its carry is kept too, and when the kernel is entered again, the iteration
+around it begins anew (nothing in it has effects) and finds the loop where it was. A failed `assert` ends the kernel
 with a status.
 """
 
@@ -21,6 +22,7 @@ from treadle.records import dataclass, field
 
 BUDGET = 1 << 22  # iterations between two looks at Python: a few milliseconds of scalar work
 INNER = 1 << 16  # steps that the loops inside may take in one iteration
+SAVE = "save"  # stands in a text for the lines that keep the state, of which some are known only at the end
 CHECK = 2  # the status of the first check; further checks count up
 
 
@@ -28,21 +30,21 @@ def _scalar(spec: Spec) -> bool:
     return spec.shape == () and in_kernel(spec)
 
 
-def _scalar_graph(graph: Graph) -> bool:
-    """Whether everything in a graph is scalar work that a kernel can hold."""
+def _scalar_graph(graph: Graph, opened: bool) -> bool:
+    """Whether everything in a graph is scalar work that a kernel can hold; opened: also loops that stop half-way."""
     if not all(_scalar(s.spec) for s in graph.inputs):
         return False
-    return all(is_scalar_node(node) for node in graph.nodes)
+    return all(is_scalar_node(node, opened) for node in graph.nodes)
 
 
-def is_scalar_node(node: Node) -> bool:
+def is_scalar_node(node: Node, opened: bool = False) -> bool:
     """Whether a node is scalar work that a kernel can hold."""
     if not all(_scalar(s.spec) for s in (*node.inputs, *node.outputs)):
         return False
     if node.op in ("cond", "while"):
-        if node.op == "while" and (node.attrs["layout"].xs or _stacks(node) or not _steps(node)):
+        if node.op == "while" and (node.attrs["layout"].xs or _stacks(node) or not (opened or _steps(node))):
             return False
-        return all(_scalar_graph(inner) for _, inner in node.graphs())
+        return all(_scalar_graph(inner, opened) for _, inner in node.graphs())
     if node.op == "constant":
         return is_scalar_constant(node.outputs[0])
     return is_elementwise(node) or (node.op == "assert" and len(node.inputs) == 1)
@@ -51,7 +53,7 @@ def is_scalar_node(node: Node) -> bool:
 def _steps(node: Node) -> int:
     """The steps of a loop and of those inside it; 0 where they are not known or too many to be taken at one go."""
     steps = node.attrs["steps"]
-    if not isinstance(steps, int):
+    if not isinstance(steps, int) or any(n.op == "while" and not _steps(n) for n in node.attrs["body"].walk()):
         return 0
     total = max(steps, 1) * (1 + _inner_steps(node.attrs["body"]))
     return total if total <= INNER else 0
@@ -59,7 +61,7 @@ def _steps(node: Node) -> int:
 
 def _inner_steps(graph: Graph) -> int:
     """How many steps the loops in a graph take."""
-    inner = [_steps(node) for node in graph.nodes if node.op == "while"]
+    inner = [_steps(node) or _inner_steps(node.attrs["body"]) for node in graph.nodes if node.op == "while"]
     inner += [_inner_steps(g) for node in graph.nodes if node.op == "cond" for _, g in node.graphs()]
     return sum(inner)
 
@@ -83,7 +85,7 @@ def is_scalar_loop(node: Node) -> bool:
         return False
     if not all(in_kernel(s.spec) for s in node.outputs):
         return False
-    return all(_scalar_graph(graph) for _, graph in node.graphs())
+    return all(_scalar_graph(graph, True) for _, graph in node.graphs())
 
 
 @dataclass(slots=True)
@@ -91,12 +93,14 @@ class LoopKernel:
     """A loop's kernel text; `args` are, in order: fresh state, count, carry results, carry starts, consts, xs, ys, ...
 
     checks: the assert nodes whose failure is status CHECK, CHECK + 1, ...
+    kept: how many words of 8 bytes the loops inside need between entries.
     """
 
     text: Text
     constants: list[np.ndarray[Any, Any]]
     checks: list[Node]
     words: list[str]
+    kept: int
 
 
 @dataclass(slots=True)
@@ -107,6 +111,8 @@ class ScalarWriter:
     body: Body = field(default_factory=lambda: Body(BAKED_IN_LOOPS))
     checks: list[Node] = field(default_factory=list)
     count: int = 0
+    kept: list[tuple[str, str]] = field(default_factory=list)  # names and kinds that loops inside keep between entries
+    flags: list[str] = field(default_factory=list)  # of the loops inside that have begun in the present iteration
 
     def fresh(self, prefix: str) -> str:
         """A name that no other line uses."""
@@ -159,22 +165,46 @@ class ScalarWriter:
             self.body.names[symbol] = name
 
     def loop(self, node: Node, indent: int, save: list[str]) -> None:
-        """A loop inside: it has no state of its own between entries, so it runs to its end."""
+        """A loop inside: one that is short has no state of its own between entries, so it runs to its end."""
         layout = node.attrs["layout"]
         count, carry, consts, _ = layout.parts(node.inputs)
+        opened = not _steps(node)
         names = [self.fresh("k") for _ in carry]
-        for name, symbol in zip(names, carry, strict=True):
-            self.text.add(indent, f"{name} = {code(symbol.dtype)}({self.body.name(symbol)})")
+        counter = self.fresh("n")
+        starts = [f"{code(symbol.dtype)}({self.body.name(symbol)})" for symbol in carry]
+        begun = ""
+        if opened:
+            begun = self.fresh("begun")
+            self.flags.append(begun)
+            kinds = [code(symbol.dtype) for symbol in carry]
+            self.kept += [(begun, "i8"), (counter, "i8"), *zip(names, kinds, strict=True)]
+            self.text.add(indent, f"if {begun} == 0:")
+        inside = indent + opened
+        for name, start in zip(names, starts, strict=True):
+            self.text.add(inside, f"{name} = {start}")
+        self.text.add(inside, f"{counter} = i8(0)")
+        if opened:
+            self.text.add(inside, f"{begun} = i8(1)")
         held = [self.body.name(s) for s in consts]
         steps = node.attrs["steps"]
         limit = self.body.name(count) if count is not None else (str(steps) if isinstance(steps, int) else None)
-        counter = self.fresh("n")
-        self.text.add(indent, f"{counter} = i8(0)")
         self.text.add(indent, f"while {f'{counter} < {limit}' if limit is not None else 'True'}:", node)
+        first = len(self.flags)
         self.turn(node, [*names, *held], names, indent + 1, save)
         self.text.add(indent + 1, f"{counter} += i8(1)")
+        if opened:
+            self.again(indent + 1, first)
         for symbol, name in zip(node.outputs, names, strict=True):
             self.body.names[symbol] = name
+
+    def again(self, indent: int, first: int = 0) -> None:
+        """An iteration has ended: the loops in it have not begun in the next; when the budget is spent, save all."""
+        for begun in self.flags[first:]:
+            self.text.add(indent, f"{begun} = i8(0)")
+        self.text.add(indent, "budget -= 1")
+        self.text.add(indent, "if budget == 0:")
+        self.text.add(indent + 1, SAVE)
+        self.text.add(indent + 1, "return 1")
 
     def turn(self, node: Node, names: list[str], carry: list[str], indent: int, save: list[str]) -> list[str]:
         """One iteration: the test, the body, and the new carry; the names of the further outputs."""
@@ -256,11 +286,7 @@ def write_loop(node: Node) -> LoopKernel:
     for k, name in enumerate(ys):
         text.add(2, f"y{k}_[{position}] = {name}")
     text.add(2, "done += 1")
-    text.add(2, "budget -= 1")
-    text.add(2, "if budget == 0:")
-    for line in save:
-        text.add(3, line)
-    text.add(3, "return 1")
+    writer.again(2)
     for line in save:
         text.add(1, line)
     text.add(1, "return 0")
@@ -276,12 +302,23 @@ def write_loop(node: Node) -> LoopKernel:
         full.add(1, f"failed = p_i8({argument('iteration')})")
     full.add(1, "done = args[1]")
     full.add(1, f"budget = {max(1, BUDGET // (1 + _inner_steps(body)))}")
-    if names:
+    if writer.kept:
+        full.add(1, f"kept = {argument('kept')}")
+    if names or writer.kept:
         full.add(1, "if args[0] == 0:")
         for name, start in zip(names, starts, strict=True):
             full.add(2, f"{name} = {start}")
+        for name, kind in writer.kept:
+            full.add(2, f"{name} = {kind}({'False' if kind == 'b1' else '0'})")
         full.add(1, "else:")
         for k, name in enumerate(names):
             full.add(2, f"{name} = out{k}[0]")
-    full.lines += text.lines
-    return LoopKernel(full, writer.body.constants, writer.checks, words)
+        for k, (name, kind) in enumerate(writer.kept):
+            full.add(2, f"{name} = p_{kind}(kept + {8 * k})[0]")
+    whole = [*save, *(f"p_{kind}(kept + {8 * k})[0] = {name}" for k, (name, kind) in enumerate(writer.kept))]
+    for line, where in text.lines:
+        if line.strip() == SAVE:
+            full.lines += [(line.replace(SAVE, kept), where) for kept in whole]
+        else:
+            full.lines.append((line, where))
+    return LoopKernel(full, writer.body.constants, writer.checks, words, len(writer.kept))
