@@ -410,14 +410,12 @@ TABLE: dict[str, list[Row]] = {
         ),
         row("`super()`, properties, class and static methods", "as in Python", "", "", s.methods, X),
         row(
-            "`if` on tensors inside a property",
-            "",
-            "",
-            "what Python runs when an attribute is read is not converted: make it a method",
+            "`if` on tensors inside a property, or in `__add__`, `__getitem__` and other operators of a class",
+            "converted when a tensor first decides there; what reads or calls it is converted anew",
+            "instances of user classes",
+            "not what Python calls by itself: `__iter__`, `__enter__`, `__bool__`, ...; these are named",
             s.property_with_if,
             X,
-            kind="TraceError",
-            message="make it a method",
         ),
         row(
             "recursion on Python values",

@@ -11,6 +11,7 @@ from treadle.autograph import operators
 from treadle.autograph.callees import call, call_method, convert, converted, do_not_convert, is_user, observed, own
 from treadle.autograph.converter import CELL, Conversion, build, conversion, is_converted
 from treadle.autograph.reads import Read, reads
+from treadle.autograph.special import learn
 from treadle.core.mode import CALLER
 from treadle.records import dataclass, field
 
@@ -23,6 +24,7 @@ __all__ = [
     "do_not_convert",
     "is_converted",
     "is_user",
+    "learn",
     "missing_source",
     "observed",
     "reads",

@@ -190,6 +190,11 @@ def _twin(function: types.FunctionType) -> types.FunctionType:
     return made
 
 
+def forget() -> None:
+    """Build all twins anew when they are next met."""
+    _twins.clear()
+
+
 def _library(function: types.FunctionType) -> Callable[..., Any]:
     """A function of treadle: as it is, but for the functions that it is handed, or holds, to trace."""
     if function.__name__ in _TAKE_FUNCTIONS:

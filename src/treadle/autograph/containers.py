@@ -7,6 +7,7 @@ from typing import Any
 
 from treadle import nest
 from treadle.autograph.callees import call
+from treadle.autograph.special import method
 from treadle.control import journal
 from treadle.control.merge import presence
 from treadle.core.tracer import active_tracer
@@ -22,7 +23,11 @@ def set_attribute(value: Any, obj: Any, name: str, label: str) -> None:
 
 def set_item(value: Any, obj: Any, key: Any, label: str) -> None:
     """`obj[key] = value`."""
-    journal.set_item(obj, key, value, label)
+    own = None if isinstance(obj, journal.NOTED) or active_tracer() is None else method(type(obj), "__setitem__")
+    if own is not None:
+        call(own)(obj, key, value)
+    else:
+        journal.set_item(obj, key, value, label)
 
 
 def delete_attribute(obj: Any, name: str, label: str) -> None:
@@ -32,6 +37,10 @@ def delete_attribute(obj: Any, name: str, label: str) -> None:
 
 def delete_item(obj: Any, key: Any, label: str) -> None:
     """`del obj[key]`."""
+    own = None if isinstance(obj, journal.NOTED) or active_tracer() is None else method(type(obj), "__delitem__")
+    if own is not None:
+        call(own)(obj, key)
+        return
     journal.delete_item(obj, key, label)
 
 

@@ -15,7 +15,7 @@ import weakref
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from treadle.autograph import branches, exits, loops, matches, render, stores, walrus
+from treadle.autograph import branches, exits, kept, learned, loops, matches, render, stores, walrus
 from treadle.autograph import nodes as n
 from treadle.autograph.carry import Scope
 from treadle.autograph.expressions import Expressions
@@ -72,6 +72,14 @@ def conversion(code: CodeType) -> Conversion:
     return made
 
 
+def forget(code: CodeType) -> None:
+    """Convert a function anew when it is next met: that of `code`, which may be of one inside it."""
+    for key, (held, _) in list(_done.items()):
+        known = held()
+        if known is not None and known.co_filename == code.co_filename and learned.within(code.co_qualname, known):
+            del _done[key]
+
+
 def _warn_changed(code: CodeType, error: SourceChanged) -> None:
     warnings.warn_explicit(
         f"{code.co_qualname} runs as it was imported, its control flow on tensors not converted: {error}; "
@@ -120,7 +128,7 @@ def _convert(code: CodeType) -> Conversion:
     for arg in walk(args):
         if isinstance(arg, ast.arg):
             arg.annotation = None
-    unit = _Unit("__class__" in code.co_freevars)
+    unit = _Unit("__class__" in code.co_freevars, learned.names(code))
     try:
         if may_have_changed(code):
             _check_unchanged(node, code)
@@ -132,6 +140,7 @@ def _convert(code: CodeType) -> Conversion:
                 node.type_params = []
             unit.function(node, frozenset())
         compiled = _compile(node, code)
+        kept.note(node, code.co_filename)
     except RecursionError:
         raise NoSource("its expressions nest too deeply to be rewritten") from None
     except SyntaxError as error:
@@ -163,12 +172,13 @@ def _refuse(node: FunctionNode) -> None:
 class _Unit:
     """The passes over one function and the functions inside it."""
 
-    def __init__(self, has_class: bool) -> None:
+    def __init__(self, has_class: bool, learned: frozenset[str]) -> None:
         self.has_class = has_class
+        self.learned = learned
 
     def expression(self, node: ast.Lambda) -> None:
         own = set(parameters(node))
-        rewriter = Expressions(Flow(), own, self._first(node), frozenset(), self.function)
+        rewriter = Expressions(Flow(), own, self._first(node), frozenset(), self.function, self.learned)
         node.body = rewriter.visit(node.body)
 
     def _first(self, node: FunctionNode) -> str | None:
@@ -191,7 +201,7 @@ class _Unit:
         scope = Scope(flow, globals_, nonlocals)
         local = (names(lowered).stores | set(own)) - scope.outer
         structured = _structure(lowered, scope)
-        rewriter = Expressions(flow, local, self._first(node), fragile, self.function)
+        rewriter = Expressions(flow, local, self._first(node), fragile, self.function, self.learned)
         rewritten: list[ast.stmt] = []
         for stmt in structured:
             new = rewriter.visit(stmt)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from treadle.autograph import comprehensions
 from treadle.autograph import nodes as n
 from treadle.autograph.flow import Flow
+from treadle.autograph.learned import BINARY, COMPARISONS, UNARY
 from treadle.autograph.scopes import Comprehension, has_walrus, parameters, stores
+from treadle.autograph.stores import key
 
 _SIGNS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
@@ -35,13 +37,22 @@ Nested = Callable[[ast.FunctionDef, frozenset[str]], ast.FunctionDef]
 class Expressions(ast.NodeTransformer):
     """One pass over a converted body; nested functions are handed to `nested` together with the fragile names."""
 
-    def __init__(self, flow: Flow, local: set[str], first: str | None, fragile: frozenset[str], nested: Nested) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        local: set[str],
+        first: str | None,
+        fragile: frozenset[str],
+        nested: Nested,
+        learned: frozenset[str],
+    ) -> None:
         self.flow = flow
         self.local = local
         self.first = first  # the first parameter of a method: what zero-argument super() needs
         self.fragile = fragile | flow.fragile
         self.outside = fragile  # names of enclosing functions that may be unbound
         self.nested = nested
+        self.learned = learned  # names of special methods and properties that are called by our operators
         self.hidden: frozenset[str] = frozenset()  # names bound by the lambdas and comprehensions around
         self.later = False  # inside a lambda, which runs at a time that the flow analysis does not know
 
@@ -52,6 +63,8 @@ class Expressions(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if not isinstance(node.ctx, ast.Load) or node.id in self.hidden or node.id.startswith(n.AG):
             return node
+        if getattr(node, "ag_raw", False):  # an operator looks whether it is bound
+            return node
         outside = node.id in self.outside and node.id not in self.local
         if outside or (self.later and node.id in self.fragile):
             return n.place(n.operator("free", node, ast.Constant(node.id)), node)
@@ -60,8 +73,12 @@ class Expressions(ast.NodeTransformer):
         return node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
-        checks = self._checks(node, [node.target]) if _unbound(node) else []
+        checks: list[ast.stmt] = self._checks(node, [node.target]) if _unbound(node) else []
         self.generic_visit(node)
+        name = BINARY[type(node.op)]
+        if isinstance(node.target, ast.Name) and name in self.learned:
+            value = n.operator("inplace", ast.Constant(name), n.load(node.target.id), node.value)
+            return [*checks, n.place(n.assign(node.target.id, value), node)]
         return [*checks, node]
 
     def visit_Delete(self, node: ast.Delete) -> list[ast.stmt]:
@@ -109,10 +126,20 @@ class Expressions(ast.NodeTransformer):
             return super().generic_visit(node)
         hidden = self.hidden
         convertible = comprehensions.is_convertible(node)
+        comprehensions.mark(node)
         self.hidden = hidden | stores([g.target for g in node.generators])
         super().generic_visit(node)
         self.hidden = hidden
+        if isinstance(node, ast.DictComp):
+            node.key = self._key(node.key)
+        elif isinstance(node, ast.SetComp):
+            node.elt = self._key(node.elt)
         return comprehensions.rewrite(node) if convertible else node
+
+    def _key(self, node: ast.expr) -> ast.expr:
+        """What a dictionary or a set looks up: never a traced tensor."""
+        plain = isinstance(node, (ast.Constant, ast.JoinedStr))
+        return node if plain else n.place(n.operator("hashed", node), node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.target = self.visit(node.target)
@@ -167,9 +194,30 @@ class Expressions(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
             return n.place(n.operator("percent", node.left, node.right), node)
+        name = BINARY[type(node.op)]
+        if name in self.learned:
+            return n.place(n.operator("binary", ast.Constant(name), node.left, node.right), node)
         return node
 
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """A read of what is somewhere a property with a tensor to decide on."""
+        ours = isinstance(node.value, ast.Name) and node.value.id == n.AG
+        self.generic_visit(node)
+        if ours or node.attr not in self.learned or not isinstance(node.ctx, ast.Load):
+            return node
+        return n.place(n.operator("attribute", node.value, ast.Constant(node.attr)), node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        if "__getitem__" not in self.learned or not isinstance(node.ctx, ast.Load):
+            return node
+        return n.place(n.operator("get_item", node.value, key(node.slice)), node)
+
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        name = UNARY.get(type(node.op))
+        if name in self.learned:
+            self.generic_visit(node)
+            return n.place(n.operator("unary", ast.Constant(name), node.operand), node)
         keep = not isinstance(node.op, ast.Not) or n.is_static(node.operand)
         self.generic_visit(node)
         return node if keep else n.place(n.operator("not_", node.operand), node)
@@ -187,7 +235,8 @@ class Expressions(ast.NodeTransformer):
             self.generic_visit(node)
             found = n.operator("contains", node.left, node.comparators[0])
             return n.place(found if isinstance(node.ops[0], ast.In) else n.operator("not_", found), node)
-        keep = len(node.ops) == 1 or n.is_static(node) or any(has_walrus(c) for c in node.comparators)
+        learned = any(COMPARISONS.get(type(op)) in self.learned for op in node.ops)
+        keep = (len(node.ops) == 1 and not learned) or n.is_static(node) or any(has_walrus(c) for c in node.comparators)
         self.generic_visit(node)
         if keep:
             return node

@@ -22,6 +22,7 @@ from treadle.autograph.containers import (  # noqa: F401  (converted code's)
     set_item,
     slice,
 )
+from treadle.autograph.special import attribute, binary, get_item, inplace, unary  # noqa: F401  (converted code's)
 from treadle.control import raising, staging
 from treadle.control.lists import TensorList
 from treadle.control.raising import Unreached as Unreached
@@ -98,6 +99,12 @@ def peek(read: Callable[[], Any], name: str) -> Any:
         return read()
     except NameError:
         return staging.Undefined(name)
+
+
+def reached(read: Callable[[], Any], name: str) -> Any:
+    """As `peek`, for a name whose reads the program guards: it may stand for zeros where nobody reads it."""
+    held = peek(read, name)
+    return unset(name) if isinstance(held, staging.Undefined) else held
 
 
 # Statements ----------------------------------------------------------------------------------------------------------
@@ -222,6 +229,11 @@ def not_(operand: Any) -> Any:
     return staging.staged_not(operand) if _is_staged(operand) else not operand
 
 
+def truth(operand: Any) -> Any:
+    """A value of which only the truth counts."""
+    return staging.truth(operand, "`and` or `or`") if _is_staged(operand) else operand
+
+
 def if_exp(test: Any, then: Callable[[], Any], orelse: Callable[[], Any]) -> Any:
     """`then if test else orelse`."""
     if _is_staged(test):
@@ -240,17 +252,14 @@ def _operand(join: Callable[..., Any], rest: tuple[Callable[[], Any], ...]) -> C
 
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
     "is": operator.is_,
     "is not": operator.is_not,
     "in": lambda a, b: contains(a, b),
     "not in": lambda a, b: not_(contains(a, b)),
 }
+
+
+_SPECIAL = {"<": "__lt__", "<=": "__le__", ">": "__gt__", ">=": "__ge__", "==": "__eq__", "!=": "__ne__"}
 
 
 def contains(item: Any, container: Any) -> Any:
@@ -262,7 +271,8 @@ def compare(left: Any, *parts: Any) -> Any:
     """`left < b <= c ...`, as sign, thunk, sign, thunk: each operand is evaluated at most once, and when reached."""
     sign, operand, *rest = parts
     right = operand()
-    result = _COMPARE[sign](left, right)
+    name = _SPECIAL.get(sign)
+    result = _COMPARE[sign](left, right) if name is None else binary(name, left, right)
     if not rest:
         return result
     return and_(result, lambda: compare(right, *rest))
@@ -285,6 +295,27 @@ def list_comp(source: Any, element: Callable[[Any], Any], keep: Callable[[Any], 
         elif wanted:
             out.append(element(item))
     return out
+
+
+def late_list_comp(
+    source: Any,
+    comprehension: Callable[[Any], list[Any]],
+    element: Callable[[Any], Any],
+    keep: Callable[[Any], Any] | None = None,
+) -> list[Any]:
+    """A list comprehension that holds lambdas: over Python values Python's own, in which they share its variable."""
+    staged = iterables.is_staged(source) or isinstance(source, iterables.Nested)
+    return list_comp(source, element, keep) if staged else comprehension(source)
+
+
+def hashed(key: Any) -> Any:
+    """A key of a dictionary, or an item of a set, that a comprehension makes."""
+    if _is_staged(key):
+        raise ControlFlowError(
+            "a traced tensor as a key of a dict or an item of a set: these look up Python values, and it has none yet; "
+            "use a list, or a Python number as the key"
+        )
+    return key
 
 
 def _append(items: list[Any], item: Any) -> Values:

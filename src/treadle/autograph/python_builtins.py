@@ -14,7 +14,7 @@ from treadle.core.dtypes import bool_, default_float, float64, int64
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.variable import Variable
 from treadle.errors import ControlFlowError
-from treadle.ops.convert import as_tensor
+from treadle.ops.convert import as_tensor, cast
 
 Call = Callable[[Any], Any]  # gives the converted twin of a callable
 
@@ -312,14 +312,42 @@ def contains(item: Any, container: Any) -> Any:
     if isinstance(container, Symbol):
         return reductions.any(container == item)
     if not isinstance(container, builtins.list | tuple | set | frozenset | dict):
-        return item in container
+        from treadle.autograph.special import call, method  # which builds on callees, and they on this
+
+        own = method(type(container), "__contains__")
+        return item in container if own is None else call(own)(container, item)
     if not is_traced(item) and not _any_traced(container):
         return item in container
     return _folded(iter([item == other for other in container]), True)
 
 
+def pow(base: Any, exp: Any, mod: Any = None) -> Any:
+    """`pow(base, exp, mod)`; of integer tensors by squaring, `mod` at most 2**31 so that squares fit into int64."""
+    if mod is None or not _any_traced((base, exp, mod)):
+        return builtins.pow(base, exp) if mod is None else builtins.pow(base, exp, mod)
+    from treadle.ops import comparison, effects, reductions
+
+    b, e, m = (as_tensor(x) for x in (base, exp, mod))
+    if not builtins.all(x.dtype.kind in "iu" for x in (b, e, m)):
+        raise TypeError("pow() 3rd argument not allowed unless all arguments are integers")
+    b, e, m = (cast(x, int64) for x in (b, e, m))
+    sound = comparison.logical_and(reductions.all(e >= 0), reductions.all((m > 0) & (m <= 2**31)))
+    effects.assert_(sound, "pow() with three arguments takes exponents >= 0 and moduli from 1 to 2**31")  # noqa: PT009
+
+    def step(left: Any, square: Any, result: Any) -> tuple[Any, ...]:
+        return left // 2, square * square % m, comparison.where(left % 2 == 1, result * square % m, result)
+
+    start = (e + 0 * (b + m), (b + 0 * (e + m)) % m, (1 + 0 * (b + e + m)) % m)  # of one shape
+    names = ("the exponent", "the square", "the power")
+    found: Any = staging.staged_while(lambda left, *_: reductions.any(left > 0), step, start, names)[2]
+    return found
+
+
 PLAIN: dict[Any, Callable[..., Any]] = {
-    **{getattr(builtins, f.__name__): f for f in (zip, enumerate, reversed, range, len, round, sum, any, all, list)},
+    **{
+        getattr(builtins, f.__name__): f
+        for f in (zip, enumerate, reversed, range, len, round, sum, any, all, list, pow)
+    },
     bool: boolean,
     int: integer,
     float: floating,

@@ -43,7 +43,8 @@ def _wrapped(line: str) -> list[str]:
     code = (code if mark else line).rstrip()
     breaks = _breaks(code)
     indent = " " * (len(code) - len(code.lstrip()) + 8)
-    pieces, start = [], 0
+    pieces: list[str] = []
+    start = 0
     while True:
         room = _WIDTH - (len(comment) if not pieces else len(indent))
         if len(code) - start <= room:

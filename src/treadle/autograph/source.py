@@ -29,7 +29,7 @@ def find(code: CodeType) -> FunctionNode:
     of a kind that is left alone (generators, coroutines).
     """
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        raise NoSource("generators and coroutines are left as they are")
+        raise NoSource(f"{suspension(code)}: generators and coroutines are left as they are")
     lines = linecache.getlines(code.co_filename)
     if not lines or code.co_firstlineno > len(lines):
         raise NoSource(f"its source text is not available ({code.co_filename}); put it into a file")
@@ -37,6 +37,17 @@ def find(code: CodeType) -> FunctionNode:
     if not _same_arguments(found, code):
         raise SourceChanged(f"the text of {code.co_filename} has changed since it was imported")
     return found
+
+
+def suspension(code: CodeType) -> str:
+    """What makes a function a generator or a coroutine, and where: "it holds `yield` (line 3)"."""
+    awaits = bool(code.co_flags & inspect.CO_COROUTINE)
+    names = ("GET_AWAITABLE", "GET_AITER") if awaits else ("YIELD_VALUE", "GET_YIELD_FROM_ITER")
+    line = next(
+        (i.positions.lineno for i in dis.get_instructions(code) if i.opname in names and i.positions is not None), None
+    )
+    word = "`await`" if awaits and line is not None else "`async def`" if awaits else "`yield`"
+    return f"it holds {word} (line {line if line is not None else code.co_firstlineno})"
 
 
 _STARTED = time.time()

@@ -124,7 +124,7 @@ class _Stores(ast.NodeTransformer):
                 call = n.operator("delete_attribute", self.visit(target.value), ast.Constant(target.attr), label)
             else:
                 assert isinstance(target, ast.Subscript)
-                call = n.operator("delete_item", self.visit(target.value), _key(self.visit(target.slice)), label)
+                call = n.operator("delete_item", self.visit(target.value), key(self.visit(target.slice)), label)
             out.append(n.place(ast.Expr(n.place(call, target)), node))
         return out
 
@@ -140,7 +140,7 @@ class _Stores(ast.NodeTransformer):
         if isinstance(target, ast.Attribute):
             place = ast.Attribute(n.load(held[0]), target.attr, ast.Load())
         else:
-            out.append(n.assign(held[1], _key(target.slice)))
+            out.append(n.assign(held[1], key(target.slice)))
             place = ast.Subscript(n.load(held[0]), n.load(held[1]), ast.Load())
         name = self.name()
         out += [n.assign(name, place), ast.AugAssign(n.store(name), node.op, node.value)]
@@ -159,7 +159,7 @@ class _Stores(ast.NodeTransformer):
             call = n.operator("set_attribute", value, self.visit(target.value), ast.Constant(target.attr), label)
         else:
             assert isinstance(target, ast.Subscript)
-            call = n.operator("set_item", value, self.visit(target.value), _key(self.visit(target.slice)), label)
+            call = n.operator("set_item", value, self.visit(target.value), key(self.visit(target.slice)), label)
         return n.place(ast.Expr(n.place(call, target)), origin)
 
     def value(self, value: ast.expr, targets: list[ast.expr]) -> ast.expr:
@@ -195,14 +195,14 @@ def _stores(target: ast.expr) -> bool:
     return isinstance(target, ast.Subscript)
 
 
-def _key(node: ast.expr) -> ast.expr:
+def key(node: ast.expr) -> ast.expr:
     """A subscript's key as an expression of its own."""
     if isinstance(node, ast.Slice):
         parts = [part if part is not None else ast.Constant(None) for part in (node.lower, node.upper, node.step)]
         return n.place(n.operator("slice", *parts), node)
     if isinstance(node, ast.Tuple) and any(isinstance(part, (ast.Slice, ast.Starred)) for part in node.elts):
-        return n.place(ast.Tuple([_key(part) for part in node.elts], ast.Load()), node)
+        return n.place(ast.Tuple([key(part) for part in node.elts], ast.Load()), node)
     return node
 
 
-__all__ = ["rewrite"]
+__all__ = ["key", "rewrite"]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from treadle.control.undefined import Undefined
+from treadle.core.tracer import active_tracer
 from treadle.errors import ControlFlowError, Location, user_location
 
 Key = tuple[int, str, Any]
@@ -193,13 +194,13 @@ def note(obj: Any, kind: str, key: Any, label: str) -> None:
 
 def set_attribute(obj: Any, name: str, value: Any, label: str, call: Callable[[Any], Any]) -> None:
     """`obj.name = value`; the setter of a property is called as any function is."""
-    if _current.get() is not None:
+    if active_tracer() is not None:
         descriptor = inspect.getattr_static(type(obj), name, None)
         if isinstance(descriptor, property):
             if descriptor.fset is not None:
                 call(descriptor.fset)(obj, value)
                 return
-        elif getattr(obj, name, obj) is not value:
+        elif _current.get() is not None and getattr(obj, name, obj) is not value:
             note(obj, "attribute", name, label)
     setattr(obj, name, value)
 

@@ -6,6 +6,10 @@ import inspect
 import re
 from types import TracebackType
 
+from treadle.autograph import kept
+from treadle.autograph.nodes import AG
+from treadle.autograph.source import suspension
+from treadle.autograph.special import frames, special_name
 from treadle.control.staging import staged_if
 from treadle.errors import LeakedTensor, Location, TraceError, TreadleError, is_own_code
 
@@ -46,32 +50,35 @@ def explain(error: BaseException, name: str, autograph: bool, unconverted: str |
 def _explain_plain(error: TraceError, name: str, autograph: bool, unconverted: str | None) -> None:
     if "has no value yet" not in str(error.args[0]):
         return
-    if autograph and (getter := _property(error.__traceback__)) is not None:
-        hint = (
-            f"{getter!r} is a property, and what Python runs when an attribute is read is not converted: "
-            f"make it a method, `.{getter}()`"
-        )
-    elif not autograph:
-        hint = f"{name} has autograph=False; with autograph=True `if`, `while` and `for` work on tensors"
+    if not autograph:
+        hint: str | None = f"{name} has autograph=False; with autograph=True `if`, `while` and `for` work on tensors"
     elif unconverted is not None:
         hint = f"{name} runs as it is, without autograph, because {unconverted}"
     else:
-        return
-    error.args = (f"{error.args[0]}\n  {hint}", *error.args[1:])
+        hint = _in_the_way(error.__traceback__)
+    if hint is not None:
+        error.args = (f"{error.args[0]}\n  {hint}", *error.args[1:])
 
 
-def _property(walk: TracebackType | None) -> str | None:
-    """The name of the property in whose code an error was raised."""
-    frame = None
-    while walk is not None:
-        frame = frame if is_own_code(walk.tb_frame.f_code) else walk.tb_frame
-        walk = walk.tb_next
-    if frame is None or not frame.f_code.co_argcount:
-        return None
-    owner = type(frame.f_locals.get(frame.f_code.co_varnames[0]))
-    found = inspect.getattr_static(owner, frame.f_code.co_name, None)
-    getter = getattr(found, "fget", None) or getattr(found, "func", None)  # property, functools.cached_property
-    return frame.f_code.co_name if getattr(getter, "__code__", None) is frame.f_code else None
+def _in_the_way(walk: TracebackType | None) -> str | None:
+    """What kept the user's code at the end of a traceback from being converted."""
+    user = [frame for frame in frames(walk) if not is_own_code(frame.f_code)]
+    for frame in reversed(user):
+        code = frame.f_code
+        if AG in code.co_freevars and frame is not user[-1]:
+            break
+        if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE) and not code.co_name.startswith("<"):
+            return (
+                f"{code.co_name} is not converted, because {suspension(code)}; give a list back that the function "
+                "appends to, or move what decides on tensors into a function of its own that it calls"
+            )
+        special = special_name(frame)
+        if special is not None and AG not in code.co_freevars:
+            return (
+                f"{special!r} is called by Python itself, not by converted code, so it runs as it is: move what "
+                "decides on tensors into a method, and call that, or decide with td.where"
+            )
+    return kept.at(user[-1].f_code.co_filename, user[-1].f_lineno) if user else None
 
 
 def _explain_leak(error: LeakedTensor) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from treadle import nest
+from treadle.autograph.source import suspension
 from treadle.control.merge import presence
 from treadle.core.dim import Dim
 from treadle.core.graph import Graph
@@ -87,8 +88,11 @@ def _leaf(leaf: Any, name: str, scope: Scope) -> tuple[str, Any]:
     if isinstance(leaf, np.ndarray):
         return _COPY, leaf
     if isinstance(leaf, (types.GeneratorType, types.CoroutineType)):
+        code = leaf.gi_code if isinstance(leaf, types.GeneratorType) else leaf.cr_code
+        leaf.close()
         raise TraceError(
-            f"{name} is a generator or a coroutine, which cannot be traced; decorate the functions that it calls"
+            f"{name} is a generator or a coroutine, which cannot be traced: {code.co_name} in {code.co_filename} "
+            f"{suspension(code).removeprefix('it ')}; decorate the functions that it calls"
         )
     inside = list(getattr(leaf, "__dict__", {}).values()) if not isinstance(leaf, type) else []
     if isinstance(leaf, (set, frozenset, dict, list, tuple)):

@@ -18,7 +18,7 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 from treadle.core.tracer import Tracer, active_tracer
 from treadle.core.variable import _CREATED, Variable
-from treadle.errors import Location, VariableCreation, user_location
+from treadle.errors import Location, TraceError, VariableCreation, user_location
 from treadle.function import changed, frozen, keys
 from treadle.function.explain import explain, own_error
 from treadle.function.guards import Guard, Guards, guard, key_of, text_of
@@ -76,6 +76,18 @@ def make_trace(
 
     Gives the trace, and the record whose warnings are to be given once the trace is kept.
     """
+    while True:
+        try:
+            return _make_trace(target, values, signature, key, earlier)
+        except TraceError as error:  # a special method or property that is to be called by converted code from now on
+            if not (target.autograph and autograph.learn(error)):
+                raise
+
+
+def _make_trace(
+    target: Target, values: tuple[Any, ...], signature: Signature, key: tuple[Any, ...], earlier: Iterable[Trace]
+) -> tuple[Trace, Record]:
+    """See `make_trace`."""
     record = Record()
     before = _snapshot(target, values, earlier)
     around = active_tracer()
