@@ -7,6 +7,7 @@ import pytest
 
 import treadle as td
 from treadle.data import Dataset
+from treadle.data.groups import Group
 
 X, Y = np.arange(10, dtype=np.float32), np.arange(10) * 10
 
@@ -156,9 +157,78 @@ def test_gradient_of_a_loop_over_batches():
     assert f(rows().batch(4), td.asarray(3.0)).item() == pytest.approx(6 * X.sum())
 
 
-def test_shapes_that_change_again_are_an_error():
-    with pytest.raises(td.errors.ShapeError, match="change their shape again and again"):
-        td.function(weighted)(rows().batch(4).repeat(2))
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: rows().batch(4).repeat(3),
+        lambda: rows().batch(3).repeat(2).take(6),
+        lambda: rows().batch(4).shuffle(3, seed=5),
+    ],
+)
+def test_shapes_that_change_again_and_again(make):
+    traced = td.function(weighted)
+    wanted = weighted(make())
+    for a, b in zip(traced(make()), wanted, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5)
+    assert ops(traced).count("while") == 1
+
+
+def test_exits_and_counters_over_changing_shapes():
+    def f(ds):
+        s = 0.0
+        for k, (x, _) in enumerate(ds):
+            if k == 5:
+                break
+            s = s * 2 + k * td.sum(x)
+        else:
+            s = s + 100
+        return s
+
+    both(f, lambda: rows().batch(4).repeat(3))
+    both(f, lambda: rows().batch(4).repeat(3).take(4))
+
+
+def test_too_many_shapes_are_an_error():
+    many = Dataset(lambda: iter(()), None, lambda: [Group(td.ones((k,)), 1) for k in range(1, 6)])
+    with pytest.raises(td.errors.ShapeError, match="5 different shapes"):
+        td.function(weighted)(many)
+
+
+def test_random_numbers_of_the_dataset_and_of_the_function():
+    def f(ds):
+        s = 0.0
+        for x, _ in ds:
+            s = s + td.sum(x)
+        return s
+
+    def g(ds):
+        return f(ds) + td.random.uniform(())
+
+    def noisy(draw):
+        return rows().map(lambda x, y: (x + draw(()), y)).batch(5)
+
+    td.random.seed(3)
+    wanted = f(noisy(td.random.uniform))
+    td.random.seed(3)
+    assert td.function(f)(noisy(td.random.uniform)).item() == pytest.approx(wanted.item())
+    with pytest.raises(td.errors.ControlFlowError, match="the dataset of this loop draws from td.random"):
+        td.function(g)(noisy(td.random.uniform))
+    assert np.isfinite(td.function(g)(noisy(td.random.Generator(1).uniform)).item())
+
+
+def test_a_checkpointed_loop_over_a_dataset_is_an_error():
+    @td.function
+    def f(ds, w):
+        def inner(w):
+            s = w * 0
+            for x, _ in ds:
+                s = s + w * w * td.sum(x)
+            return s
+
+        return td.grad(td.checkpoint(inner))(w)
+
+    with pytest.raises(td.errors.GradientError, match="checkpointed and loops over a dataset"):
+        f(rows().batch(5), td.asarray(2.0))
 
 
 def test_an_item_of_another_shape_is_an_error():

@@ -18,7 +18,7 @@ from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
 from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor
-from treadle.records import dataclass, field
+from treadle.records import dataclass, field, replace
 
 Values = tuple[Any, ...]
 Length = int | Dim | Tensor | None
@@ -43,6 +43,10 @@ class HostItems(Protocol):
     def take(self) -> Any:
         """The next item."""
 
+    @property
+    def any_more(self) -> Callable[[], Tensor] | None:
+        """Where shapes change again and again: whether there is another item of any shape."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -52,6 +56,9 @@ class Plan:
     xs: tuple[Tensor, ...] = ()
     item: Callable[[Tensor, list[Any]], Any] = lambda position, rows: rows[0]
     more: tuple[Callable[[], Tensor], ...] = ()
+    again: Callable[[], Tensor] | None = (
+        None  # whether items of any shape are left, where shapes change again and again
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +265,9 @@ def run(x: Any, body: Callable[..., Values], values: Values, names: tuple[str, .
         x = x.stack()
     if isinstance(x, Tensor | staging.Range):
         return staging.staged_for(x, body, values, names, go)
-    first, *rest = _groups(x) or [plan(x)]
+    first, *rest = parts = _groups(x) or [plan(x)]
+    if first.again is not None:
+        return _rounds(parts, first.again, body, values, names, go)
     values, position = _run(first, body, values, names, go)
     for remainder in rest:
         values, position = _once(remainder, body, values, names, go, position)
@@ -269,17 +278,39 @@ def _groups(x: Any) -> list[Plan] | None:
     """The plans for a dataset with batches of two sizes; the position goes on from the first to the second."""
     if _is_host(x):
         found = x.staged_items()
-        return [Plan(None, (), lambda p, rows, g=g: g.take(), (g.more,)) for g in found]  # type: ignore[misc]
+        return [Plan(None, (), lambda p, rows, g=g: g.take(), (g.more,), g.any_more) for g in found]  # type: ignore[misc]
     if isinstance(x, Lazy) and len(x.sources) == 1 and not isinstance(x, Reversed):
         inner = _groups(x.sources[0])
-        return None if inner is None else [x.plan([part]) for part in inner]
+        return None if inner is None else [replace(x.plan([part]), again=part.again) for part in inner]
     return None
 
 
+def _rounds(
+    parts: list[Plan],
+    again: Callable[[], Tensor],
+    body: Callable[..., Values],
+    values: Values,
+    names: tuple[str, ...],
+    go: Any,
+) -> Values:
+    """A loop over runs of items of one shape: in each round the items of each shape in its turn, as many as follow."""
+
+    def turn(position: Any, *held: Any) -> Values:
+        for part in parts:
+            held, position = _run(part, body, held, names, go, position)
+        return (position, *held)
+
+    def test(position: Any, *held: Any) -> Any:
+        return _all([*([lambda: go(*held)] if go is not None else []), again])
+
+    found: Values = staging.staged_while(test, turn, (0, *values), ("the loop's counter", *names))
+    return found[1:]
+
+
 def _run(
-    made: Plan, body: Callable[..., Values], values: Values, names: tuple[str, ...], go: Any
+    made: Plan, body: Callable[..., Values], values: Values, names: tuple[str, ...], go: Any, start: Any = 0
 ) -> tuple[Values, Tensor]:
-    """The loop; its values, and how many items it took."""
+    """The loop; its values, and how many items it took, those before `start` included."""
 
     def step(rows: list[Any], position: Tensor, *held: Any) -> Values:
         return (position + 1, *body(made.item(position, rows), *held))
@@ -291,7 +322,7 @@ def _run(
     rows_tell = bool(made.xs) and not isinstance(made.length, Tensor)
     found, _ = run_loop(
         step,
-        (0, *values),  # a Python number, as in Python
+        (start, *values),  # a Python number, as in Python
         ("the loop's counter", *names),
         test_fn=test if made.more or go is not None else None,
         length=made.length if isinstance(made.length, int | Tensor) and not rows_tell else None,

@@ -30,6 +30,11 @@ class CheckpointOp(CallOp):
     def record(self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], needed: Sequence[bool]) -> Record:
         from treadle.autodiff.split import split  # autodiff runs ops, and this op, so it is imported late
 
+        if any(node.op == "dataset_start" for node in attrs["graph"].walk()):
+            raise GradientError(
+                f"{attrs['label']} is checkpointed and loops over a dataset: its gradient would run over it once more, "
+                "perhaps in another order; put the loop outside and checkpoint its body"
+            )
         parts = split(attrs["graph"], tuple(needed))
         outputs = self.bind(inputs, attrs)
         if not parts.gradients:

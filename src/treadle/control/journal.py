@@ -101,8 +101,8 @@ class Place:
         gone = [isinstance(side, Undefined) and not side.why for side in sides]
         if any(gone) and not (len(gone) > 1 and all(gone)):
             raise ControlFlowError(
-                f"`del {self.label}` in a branch or loop on tensors: only running tells whether it is there afterwards; "
-                f"set it to None instead, and ask with `is None`",
+                f"`del {self.label}` in a branch or loop on tensors: only running tells whether it is there then; "
+                "set it to None instead, and ask with `is None`",
                 self.where,
             )
 

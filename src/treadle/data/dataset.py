@@ -24,6 +24,7 @@ from treadle.ops.creation import asarray
 from treadle.ops.shaping import stack
 
 _END = object()
+_SHAPES = 4  # of the elements in a loop of a traced function
 _ENDLESS = -1  # the length of what repeats without end; None is a length that is not known
 
 
@@ -56,12 +57,13 @@ class Dataset:
         return self._found
 
     def staged_source(self) -> bool:
-        """Whether a loop over this can be a node of a graph: of elements of one shape, or the last of another."""
+        """Whether a loop over this can be a node of a graph; its body is traced for each shape of the elements."""
         with activate(None):
             groups = self._groups()
-        if len(groups) > 2:
+        shapes = {tuple([tuple(as_tensor(x).shape) for x in nest.flatten(group.sample)]) for group in groups}
+        if len(shapes) > _SHAPES:
             raise ShapeError(
-                f"a loop in a traced function over {self!r}, whose elements change their shape again and again; batch "
+                f"a loop in a traced function over {self!r}, whose elements have {len(shapes)} different shapes; batch "
                 "after repeat and shuffle, or with drop_remainder=True"
             )
         return bool(groups)

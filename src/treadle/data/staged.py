@@ -9,22 +9,23 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from treadle import nest
+from treadle import nest, random
 from treadle.core.dtypes import bool_, int64
 from treadle.core.op import Array, Op
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
-from treadle.errors import ShapeError
+from treadle.errors import ControlFlowError, ShapeError
 from treadle.ops.convert import as_tensor
 from treadle.ops.families import declare
 from treadle.records import dataclass, field
 
 _END = object()
+_ANY = -1  # instead of a group's number
 _KEPT = 256  # iterators that a `break` or an error has left; the oldest go first
 
 
@@ -43,11 +44,15 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """What a loop runs over, and for each shape of its items, in the order in which they come, the specs."""
+    """What a loop runs over, and for each shape of its items, in the order in which they come, the specs.
+
+    again: items of each shape come again and again, in any order.
+    """
 
     items: Iterable[Any]
     structure: nest.Structure
     groups: tuple[tuple[Spec, ...], ...]
+    again: bool = False
 
     def __repr__(self) -> str:
         return repr(self.items)
@@ -66,6 +71,13 @@ class Items:
         (found,) = more_op.bind((self.number,), {"source": self.source, "group": self.group})
         return found
 
+    @property
+    def any_more(self) -> Callable[[], Tensor] | None:
+        """Whether there is another item of any shape, where their shapes change again and again."""
+        if not self.source.again:
+            return None
+        return lambda: more_op.bind((self.number,), {"source": self.source, "group": _ANY})[0]
+
     def take(self) -> Any:
         """The next item."""
         leaves = next_op.bind((self.number,), {"source": self.source, "group": self.group})
@@ -76,9 +88,11 @@ def start(items: Iterable[Any], samples: Sequence[Any]) -> list[Items]:
     """The parts of a loop over `items`, one for each sample: all items like it, before those like the next sample."""
     found = [nest.flatten_with_structure(sample) for sample in samples]
     groups = tuple([tuple([Spec(x.shape, x.dtype) for x in map(as_tensor, leaves)]) for leaves, _ in found])
-    source = Source(items, found[0][1], groups)
+    distinct = tuple(dict.fromkeys(groups))
+    again = len(groups) > 2
+    source = Source(items, found[0][1], distinct if again else groups, again)
     (number,) = start_op.bind((), {"source": source})
-    return [Items(source, number, k) for k in range(len(groups))]
+    return [Items(source, number, k) for k in range(len(source.groups))]
 
 
 def _start(*, source: Source) -> tuple[Array]:
@@ -93,7 +107,7 @@ def _start(*, source: Source) -> tuple[Array]:
 def _more(number: Array, *, source: Source, group: int) -> tuple[Array]:
     running = _running.get(int(number))
     if running is not None and running.waiting is _END:
-        running.waiting = next(running.items, _END)
+        running.waiting = _made(running.items)
         if running.waiting is _END:
             _running.pop(int(number), None)
             running = None
@@ -101,14 +115,28 @@ def _more(number: Array, *, source: Source, group: int) -> tuple[Array]:
     return (np.asarray(fits),)
 
 
+def _made(items: Iterator[Any]) -> Any:
+    """The next item. Raises ControlFlowError where making it draws random numbers that the program draws, too."""
+    state = random.default.state
+    held: bool = state._lock._is_owned()  # type: ignore[attr-defined]  # a program holds what it writes
+    before = state.numpy().tobytes() if held else b""
+    item = next(items, _END)
+    if held and state.numpy().tobytes() != before:
+        raise ControlFlowError(
+            "the dataset of this loop draws from td.random while it makes its items, and so does the traced function: "
+            "one would take the other's numbers; let the dataset draw from a td.random.Generator of its own"
+        )
+    return item
+
+
 def _fits(item: Any, source: Source, group: int) -> bool:
-    """Whether an item is of the group's shapes. Raises ShapeError when it is of none from there on."""
+    """Whether an item is of the group's shapes. Raises ShapeError when it is of none that may come."""
     leaves, structure = nest.flatten_with_structure(item)
     specs = [(tuple(x.shape), x.dtype) for x in map(as_tensor, leaves)]
     if structure == source.structure:
-        for k in range(group, len(source.groups)):
+        for k in range(0 if source.again else group, len(source.groups)):
             if specs == [(spec.shape, spec.dtype) for spec in source.groups[k]]:
-                return k == group
+                return group in (k, _ANY)
     shapes = " or ".join(str([tuple(spec.shape) for spec in specs]) for specs in source.groups)
     raise ShapeError(
         f"an item of {source.items!r} has the shapes {[shape for shape, _ in specs]}; the loop was traced for {shapes}."
