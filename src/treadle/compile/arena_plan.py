@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+
 ALIGN = 64  # bytes: a cache line, and the widest vector
 
 
@@ -35,11 +37,12 @@ class ArenaPlan:
     def give(self, offset: int) -> None:
         """Take memory back, joining it with its free neighbours."""
         size = self._taken.pop(offset)
-        ranges = sorted([*self._free, (offset, size)])
-        joined: list[tuple[int, int]] = []
-        for start, length in ranges:
-            if joined and sum(joined[-1]) == start:
-                joined[-1] = (joined[-1][0], joined[-1][1] + length)
-            else:
-                joined.append((start, length))
-        self._free = joined
+        free = self._free
+        k = bisect(free, (offset, size))
+        if k < len(free) and free[k][0] == offset + size:
+            size += free.pop(k)[1]
+        if k and sum(free[k - 1]) == offset:
+            k -= 1
+            offset, before = free.pop(k)
+            size += before
+        free.insert(k, (offset, size))

@@ -8,10 +8,9 @@ import numpy as np
 
 from treadle.records import dataclass, field
 
-from . import blas, build, gemm
+from . import blas, build, gemm, pool
 from .build import Entry
 from .executor import Code, Label, Layout, Ref, system_kernels
-from .gemm import Operand
 from .machine import Line, Op, Slot
 
 
@@ -207,11 +206,13 @@ class Assembler:
         """
         if m == 0 or n == 0 or batch == 0:
             return
-        x, y = Operand(a, lda, strides[0], ta, outer[0]), Operand(b, ldb, strides[1], tb, outer[1])
-        plan = gemm.plan(gemm.Product(dtype, m, n, k, x, y, Operand(c, ldc, strides[2]), alpha, beta, batch, inner))
+        x, y, z = (lda, strides[0], ta, outer[0]), (ldb, strides[1], tb, outer[1]), (ldc, strides[2], False, 0)
+        plan = gemm.plan_of(dtype, (m, n, k, batch, inner), x, y, z, (alpha, beta), pool.processors())
+        places = (a, b, c)
+        args = [places[arg.index] if isinstance(arg, Ref) else arg for arg in plan.args]
         self.fill(c, 0, plan.clear)
         self._blas = True
-        self._call(system_kernels()[plan.kernel], plan.args, plan.extent, plan.grain, note)
+        self._call(system_kernels()[plan.kernel], args, plan.extent, plan.grain, note)
 
     def copy(self, target: Ref, source: Ref, nbytes: int) -> None:
         """Copy bytes; the places may overlap."""

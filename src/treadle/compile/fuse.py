@@ -14,6 +14,7 @@ from treadle.compile.cost import LOOK_AHEAD, MAX_NODES, MAX_OPERANDS, SIBLINGS
 from treadle.compile.levels import Axes, is_alias, is_row_shape, reads_as_row, row_like, true_axes
 from treadle.compile.placing import inner_of, place, together, worked_shape
 from treadle.compile.rules import used
+from treadle.core.dim import is_static
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Symbol
@@ -75,7 +76,11 @@ Item = Group | Single
 
 def in_kernel(spec: Spec) -> bool:
     """Whether values of this spec can live in kernels."""
-    return spec.dtype.kind in KERNEL_KINDS and spec.static
+    return spec.dtype.kind in KERNEL_KINDS and is_static(spec.shape)
+
+
+def _fits(symbol: Symbol) -> bool:
+    return in_kernel(symbol._spec)
 
 
 def is_elementwise(node: Node) -> bool:
@@ -83,7 +88,7 @@ def is_elementwise(node: Node) -> bool:
     op = node.definition
     if op.family != "elementwise" or op.scalar is None:
         return False
-    return all(in_kernel(s.spec) for s in (*node.inputs, *node.outputs))
+    return all(map(_fits, (*node.inputs, *node.outputs)))
 
 
 def is_reduction(node: Node) -> bool:
@@ -96,7 +101,7 @@ def is_reduction(node: Node) -> bool:
 def is_scalar_constant(symbol: Symbol) -> bool:
     """Whether a symbol is a 0-d constant that kernels can take by value."""
     node = symbol.node
-    return node is not None and node.op == "constant" and symbol.shape == () and in_kernel(symbol.spec)
+    return node is not None and node.op == "constant" and symbol.shape == () and in_kernel(symbol._spec)
 
 
 class Fuser:

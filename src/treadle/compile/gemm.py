@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from treadle.records import dataclass, replace
 
 from . import blas, pool
@@ -91,6 +93,9 @@ def kernel(args, lo, hi):
 """,
     native=True,
 )
+Geometry = tuple[int, int, bool, int]
+Scale = tuple[float, float]
+PLACES = tuple([Ref("matrix", k) for k in range(3)])  # A, B, C of no product in particular
 KERNELS = (ROWS, COLUMNS, BATCH, VECTOR, BATCHED_VECTOR)
 
 
@@ -153,6 +158,19 @@ def plan(product: Product) -> Plan:
     vector = (p.n == 1 or p.m == 1) and p.k > 0
     clearable = (p.m == 1 or p.c.lead == 1) and (p.batch == 1 or p.c.stride == p.m * p.n)
     return _plan_vector(p) if vector and (p.beta or clearable) else _plan_matrix(p)
+
+
+@lru_cache(256)
+def plan_of(
+    dtype: Dtype, sizes: tuple[int, ...], a: Geometry, b: Geometry, c: Geometry, scale: Scale, processors: int
+) -> Plan:
+    """The call for m, n, k, batch and inner batch, with PLACES for the matrices: a network has the same many times.
+
+    a, b, c: lead, stride, transposed, outer of each matrix; scale: alpha and beta; processors: how many there are.
+    """
+    m, n, k, batch, inner = sizes
+    x, y, z = [Operand(place, *geometry) for place, geometry in zip(PLACES, (a, b, c), strict=True)]
+    return plan(Product(dtype, m, n, k, x, y, z, *scale, batch, inner))
 
 
 def _library() -> blas.Library:

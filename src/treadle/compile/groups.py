@@ -11,6 +11,7 @@ from treadle.compile.cost import PERIOD, PERIODS, goes_in_strips, units
 from treadle.compile.emit import Body, Kernel
 from treadle.compile.fuse import Group
 from treadle.compile.kernels import GroupKernel
+from treadle.compile.repeats import Recorder, repeat, structure_of
 from treadle.compile.row_plan import partial_view
 from treadle.compile.rows import RowKernel
 from treadle.compile.rules import used
@@ -65,7 +66,26 @@ def _needed(group: Group, wanted: set[Symbol]) -> set[Symbol]:
 def call_group(
     lowerer: Lowerer, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
 ) -> None:
-    """The kernels of a group whose results have their places."""
+    """The kernels of a group whose results have their places: as for another of its structure where there was one."""
+    if 0 in group.shape:
+        return
+    structure = structure_of(lowerer, group, env, stores, ends)
+    if structure is None:
+        _call_group(lowerer, group, env, stores, ends)
+        return
+    steps = lowerer.repeats.get(structure.key)
+    if steps is not None:
+        repeat(lowerer, structure, steps)
+        return
+    recorder = Recorder(lowerer, structure)
+    _call_group(recorder, group, env, stores, ends)
+    if recorder.whole:
+        lowerer.repeats[structure.key] = recorder.steps
+
+
+def _call_group(
+    lowerer: Lowerer | Recorder, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
+) -> None:
     if 0 in group.shape:
         return
     if group.row_axes is not None:
@@ -87,7 +107,7 @@ def call_group(
     _combine(lowerer, partials, ends)
 
 
-def _written_out(lowerer: Lowerer, group: Group, plan: GroupKernel) -> bool:
+def _written_out(lowerer: Lowerer | Recorder, group: Group, plan: GroupKernel) -> bool:
     """Work over many rows that reads a short one again and again: write that out several times, and take long rows.
 
     False where the rows are too few; then the kernels are compiled all the same, so that more rows compile nothing.
@@ -116,7 +136,7 @@ def _written_out(lowerer: Lowerer, group: Group, plan: GroupKernel) -> bool:
     return many
 
 
-def _call_or_spare(lowerer: Lowerer, kernel: Kernel, name: str, call: bool) -> None:
+def _call_or_spare(lowerer: Lowerer | Recorder, kernel: Kernel, name: str, call: bool) -> None:
     if call:
         lowerer.call(kernel, name)
     else:
@@ -124,7 +144,7 @@ def _call_or_spare(lowerer: Lowerer, kernel: Kernel, name: str, call: bool) -> N
 
 
 def _call_rows(
-    lowerer: Lowerer, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
+    lowerer: Lowerer | Recorder, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
 ) -> None:
     assert group.row_axes is not None
     full = [n for n in group.nodes if n.definition.family == "elementwise" and n.outputs[0] not in group.rows]
@@ -151,7 +171,7 @@ def _call_rows(
     _combine(lowerer, partials, ends)
 
 
-def _combine(lowerer: Lowerer, partials: Mapping[Symbol, View], ends: Mapping[Symbol, View]) -> None:
+def _combine(lowerer: Lowerer | Recorder, partials: Mapping[Symbol, View], ends: Mapping[Symbol, View]) -> None:
     """Add up the blocks' results."""
     for symbol, partial in partials.items():
         used("partial results are added up")
@@ -160,11 +180,11 @@ def _combine(lowerer: Lowerer, partials: Mapping[Symbol, View], ends: Mapping[Sy
         shape = partial.shape[1:]
         end = View(target.buffer, shape, target.dtype, contiguous_strides(shape), target.offset)
         group, made = combine_group(symbol.node.definition, partial)
-        call_group(lowerer, group, {group.nodes[0].inputs[0]: partial}, {}, {made: end})
+        _call_group(lowerer, group, {group.nodes[0].inputs[0]: partial}, {}, {made: end})
         lowerer.free(partial.buffer)
 
 
-def _spare(lowerer: Lowerer, ends: Mapping[Symbol, View], ranks: Mapping[Symbol, int]) -> None:
+def _spare(lowerer: Lowerer | Recorder, ends: Mapping[Symbol, View], ranks: Mapping[Symbol, int]) -> None:
     """Kernels that larger sizes will need are compiled now, so that a larger size compiles nothing."""
     for source in combining(ends, ranks):
         lowerer.spare.setdefault(source.text, source)

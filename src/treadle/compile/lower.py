@@ -21,6 +21,7 @@ from treadle.compile.emit import Kernel, Text
 from treadle.compile.executor import Code, Ref
 from treadle.compile.fuse import Group, Item, Single, fuse, reads
 from treadle.compile.groups import call_group, lower_group
+from treadle.compile.repeats import Steps
 from treadle.compile.scalar_loops import is_scalar_loop
 from treadle.compile.small_groups import copy_group, name_of
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
@@ -71,6 +72,7 @@ class Lowerer:
         self.owned: set[int] = set()  # buffers of the arena that have not been given back
         self.has_checks = False
         self.loops: list[Ref] = []  # the counters of the loops around what is laid out now
+        self.repeats: dict[Any, Steps] = {}  # what groups led to, by their structure
         self.sized: open_sizes.Sized = {}  # where sizes that only running tells can be read
         self._buffers: list[Buffer] = []  # buffers are known by identity, so they must stay alive
 
@@ -269,8 +271,8 @@ class Lowerer:
 
     # -- kernels -------------------------------------------------------------------------------------------------------
 
-    def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
-        """Emit the call of a kernel."""
+    def call(self, kernel: Kernel, name: str, note: Any = None) -> tuple[Deferred, list[Ref | int]]:
+        """Emit the call of a kernel; the kernel, and the arguments as they stand in the program."""
         args: list[Ref | int] = []
         for arg in kernel.args:
             if isinstance(arg, View):
@@ -279,7 +281,9 @@ class Lowerer:
                 args.append(self.asm.constant(arg))
             else:
                 args.append(arg)
-        self.asm.call(self.entry(kernel.text, name), args, kernel.hi, kernel.grain, note)
+        entry = self.entry(kernel.text, name)
+        self.asm.call(entry, args, kernel.hi, kernel.grain, note)
+        return entry, args
 
     def entry(self, text: Text, name: str) -> Deferred:
         """The kernel of a text, compiled later together with the others."""

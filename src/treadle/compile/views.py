@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ class View:
     @property
     def contiguous(self) -> bool:
         """Whether the elements lie one after another, in row order."""
+        if self.strides == contiguous_strides(self.shape):
+            return True
         return all(
             size <= 1 or stride == want
             for size, stride, want in zip(self.shape, self.strides, contiguous_strides(self.shape), strict=True)
@@ -62,6 +65,7 @@ class View:
         return self.size * self.dtype.itemsize
 
 
+@lru_cache(4096)
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Row-order strides, in elements."""
     strides = []

@@ -77,7 +77,13 @@ def as_dtype(dtype: Any) -> DType:
 
 def dtype_name(dtype: DType) -> str:
     """The name that reprs and messages use."""
-    return "string" if dtype.kind == "T" else dtype.name
+    known = _NAMES.get(dtype)
+    if known is None:  # NumPy takes two microseconds to say it
+        known = _NAMES[dtype] = "string" if dtype.kind == "T" else dtype.name
+    return known
+
+
+_NAMES: dict[DType, str] = {}
 
 
 def is_float(dtype: DType) -> bool:

@@ -41,45 +41,37 @@ class Const:
 
 
 class Node:
-    """One op applied to symbols. `location` is the user's line, `name` is unique in its graph."""
+    """One op applied to symbols.
 
-    __slots__ = ("_attrs", "_op", "inputs", "location", "name", "outputs")
+    op:         the op's name: "add", "cond", "while", ...; `definition` is its declaration.
+    attrs:      what else the op was given: axes, dtypes, graphs.
+    location:   the user's line; `name` is unique in its graph.
+    """
+
+    # Plain attributes, not properties: every pass asks each node for them several times.
+    __slots__ = ("attrs", "definition", "inputs", "location", "name", "op", "outputs")
 
     def __init__(
         self, op: Op, inputs: tuple[Symbol, ...], attrs: Mapping[str, Any], name: str, location: Location | None
     ) -> None:
-        self._op = op
+        self.op = op.name
+        self.definition = op
         self.inputs = inputs
-        self._attrs = attrs
+        self.attrs = attrs
         self.name = name
         self.location = location
         self.outputs: tuple[Symbol, ...] = ()
 
-    @property
-    def op(self) -> str:
-        """The op's name: "add", "cond", "while", ..."""
-        return self._op.name
-
-    @property
-    def definition(self) -> Op:
-        """The op's declaration."""
-        return self._op
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """What else the op was given: axes, dtypes, graphs."""
-        return self._attrs
-
     def graphs(self) -> Iterator[tuple[str, Graph]]:
         """The graphs that this node holds, with the attribute each stands under."""
-        for key, value in self._attrs.items():
+        for key, value in self.attrs.items():
             if isinstance(value, Graph):
                 yield key, value
 
     @property
     def effect(self) -> bool:
         """Whether it must run, in program order: its op has an effect, or a node of a graph that it holds."""
-        if self._op.effect:
+        if self.definition.effect:
             return True
         return any(graph.effect for _, graph in self.graphs())
 

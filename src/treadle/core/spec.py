@@ -141,8 +141,12 @@ def broadcast_sizes(a: Size, b: Size) -> Size | None:
 
 def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
     """The NumPy broadcast of shapes, symbolic sizes included. Raises ShapeError naming the shapes."""
-    if len(shapes) == 2 and shapes[0] == shapes[1]:
-        return shapes[0]
+    if len(shapes) == 2:
+        a, b = shapes
+        if a is b or a == b or not b:
+            return a
+        if not a:
+            return b
     rank = max((len(shape) for shape in shapes), default=0)
     result: list[Size] = []
     for axis in range(-rank, 0):

@@ -94,14 +94,15 @@ class Tracer(Mode):
         return symbol
 
     def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
-        symbols = tuple([self.lift(x) for x in inputs])
-        if op.family not in _KEEPS_WEAK and any([s._spec.weak for s in symbols]):
+        scope = self.scope
+        symbols = tuple([x if type(x) is Symbol and x.scope is scope else self.lift(x) for x in inputs])
+        if op.family not in _KEEPS_WEAK and any(s._spec.weak for s in symbols):
             symbols = tuple([self._strong(s) if s._spec.weak else s for s in symbols])
         specs = op.infer([s._spec for s in symbols], attrs)
         name = self.unique(attrs.get("label") or op.name)
         node = Node(op, symbols, attrs, name, self.origin or user_location(3))
         if len(specs) == 1:
-            node.outputs = (Symbol(specs[0], self.scope, name, node),)
+            node.outputs = (Symbol(specs[0], scope, name, node),)
         else:
             node.outputs = tuple([Symbol(spec, self.scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
         self.nodes.append(node)

@@ -214,6 +214,18 @@ AS_THEY_ARE = {
 }
 
 
+def _fit(values: Sequence[Any], kinds: frozenset[str]) -> bool:
+    """Whether values, the first of them traced, are tensors of one dtype of these kinds already."""
+    dtype = values[0].dtype
+    for value in values:
+        if type(value) is Symbol:
+            if value._spec.weak or value._spec.dtype is not dtype:
+                return False
+        elif type(value) is not Tensor or value.array.dtype is not dtype:
+            return False
+    return dtype.kind in kinds
+
+
 def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
     """Operands as tensors of one dtype, fit for an op.
 
@@ -227,6 +239,8 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
         (only,) = values
         if type(only) is Tensor and only.array.dtype.kind in AS_THEY_ARE[want]:
             return [only]
+    if type(values[0]) is Symbol and _fit(values, AS_THEY_ARE[want]):
+        return list(values)
     prepared = [v if isinstance(v, (Tensor, Variable)) or is_weak(v) else as_tensor(v) for v in values]
     if want == "truth":
         return [as_tensor(v, bool_) for v in prepared]

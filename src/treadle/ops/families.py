@@ -58,7 +58,7 @@ def _elementwise_infer(name: str, out: str) -> Callable[[Sequence[Spec], Attrs],
         dtype = specs[-1].dtype
         if out == "real" and dtype.kind == "c":
             dtype = np.dtype(f"f{dtype.itemsize // 2}")
-        return (Spec(shape, dtype, all(s.weak for s in specs)),)
+        return (Spec(shape, dtype, specs[0].weak and all(s.weak for s in specs)),)
 
     return infer
 

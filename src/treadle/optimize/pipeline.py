@@ -18,6 +18,7 @@ from treadle.optimize.loops import loops
 from treadle.optimize.merge import merge
 from treadle.optimize.products import products
 from treadle.optimize.prune import prune
+from treadle.optimize.stepped import gathered, stepped
 from treadle.optimize.sums import sums
 from treadle.optimize.sweep import Counts, Run, Step, holds_graphs
 
@@ -30,18 +31,18 @@ def sweep(*steps: Step) -> Pass:
 
 
 def controlled(run: Pass) -> Pass:
-    """A pass that only graphs with conds or loops need: one sweep leaves nothing to a second in straight code."""
+    """A pass that only graphs with calls, conds or loops need: straight code has nothing left after one."""
     return lambda graph, counts: run(graph, counts) if any(map(holds_graphs, graph.nodes)) else graph
 
 
 SIMPLIFY = (fold, forward, products, branches, loops, broadcasts, sums, algebra, merge)
 
 PASSES: tuple[tuple[str, Pass], ...] = (
-    ("inline", sweep(inline)),
+    ("inline", controlled(sweep(inline))),
     ("prune", prune),
     ("simplify", sweep(*SIMPLIFY)),
     ("prune again", prune),
-    ("hoist", controlled(sweep(hoist, merge))),
+    ("hoist", controlled(sweep(hoist, stepped, gathered, merge))),
     ("simplify again", controlled(sweep(*SIMPLIFY))),
     ("prune last", controlled(prune)),
 )

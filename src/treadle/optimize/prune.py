@@ -29,6 +29,8 @@ class _Kept:
 
 def prune(graph: Graph, counts: Counts) -> Graph:
     """The graph without what nothing needs; its inputs and outputs stay as they are."""
+    if not any(map(holds_graphs, graph.nodes)):
+        return _prune_straight(graph, counts)
     live = set(graph.outputs)
     kept: list[_Kept] = []
     lengths = Lengths(graph)
@@ -43,6 +45,30 @@ def prune(graph: Graph, counts: Counts) -> Graph:
         live.update(item.inputs)
     kept.reverse()
     return _rebuild(graph, kept)
+
+
+def _prune_straight(graph: Graph, counts: Counts) -> Graph:
+    """The same where no node holds graphs or has an effect: what stays, stays as it is."""
+    lengths = Lengths(graph)
+    live = set(graph.outputs)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        outputs = node.outputs
+        if len(outputs) == 1 and not lengths.any:
+            stays = outputs[0] in live
+        else:
+            used = [k for k, s in enumerate(outputs) if s in live] or lengths.given(node)
+            lengths.ask(node, used)
+            stays = bool(used)
+        if stays or node.definition.effect:
+            kept.append(node)
+            live.update(node.inputs)
+        else:
+            counts["prune"] += 1
+    if len(kept) == len(graph.nodes):
+        return graph
+    kept.reverse()
+    return Graph(graph.name, graph.inputs, tuple(kept), graph.outputs, graph.state)
 
 
 def _reduce(node: Node, used: list[int], counts: Counts) -> _Kept:

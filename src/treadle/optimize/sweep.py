@@ -22,13 +22,14 @@ from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
 Counts = Counter[str]
+Rewrite = Callable[["Sweep", Node], Sequence[Symbol] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """A local rewrite, for nodes of some ops, or of some families, or of all."""
 
-    run: Callable[[Sweep, Node], Sequence[Symbol] | None]
+    run: Rewrite
     ops: frozenset[str] | None = None
     family: str | None = None
 
@@ -45,7 +46,7 @@ class Run:
     def __init__(self, steps: Sequence[Step], counts: Counts) -> None:
         self.steps = tuple(steps)
         self.counts = counts
-        self._by_op: dict[Op, tuple[Step, ...]] = {}
+        self._by_op: dict[Op, tuple[Rewrite, ...]] = {}
         self.done: dict[int, tuple[Graph, Graph]] = {}  # by id; the pair keeps the id's owner alive
 
     def graph(self, graph: Graph) -> Graph:
@@ -55,11 +56,11 @@ class Run:
             found = self.done[id(graph)] = (graph, Sweep(graph, self).run())
         return found[1]
 
-    def steps_for(self, op: Op) -> tuple[Step, ...]:
+    def steps_for(self, op: Op) -> tuple[Rewrite, ...]:
         """The steps that nodes of an op are offered to."""
         found = self._by_op.get(op)
         if found is None:
-            found = self._by_op[op] = tuple([step for step in self.steps if step.takes(op)])
+            found = self._by_op[op] = tuple([step.run for step in self.steps if step.takes(op)])
         return found
 
 
@@ -94,16 +95,21 @@ class Sweep:
 
     def take(self, node: Node, symbols: dict[Symbol, Symbol], copy: bool = False) -> None:
         """Place a node of an old graph, its inputs renamed by `symbols`, to which its outputs are added."""
-        inputs = tuple([symbols.get(s, s) for s in node.inputs])
+        inputs = node.inputs
+        if symbols and any(map(symbols.__contains__, inputs)):
+            inputs = tuple([symbols.get(s, s) for s in inputs])
         attrs = node.attrs
-        if holds_graphs(node):
+        if node.definition.family in _HOLDING:
             attrs = self.inner(attrs)
-        if copy or attrs is not node.attrs or not all(map(_is, inputs, node.inputs)):
+        if copy or attrs is not node.attrs or inputs is not node.inputs:
             name = _base(node) if copy else node.name
             new = build(node.definition, inputs, attrs, [s.spec for s in node.outputs], name, node.location, self.scope)
         else:
             new = node
-        for old, made in zip(node.outputs, self.place(new), strict=True):
+        placed = self.place(new)
+        if placed is node.outputs:
+            return
+        for old, made in zip(node.outputs, placed, strict=True):
             if old is not made:
                 symbols[old] = made
                 self._olds.setdefault(made, []).append(old)
@@ -121,8 +127,8 @@ class Sweep:
 
     def place(self, node: Node) -> Sequence[Symbol]:
         """Put a node in, or what a step makes of it; gives the symbols for its outputs."""
-        for step in self.rules.steps_for(node.definition):
-            found = step.run(self, node)
+        for run in self.rules.steps_for(node.definition):
+            found = run(self, node)
             if found is not None:
                 return found
         return self.append(node)
@@ -202,9 +208,12 @@ class Sweep:
         return name
 
 
+_HOLDING = frozenset(("graph", "effect"))
+
+
 def holds_graphs(node: Node) -> bool:
     """Whether graphs may be among the node's attributes: cheaper than to look."""
-    return node.definition.family in ("graph", "effect")
+    return node.definition.family in _HOLDING
 
 
 def has_effect(node: Node) -> bool:
