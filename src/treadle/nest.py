@@ -12,7 +12,8 @@ from typing import Any
 __all__ = ["Structure", "flatten", "flatten_with_paths", "map", "structure", "unflatten"]
 
 _map = map
-LISTS: set[type] = set()  # kinds of lists that count as lists while they hold no staged state; control.lists adds its own
+# Kinds of lists that count as lists while they hold no staged state; control.lists adds its own.
+LISTS: set[type] = set()
 
 
 class Structure:
@@ -168,7 +169,7 @@ def unflatten(like: Any, leaves: Sequence[Any]) -> Any:
     if len(leaves) != shape.count:
         raise ValueError(f"unflatten: the nest {shape!r} has {shape.count} leaves, {len(leaves)} were given")
     if _flat.get((shape.kind, shape.count)) is shape:  # type: ignore[arg-type]
-        return shape.kind(leaves)  # type: ignore[misc, call-arg]
+        return shape.kind(leaves)  # type: ignore[misc]
     return _build(shape, iter(leaves))
 
 

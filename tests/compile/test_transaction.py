@@ -13,6 +13,7 @@ from oracle import compiled
 
 import treadle as td
 from treadle.compile.program import MAX_PROGRAMS, Program
+from treadle.core.variable import _reading
 from treadle.errors import AssertionFailed, UndefinedVariable
 
 F = np.float32
@@ -351,3 +352,52 @@ def test_programs_of_symbolic_sizes_are_bounded() -> None:
     for n in range(200, 200 + MAX_PROGRAMS - 1):
         f(td.asarray(np.ones((n, 3), F)))
     assert any(("x0", 20) in key or 20 in dict(key[1:]).values() for key in trace.graph.derived["programs"])
+
+
+def test_a_variable_gets_its_first_value_in_a_program() -> None:
+    v, w = td.Variable(td.TensorSpec((3,), td.float32)), td.Variable(np.zeros(3, F))
+
+    @td.function
+    def f(x: Any) -> None:
+        v.assign(x * 2)
+        w.assign_add(v.value)
+
+    x = td.asarray(np.arange(3, dtype=F))
+    f(x)
+    f(x)
+    assert v.numpy().tolist() == [0, 2, 4]
+    assert w.numpy().tolist() == [0, 4, 8]
+
+
+def test_a_variable_that_a_running_program_reads_is_copied_before_it_is_overwritten() -> None:
+    v = td.Variable(np.zeros(3, F))
+
+    @td.function
+    def add_one() -> None:
+        v.assign_add(1)
+
+    add_one()
+    memory, reader = v._memory, object()
+    _reading[reader] = frozenset({v.serial})
+    try:
+        add_one()
+    finally:
+        del _reading[reader]
+    assert memory is not None and memory.tolist() == [1, 1, 1]
+    assert v.numpy().tolist() == [2, 2, 2]
+    memory = v._memory
+    add_one()
+    assert v._memory is memory
+
+
+def test_no_reader_is_left_behind_by_a_run_that_fails() -> None:
+    v = td.Variable(np.zeros(3, F))
+
+    @td.function
+    def f(x: Any) -> Any:
+        assert td.sum(x) > 0
+        return v.value + x
+
+    with pytest.raises(AssertionFailed):
+        f(td.zeros((3,)))
+    assert not _reading

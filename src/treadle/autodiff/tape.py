@@ -169,27 +169,10 @@ class Tape(Mode):
         tracer = active_tracer()
         kept = tracer.origin if tracer is not None else None
         try:
-            for op, inputs, outputs, attrs, needed, pullback in reversed(records):
-                if len(outputs) == 1:
-                    given = cotangents.get(id(outputs[0]))
-                    if given is None:
-                        continue
-                    grads: Sequence[Grad] = (given,)
-                else:
-                    grads = [cotangents.get(id(y)) for y in outputs]
-                    if all(g is None for g in grads):
-                        continue
+            for record in reversed(records):
                 if tracer is not None:
-                    tracer.origin = _location(outputs) or kept
-                if pullback is None:
-                    wanted = [want and id(x) in reached for x, want in zip(inputs, needed, strict=True)]
-                    found = op.pull(grads, outputs, inputs, attrs, wanted)
-                else:
-                    found = pullback(grads)
-                for x, g in zip(inputs, found, strict=True):
-                    if g is not None and id(x) in reached:
-                        before = cotangents.get(id(x))
-                        cotangents[id(x)] = g if before is None else add(before, g)
+                    tracer.origin = _location(record[2]) or kept
+                _pull(record, cotangents, reached)
         finally:
             if tracer is not None:
                 tracer.origin = kept
@@ -208,14 +191,36 @@ class Tape(Mode):
         return found, reached.intersection(self.watched)
 
 
+def _pull(record: Record, cotangents: dict[int, Tensor], reached: set[int]) -> None:
+    """Take the cotangents of what an op made to those of its inputs that lead to a source."""
+    op, inputs, outputs, attrs, needed, pullback = record
+    grads: Sequence[Grad] = [cotangents.get(id(y)) for y in outputs] if pullback else (cotangents.get(id(outputs[0])),)
+    for g in grads:
+        if g is not None:
+            break
+    else:
+        return
+    rules = op.vjp
+    if pullback is None and type(rules) is tuple:  # one rule an input: only those that are asked for run
+        for x, rule, want in zip(inputs, rules, needed, strict=True):
+            if want and rule is not None and id(x) in reached:
+                _accumulate(cotangents, x, rule(grads[0], outputs[0], *inputs, **attrs))
+        return
+    found = op.pull(grads, outputs, inputs, attrs, needed) if pullback is None else pullback(grads)
+    for x, g in zip(inputs, found, strict=True):
+        if g is not None and id(x) in reached:
+            _accumulate(cotangents, x, g)
+
+
 def _number(value: Any, beside: Tensor) -> Tensor:
     """A Python number as it takes part in an op with a tensor."""
     return Tensor(np.asarray(value, beside.array.dtype))
 
 
-def _accumulate(cotangents: dict[int, Tensor], x: Tensor, g: Tensor) -> None:
-    before = cotangents.get(id(x))
-    cotangents[id(x)] = g if before is None else add(before, g)
+def _accumulate(cotangents: dict[int, Tensor], x: Tensor, g: Grad) -> None:
+    if g is not None:
+        before = cotangents.get(id(x))
+        cotangents[id(x)] = g if before is None else add(before, g)
 
 
 def _total(grads: Sequence[Grad]) -> Grad:

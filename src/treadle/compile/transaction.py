@@ -16,7 +16,7 @@ import numpy as np
 from treadle.compile.program import CommittedRun, Program, program_for
 from treadle.core.dim import is_static
 from treadle.core.graph import Graph, StateSlot
-from treadle.core.variable import Variable
+from treadle.core.variable import Variable, _reading
 from treadle.errors import VariableCreation
 from treadle.records import dataclass
 
@@ -54,26 +54,34 @@ def _pure(graph: Graph) -> Run:
 class _Plan:
     """What a program does with variables, worked out once, in the order in which their locks are taken.
 
-    slots:   variable, position among the inputs, and READ, REPLACED or OVERWRITTEN.
-    readers: the numbers of those that are only read. writers: of the others, whose new values are `outputs`.
+    slots:    variable, what takes its lock, position among the inputs, READ, REPLACED or OVERWRITTEN, and the output
+              that is the new value.
+    releases: what lets go of the locks; `early` of those that are only read, `late` of the others.
+    reads:    the serials of variables that are only read.
     """
 
-    slots: tuple[tuple[weakref.ref[Variable], int, int], ...]
-    readers: tuple[int, ...]
-    writers: tuple[int, ...]
-    outputs: tuple[int, ...]
+    slots: tuple[tuple[weakref.ref[Variable], Callable[[], object], int, int, int | None], ...]
+    releases: tuple[Callable[[], object], ...]
+    early: tuple[Callable[[], object], ...]
+    late: tuple[Callable[[], object], ...]
+    reads: frozenset[int]
     blanks: tuple[None, ...]
 
 
-def _plan(slots: Sequence[StateSlot], program: Program) -> _Plan:
+def _plan(slots: Sequence[StateSlot], variables: Sequence[Variable], program: Program) -> _Plan:
     ways = [
         READ if slot.output is None else OVERWRITTEN if slot.output in program.inplace else REPLACED for slot in slots
     ]
+    locks = [variable._lock for variable in variables]
     return _Plan(
-        slots=tuple((slot.variable, slot.input, way) for slot, way in zip(slots, ways, strict=True)),
-        readers=tuple(k for k, way in enumerate(ways) if way == READ),
-        writers=tuple(k for k, way in enumerate(ways) if way != READ),
-        outputs=tuple(slot.output for slot in slots if slot.output is not None),
+        slots=tuple(
+            (slot.variable, lock.acquire, slot.input, way, slot.output)
+            for slot, lock, way in zip(slots, locks, ways, strict=True)
+        ),
+        releases=tuple(lock.release for lock in locks),
+        early=tuple(lock.release for lock, way in zip(locks, ways, strict=True) if way == READ),
+        late=tuple(lock.release for lock, way in zip(locks, ways, strict=True) if way != READ),
+        reads=frozenset(v.serial for v, way in zip(variables, ways, strict=True) if way == READ),
         blanks=(None,) * len(slots),
     )
 
@@ -92,40 +100,46 @@ class _Transaction:
         """The results; the variables that the graph writes have changed when they come."""
         program, plan = (self.static and self.planned) or self._prepared(arrays)
         inputs: list[Any] = [*arrays, *plan.blanks]
-        held: list[Variable] = []
-        reading: list[Variable] = []
+        replaced: list[tuple[Variable, int | None]] = []
+        reader = object()
+        readers = 0
+        taken = 0
+        held = plan.releases
         try:
-            for ref, position, way in plan.slots:
+            if plan.reads:
+                readers = 1
+                _reading[reader] = plan.reads
+            for ref, acquire, position, way, output in plan.slots:
                 variable = ref()
                 if variable is None:
                     self._complain()
-                held.append(variable)  # before it is locked: an interrupt must not leave it so
-                variable._lock.acquire()
+                taken += 1  # before it is locked: an interrupt must not leave it so
+                acquire()
                 # Whoever writes several variables holds all their locks, so each can be read as soon as it is locked.
                 memory = variable._memory
                 if memory is None:
                     memory = _nothing_yet(variable, position, program)
-                elif way == READ:
-                    variable._readers += 1
-                    reading.append(variable)
-                elif way == OVERWRITTEN and (
-                    variable._readers or ((lease := variable._lease) is not None and lease() is not None)
-                ):
+                    if way == OVERWRITTEN:
+                        replaced.append((variable, output))
+                elif way == OVERWRITTEN and (variable._lease is not None or len(_reading) > readers):
                     memory = variable._writable()
+                if way == REPLACED:
+                    replaced.append((variable, output))
                 inputs[position] = memory
-            if plan.readers:
-                for k in plan.readers:
-                    held[k]._lock.release()
-                held = [held[k] for k in plan.writers]
-            outputs = self._outputs(program, inputs, held, plan)
+            if readers:
+                for release in plan.early:
+                    release()
+                held, taken = plan.late, len(plan.late)
+            outputs = self._outputs(program, inputs, replaced)
         finally:
-            _release(held)
-            for variable in reading:
-                with variable._lock:
-                    variable._readers -= 1
+            _release(held if taken == len(held) else held[:taken])
+            if readers:
+                _reading.pop(reader, None)
         return outputs[: self.results]
 
-    def _outputs(self, program: Program, inputs: list[Any], written: list[Variable], plan: _Plan) -> list[Array]:
+    def _outputs(
+        self, program: Program, inputs: list[Any], replaced: Sequence[tuple[Variable, int | None]]
+    ) -> list[Array]:
         """Run the program, and make what it says the variables' values: all of them, or none."""
         late: BaseException | None = None
         try:
@@ -133,9 +147,9 @@ class _Transaction:
         except CommittedRun as run:
             outputs, late = run.outputs, run.error
         try:
-            _adopt(written, plan.outputs, outputs)
+            _adopt(replaced, outputs)
         except BaseException:
-            _adopt(written, plan.outputs, outputs)
+            _adopt(replaced, outputs)
             raise
         if late is not None:
             raise late
@@ -151,11 +165,12 @@ class _Transaction:
             self.slots = tuple(slot for _, slot in pairs)
         shapes = [*(a.shape for a in arrays), *(v.shape for v in variables)]
         program = program_for(self.graph, shapes, stateful=True)
-        if not program.final:
-            return program, _plan(self.slots, program)
-        if self.planned is None or self.planned[0] is not program:
-            self.planned = program, _plan(self.slots, program)
-        return self.planned
+        if program.final and self.planned is not None and self.planned[0] is program:
+            return self.planned
+        planned = program, _plan(self.slots, sorted(variables, key=lambda v: v.serial), program)
+        if program.final:
+            self.planned = planned
+        return planned
 
     def _complain(self) -> NoReturn:
         gone = next((slot.name for slot in self.graph.state if slot.variable() is None), "")
@@ -169,17 +184,17 @@ def _nothing_yet(variable: Variable, position: int, program: Program) -> Array:
     return np.zeros(program.graph.inputs[position].shape, variable.dtype)
 
 
-def _adopt(variables: Sequence[Variable], outputs: Sequence[int], arrays: Sequence[Array]) -> None:
-    """Give variables their new values; those that were overwritten have them. Doing it twice does no harm."""
-    for variable, k in zip(variables, outputs, strict=True):
-        if variable._memory is not arrays[k]:
+def _adopt(variables: Sequence[tuple[Variable, int | None]], arrays: Sequence[Array]) -> None:
+    """Give variables their new values, those of these outputs. Doing it twice does no harm."""
+    for variable, k in variables:
+        if k is not None and variable._memory is not arrays[k]:
             variable._adopt(arrays[k])
 
 
-def _release(held: Sequence[Variable]) -> None:
-    """Let go of variables; the last may not have been locked yet when an interrupt came."""
-    for variable in held:
+def _release(releases: Sequence[Callable[[], object]]) -> None:
+    """Let go of variables; the last may not have been locked yet when an interrupt came, and some may be let go of."""
+    for release in releases:
         try:  # noqa: SIM105 - a context manager would cost as much as all the rest
-            variable._lock.release()
+            release()
         except RuntimeError:
             pass

@@ -29,6 +29,11 @@ _serial = itertools.count()
 _convert: list[Callable[[Any, DType | None], Tensor]] = []
 
 
+# Programs that read variables' memory now without leases: the serials of what each reads. One is entered before it
+# takes the locks under which it reads, and looked for under the lock under which a variable is overwritten.
+_reading: dict[object, frozenset[int]] = {}
+
+
 class _Memory(np.ndarray[Any, np.dtype[Any]]):
     """Stands between a variable's memory and its `_Buffer`, so that NumPy finds no plain array behind that."""
 
@@ -51,7 +56,7 @@ class Variable:
     """
 
     __slots__ = (
-        *("__weakref__", "_buffer", "_lease", "_lock", "_memory", "_readers", "_spec"),
+        *("__weakref__", "_buffer", "_lease", "_lock", "_memory", "_spec"),
         *("name", "serial", "trainable"),
     )
     __array_priority__ = 1000.0
@@ -61,7 +66,6 @@ class Variable:
         self.name = name or "variable"
         self.trainable = bool(trainable)
         self._lock = threading.RLock()
-        self._readers = 0  # programs that read the memory now without a lease
         self._lease: weakref.ref[np.ndarray[Any, Any]] | None = None
         self._memory: np.ndarray[Any, Any] | None = None
         self._buffer: np.ndarray[Any, Any] | None = None  # the same memory as exports are made from it, once one is
@@ -107,9 +111,12 @@ class Variable:
         memory = self._memory
         if memory is None:
             raise UndefinedVariable(f"the variable {self.name!r} is read before it has a value; assign one first")
-        if self._readers or (self._lease is not None and self._lease() is not None):
+        lease = self._lease
+        looked_at = lease is not None and lease() is not None
+        if looked_at or any(self.serial in serials for serials in list(_reading.values())):
             memory = memory.copy()
             self._adopt(memory)
+        self._lease = None
         return memory
 
     def _store(self, tensor: Tensor) -> None:
@@ -206,7 +213,6 @@ class Variable:
         self.serial = next(_serial)
         self.name, self.trainable, self._spec = state["name"], state["trainable"], state["spec"]
         self._lock = threading.RLock()
-        self._readers = 0
         self._lease = self._buffer = self._memory = None
         if state["array"] is not None:
             self._adopt(state["array"])

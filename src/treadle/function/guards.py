@@ -26,6 +26,7 @@ class Guard:
     version: int | None  # of a Module: identity and version settle the check
     key: Any
     text: str
+    items: tuple[type, tuple[keys.Ref, ...]] | None = None  # of a list of variables: its type and they settle the check
 
     @property
     def label(self) -> str:
@@ -43,7 +44,25 @@ def guard(place: Place) -> Guard:
         found = keys.identity(value)
         ref = found if isinstance(found, keys.Ref) else None
         version = value.__treadle_version__ if kind == keys.VERSIONED else None
-    return Guard(place, value if fixed else _NEVER, ref, version, key_of(value), text_of(value))
+    return Guard(place, value if fixed else _NEVER, ref, version, key_of(value), text_of(value), _items(value))
+
+
+def _items(value: Any) -> tuple[type, tuple[keys.Ref, ...]] | None:
+    """The type and the items of a list or tuple of variables."""
+    if type(value) not in (list, tuple) or not value or any(keys.kind_of(x) != keys.VARIABLE for x in value):
+        return None
+    return type(value), tuple([keys.Ref(x) for x in value])
+
+
+def _are(value: Any, items: tuple[type, tuple[keys.Ref, ...]]) -> bool:
+    """Whether a value is a list of just these."""
+    kind, refs = items
+    if type(value) is not kind or len(value) != len(refs):
+        return False
+    for x, ref in zip(value, refs, strict=True):  # noqa: SIM110  (a generator would cost as much again)
+        if x is None or ref() is not x:
+            return False
+    return True
 
 
 def key_of(value: Any) -> Any:
@@ -63,18 +82,18 @@ class Guards:
 
     def __init__(self, guards: Iterable[Guard]) -> None:
         self.all = tuple(guards)
-        checks: list[tuple[Callable[[], Any], Any, keys.Ref | None, int | None, Any]] = []
+        checks: list[tuple[Callable[[], Any], Any, keys.Ref | None, int | None, Any, Any]] = []
         seen: set[tuple[Any, int | None]] = set()  # a Module that is found in two places has one version
         for g in self.all:
             version = None if (g.weak, g.version) in seen else g.version
             if g.weak is not None:
                 seen.add((g.weak, g.version))
-            checks.append((g.place.get, g.expected, g.weak, version, g.key))
+            checks.append((g.place.get, g.expected, g.weak, version, g.key, g.items))
         self._checks = tuple(checks)
 
     def hold(self) -> bool:
         """Whether everything is as the trace saw it."""
-        for get, expected, weak, version, key in self._checks:
+        for get, expected, weak, version, key, items in self._checks:
             try:
                 value = get()
             except (AttributeError, ValueError, ReferenceError):
@@ -84,6 +103,8 @@ class Guards:
             # A weak reference to an object that is gone gives None, which is not what the trace saw.
             same = weak is not None and value is not None and value is weak()
             if same and (version is None or value.__treadle_version__ == version):
+                continue
+            if items is not None and _are(value, items):
                 continue
             if key_of(value) != key:
                 return False

@@ -8,6 +8,7 @@ from treadle.core.dtypes import dtype_name
 from treadle.core.spec import broadcast_shapes
 from treadle.core.tensor import Tensor
 from treadle.errors import DTypeError, ShapeError
+from treadle.losses import at_once
 from treadle.nn.functional import shift
 from treadle.ops.comparison import where
 from treadle.ops.convert import as_tensor, operands
@@ -83,6 +84,10 @@ class SparseCategoricalCrossentropy(Loss):
         labels = as_tensor(y_true)
         (scores,) = operands((y_pred,), "real float", "SparseCategoricalCrossentropy")
         _check_fit(labels, scores)
+        if self.from_logits:
+            found = at_once.cross_entropy(labels, scores)
+            if found is not None:
+                return found
         hit = right_class(labels, scores)
         # Compare and select rather than gather: it fuses with its neighbours, and so does its gradient.
         if not self.from_logits:
