@@ -38,7 +38,7 @@ def _hoist(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
     attrs = dict(node.attrs)
     attrs["layout"] = Layout(layout.counted, layout.carry, layout.consts + len(made), layout.xs)
     position = layout.carry + layout.consts
-    attrs["body"] = _with_inputs(sweep, body, frontier, position, [n for n in body.nodes if n not in moving])
+    attrs["body"] = with_inputs(sweep, body, frontier, position, [n for n in body.nodes if n not in moving])
     if node.attrs["test"] is not None:
         test: Graph = node.attrs["test"]
         extra = tuple([Symbol(s.spec, sweep.scope, f"{s.name}_unused") for s in frontier])
@@ -88,7 +88,7 @@ def _may_move(node: Node) -> bool:
     return y.spec.size <= sum(s.spec.size for s in node.inputs)
 
 
-def _with_inputs(sweep: Sweep, body: Graph, moved: Sequence[Symbol], position: int, nodes: Sequence[Node]) -> Graph:
+def with_inputs(sweep: Sweep, body: Graph, moved: Sequence[Symbol], position: int, nodes: Sequence[Node]) -> Graph:
     """The body without the nodes that moved: their results come in at `position`."""
     new = [Symbol(s.spec, sweep.scope, s.name) for s in moved]
     inputs = (*body.inputs[:position], *new, *body.inputs[position:])
