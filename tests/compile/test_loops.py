@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from oracle import agree, compiled
 
 import treadle as td
+from treadle.compile import scalar_loops
 from treadle.control.loop import loop_op
 from treadle.core.graph import Graph
 from treadle.core.spec import Spec
@@ -26,7 +27,7 @@ def f32(*values: float) -> np.ndarray:
     return np.array(values, F)
 
 
-def scalar_loops(f: Any, *arrays: np.ndarray) -> int:
+def whole_loops(f: Any, *arrays: np.ndarray) -> int:
     """How many of the kernels of a program are whole loops."""
     return sum(k.name == "while_loop" for k in compiled(f, *arrays).kernels)
 
@@ -153,6 +154,91 @@ def test_loops_in_loops() -> None:
     agree(short, f32(1, 2, 3))
 
 
+@pytest.mark.parametrize("budget", [1, 2, 3, 7, 1 << 20])
+def test_scalar_loops_of_any_length_in_scalar_loops_are_one_kernel(
+    budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left half-way, at any place, and entered again, they give what they give at one go."""
+    monkeypatch.setattr(scalar_loops, "BUDGET", budget)
+
+    def f(x: Any, n: Any) -> Any:
+        def middle(i: Any) -> Any:
+            def body(k: Any, a: Any) -> Any:
+                a = td.while_loop(lambda j, a: j < k, lambda j, a: (j + 1, a * 0.5 + i), (0, a))[1]
+                a = td.cond(
+                    k % 2 == 0, lambda: td.while_loop(lambda a: a > 1, lambda a: (a * 0.3,), (a,))[0], lambda: a + 1
+                )
+                return k + 1, a + td.while_loop(lambda j, b: j < 3, lambda j, b: (j + 1, b * 0.5 + i), (0, a))[1]
+
+            return body
+
+        def outer(i: Any, total: Any, x: Any) -> Any:
+            m = td.while_loop(lambda k, a: k < i, middle(i), (0, x))[1]
+            e = td.while_loop(lambda a: abs(a) > 2, lambda a: (a * 0.7,), (m,))[0]
+            return i + 1, total + e, e
+
+        return td.while_loop(lambda i, *_: i < n, outer, (0, 0.0, x))
+
+    for n in (0, 1, 5):
+        agree(f, np.array(1.5), np.array(n))
+    assert [k.name for k in compiled(f, np.array(1.5), np.array(5)).kernels] == ["while_loop"]
+
+
+def test_a_failed_check_in_a_nested_loop_names_line_and_iteration() -> None:
+    @td.function
+    def f(n: Any) -> Any:
+        total = td.asarray(0)
+        i = td.asarray(0)
+        while i < n:
+            k = i
+            while k > 0:
+                assert k != 6, "six"
+                k = k - 2
+                total = total + 1
+            i = i + 1
+        return total
+
+    assert f(td.asarray(5)).item() == 6
+    with pytest.raises(AssertionFailed, match="six") as caught:
+        f(td.asarray(9))
+    told = str(caught.value) + "".join(caught.value.__notes__)
+    assert "iteration 6" in told
+    assert "test_loops.py" in told
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, None])
+def test_stencils_take_turns_between_two_places(steps: int | None) -> None:
+    """A step of Jacobi's method is one kernel, and copies nothing."""
+
+    def f(u: Any, n: Any) -> Any:
+        for _ in td.range(n if steps is None else steps):
+            u = u.at[1:-1, 1:-1].set(0.25 * (u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:]))
+        return u
+
+    staged = td.function(f)
+    u = np.random.default_rng(0).standard_normal((40, 50)).astype(F)
+    for n in (0, 1, 4) if steps is None else (steps,):
+        agree(lambda u, n: staged(u, n), u, np.array(n))
+    lines = compiled(lambda u, n: staged(u, n), u, np.array(3)).code.text().splitlines()
+    if "L0:" in lines:
+        loop = lines[lines.index("L0:") : lines.index("L1:")]
+        assert sum(" call " in line or " parallel " in line for line in loop) == 1
+        assert not any(" copy " in line for line in loop)
+    else:
+        assert steps in (0, 1)
+
+
+def test_large_carries_that_are_still_read_take_turns() -> None:
+    x = np.random.default_rng(0).standard_normal((40, 40)).astype(F)
+
+    def f(x: Any, n: Any) -> Any:
+        body = lambda k, x, y, z: (k + 1, td.permute_dims(x, (1, 0)) * 0.5 + x, x, y[::-1])  # noqa: E731
+        return td.while_loop(lambda k, *_: k < n, body, (0, x, x * 2, x + 1))
+
+    for n in range(5):
+        agree(f, x, np.array(n))
+
+
 def test_stacks_of_a_loop_inside_another_begin_anew() -> None:
     """The gradient of a loop whose count depends on data keeps a stack, which is made again at each outer step."""
 
@@ -187,7 +273,7 @@ def test_branches_inside_scalar_loops() -> None:
         return td.while_loop(lambda k, a, b: k < n, body, (0, x, x + 1))
 
     agree(f, np.array(2), np.array(9))
-    assert scalar_loops(f, np.array(2), np.array(9)) == 1
+    assert whole_loops(f, np.array(2), np.array(9)) == 1
 
 
 def test_strings_inside_loops_and_branches() -> None:

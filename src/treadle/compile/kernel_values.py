@@ -138,7 +138,7 @@ class Emitter:
         return self.vector_call(f"{'floordiv' if quotient else 'mod'}_{x.kind}", [x, y])
 
     def _by_power(self, name: str, values: Sequence[Any]) -> Value | None:
-        """`floordiv_i8(x, i8(2))` and its kin where the divisor is a power of two known now: LLVM finds no shift there."""
+        """`floordiv_i8(x, i8(2))` and its kin where the divisor is a known power of two: LLVM itself finds no shift."""
         word, _, kind = name.rpartition("_")
         if word not in ("floordiv", "mod") or kind[0] not in "iu" or len(values) != 2:
             return None
