@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from treadle.compile.calls import caller
 from treadle.compile.program import CommittedRun, Program, program_for
 from treadle.core.dim import is_static
 from treadle.core.graph import Graph, StateSlot
@@ -37,15 +38,16 @@ def runner(graph: Graph) -> Run:
 
 
 def _pure(graph: Graph) -> Run:
-    program: list[Program] = []
+    straight: list[Run] = []
 
     def run(arrays: Sequence[Array]) -> list[Array]:
-        if not program:
-            found = program_for(graph, [s.shape for s in graph.inputs])  # type: ignore[misc]
-            if not found.final:
-                return found.run(arrays)
-            program.append(found)
-        return program[0].run(arrays)
+        if straight:
+            return straight[0](arrays)
+        found = program_for(graph, [s.shape for s in graph.inputs])  # type: ignore[misc]
+        if found.final:
+            straight.append(caller(found))
+            graph.derived["run"] = straight[0]  # whoever asks from here on calls it without this frame
+        return found.run(arrays)
 
     return run
 

@@ -13,7 +13,7 @@ from treadle.core.text import mark
 from treadle.errors import LeakedTensor, Location, TraceError, user_location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from treadle.core.graph import Node
 
@@ -109,6 +109,15 @@ class Tensor:
 
 
 nest.LEAVES.add(Tensor)
+_new = object.__new__
+_set_array = Tensor.__dict__["array"].__set__
+
+
+def tensors_of(arrays: Sequence[np.ndarray[Any, Any]]) -> list[Tensor]:
+    """Tensors of several arrays, made without a Python frame for each."""
+    made = [_new(Tensor) for _ in arrays]
+    any(map(_set_array, made, arrays))  # sets each, as setting gives None
+    return made
 
 
 class Scope:

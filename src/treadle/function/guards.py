@@ -57,9 +57,10 @@ def _items(value: Any) -> tuple[type, tuple[keys.Ref, ...]] | None:
 def _are(value: Any, items: tuple[type, tuple[keys.Ref, ...]]) -> bool:
     """Whether a value is a list of just these."""
     kind, refs = items
-    if type(value) is not kind or len(value) != len(refs):
+    found: Any = value if type(value) is kind else ()
+    if len(found) != len(refs):
         return False
-    for x, ref in zip(value, refs, strict=True):  # noqa: SIM110  (a generator would cost as much again)
+    for x, ref in zip(found, refs, strict=True):  # noqa: SIM110  (a generator would cost as much again)
         if x is None or ref() is not x:
             return False
     return True

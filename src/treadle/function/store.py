@@ -50,7 +50,8 @@ class Store:
 
     fast: from the raw dtypes and shapes of a call's arguments to the traces that may serve it.
     last: what the arguments of the last call were, its trace, and the default float: no hashing is needed. A tensor is
-          its dtype and shape, anything else None and a function that gives the object.
+          its dtype and shape, anything else None and a function that gives the object. Many tensors are also there
+          as lists of types, dtypes and shapes, which are compared faster than one by one.
     """
 
     __slots__ = ("_active", "_volatile", "_warned", "fast", "last", "made", "relax_failed", "table", "traces")
@@ -59,7 +60,7 @@ class Store:
         self.table: dict[tuple[Any, ...], list[Trace]] = {}
         self.traces: list[Trace] = []
         self.fast: dict[tuple[Any, ...], Fast] = {}
-        self.last: tuple[tuple[tuple[Any, Any], ...], Trace, Any] | None = None
+        self.last: tuple[tuple[tuple[Any, Any], ...], Trace, Any, Any] | None = None
         self.made = 0
         self.relax_failed = False
         self._active: set[tuple[Any, ...]] = set()
@@ -102,7 +103,10 @@ class Store:
                 return
             else:
                 specs.append((None, refs.get(id(a)) or functools.partial(_itself, a)))
-        self.last = tuple(specs), trace, found.floating
+        columns = None
+        if len(args) > 4 and all(type(a) is Tensor for a in args):
+            columns = [Tensor] * len(args), [dtype for dtype, _ in specs], [shape for _, shape in specs]
+        self.last = tuple(specs), trace, found.floating, columns
 
     def get(self, target: Target, values: tuple[Any, ...], parts: tuple[keys.Part, ...], relax: bool) -> Trace:
         """The trace for bound values, made now if there is none."""

@@ -15,7 +15,7 @@ from treadle.control.merge import presence
 from treadle.core.dim import Dim
 from treadle.core.graph import Graph
 from treadle.core.mode import current
-from treadle.core.tensor import Scope, Symbol, Tensor
+from treadle.core.tensor import Scope, Symbol, Tensor, tensors_of
 from treadle.core.tracer import Traced, Tracer, dim_value
 from treadle.core.variable import Variable, read_variable
 from treadle.errors import SignatureMismatch, TraceError
@@ -32,7 +32,7 @@ _TENSOR, _INT, _VALUE, _COPY, _MAYBE = "tensor", "int", "value", "copy", "maybe"
 class Result:
     """What a traced function returned: a nest with tensors left open."""
 
-    __slots__ = ("kinds", "leaves", "single", "structure")
+    __slots__ = ("kinds", "leaves", "plain", "single", "structure")
 
     def __init__(self, result: Any, name: str, scope: Scope) -> None:
         leaves, self.structure = nest.flatten_with_structure(_open_lists(result))
@@ -43,6 +43,7 @@ class Result:
             self.kinds.append(kind)
             self.leaves.append(kept)
         self.single = self.structure is nest.LEAF and self.kinds == [_TENSOR]
+        self.plain = all(kind == _TENSOR for kind in self.kinds)
 
     def take_outputs(self) -> list[Tensor]:
         """The tensors among the leaves; they are forgotten here."""
@@ -57,6 +58,8 @@ class Result:
 
     def rebuild(self, tensors: Sequence[Tensor]) -> Any:
         """The nest with these tensors."""
+        if self.plain:
+            return nest.unflatten(self.structure, tensors)
         found = iter(tensors)
         leaves = [_filled(kind, leaf, found) for kind, leaf in zip(self.kinds, self.leaves, strict=True)]
         return leaves[0] if self.structure is nest.LEAF else nest.unflatten(self.structure, leaves)
@@ -187,7 +190,7 @@ class Trace:
             results = protect(results, [*unsafe, *self.unsafe_captures])
         if self.single:
             return Tensor(results[0])
-        return self.result.rebuild([Tensor(r) for r in results])
+        return self.result.rebuild(tensors_of(results))
 
     def run_tensors(self, leaves: Sequence[Any]) -> Any:
         """The function's result for tensor leaves (tensors, arrays), in the current mode."""
