@@ -236,6 +236,7 @@ if TYPE_CHECKING:
     from treadle.control.checkpoint import checkpoint
     from treadle.control.custom import custom_gradient, gradient_hook
     from treadle.control.functional import cond, fori_loop, map, scan, while_loop
+    from treadle.control.invariants import set_shape_invariant
     from treadle.control.lists import TensorList
     from treadle.control.staging import Range as range
     from treadle.function.function import Function
@@ -537,6 +538,7 @@ _LATER = {
     "control.checkpoint": "checkpoint",
     "control.custom": "custom_gradient gradient_hook",
     "control.functional": "cond fori_loop map scan while_loop",
+    "control.invariants": "set_shape_invariant",
     "control.lists": "TensorList",
     "control.staging": "range",
     "function.function": "Function",

@@ -1,4 +1,4 @@
-"""Changes of containers that cannot be carried through staged blocks: an error names the store; the block's own are fine."""
+"""Changes of containers that cannot be carried through staged blocks: an error names the store."""
 
 from __future__ import annotations
 

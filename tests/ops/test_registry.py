@@ -194,6 +194,7 @@ CASES = {
     "row": (lambda x: rows.row_op.bind((rows.keep(x * x, x[:, 0] > -9), td.asarray(1)), {})[0], X, True),
     "count of rows": (lambda x: rows.count_op.bind((rows.keep(x, x[:, 0] > 0),), {})[0], X, False),
     "all rows": (lambda x: rows.certain_op.bind((rows.keep(x, x[:, 0] > 0),), {})[0], X, False),
+    "an open axis": (lambda x: rows.opened(x * x, 1), X, True),
     "no rows": (lambda x: (x, rows.no_rows(td.TensorSpec((3,)))), X, False),
     "str_length": (lambda x: td.strings.length(RIGHT), X, False),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle.control.call import zeros_like_spec
+from treadle.control.invariants import as_declared, carried, check
 from treadle.control.journal import journal
 from treadle.control.leaves import Group, Leaf, settle
 from treadle.control.list_states import NeedsBuffer, NeedsLength
@@ -38,6 +39,7 @@ def run_loop(
     rebuild: Callable[[list[Tensor]], Any] = lambda items: None,
     collect: bool = False,
     reverse: bool = False,
+    invariants: Sequence[Any] | None = None,
 ) -> tuple[tuple[Any, ...], list[Tensor]]:
     """Trace and bind a loop: `body_fn(item, *values) -> values` (with `collect`: `(values, ys)`).
 
@@ -47,7 +49,11 @@ def run_loop(
     threads = Threads(steps if type(steps) is int else None)
     work = _Loop(body_fn, test_fn, names, threads, xs, rebuild, collect)
     work.groups = [Group(name, value, is_list(value)) for name, value in zip(names, values, strict=True)]
+    for group, declared in zip(work.groups, invariants or (), strict=False):
+        for leaf, shape in zip(group.leaves, declared, strict=True):
+            leaf.declared = None if shape is None else check(leaf.value, shape)
     for _ in range(_MAX_ROUNDS):
+        token = carried.set(carried.get())
         try:
             traced = work.trace()
         except (NeedsBuffer, NeedsLength) as need:
@@ -55,6 +61,8 @@ def run_loop(
                 raise
             work.renew(need.owner)
             continue
+        finally:
+            carried.reset(token)
         if not threads.settled or not threads.settle():
             work.renew()
         elif settle(work.leaves, traced.results):
@@ -122,7 +130,9 @@ class _Loop:
 
     def inputs(self, tracer: Tracer) -> tuple[list[Any], list[Any]]:
         """The values of names and places that a trace gets."""
-        flat = iter([_input(tracer, leaf) for leaf in self.leaves])
+        made = [(_input(tracer, leaf), leaf) for leaf in self.leaves]
+        carried.set({**(carried.get() or {}), **{id(x): (x, leaf) for x, leaf in made if type(x) is Symbol}})
+        flat = iter([x for x, _ in made])
         values = [group.build(flat) for group in self._all()]
         return values[: len(self.groups)], values[len(self.groups) :]
 
@@ -196,7 +206,7 @@ def _bind(
     leaves: list[Leaf], traced: _Traced, length: int | Tensor | None, xs: Sequence[Tensor], reverse: bool
 ) -> tuple[list[Any], list[Tensor]]:
     """Close the traces and bind the op: the final leaves, and the stacks."""
-    carried = [leaf for leaf in leaves if leaf.spec is not None]
+    held = [leaf for leaf in leaves if leaf.spec is not None]
     with activate(traced.body):
         outputs = []
         for leaf, result in zip(leaves, traced.results, strict=True):
@@ -210,7 +220,7 @@ def _bind(
     places = len(outputs)
     body, order = _arrange(graphs[0], places, len(xs), len(captures), variables, writes, places)
     test = _arrange_test(graphs[1], places, len(captures), order) if len(graphs) > 1 else None
-    start = [x for leaf in carried for x in _initial(leaf)]
+    start = [x for leaf in held for x in _initial(leaf)]
     states = [read_variable(v) for v in variables]
     written = [states[k] for k in order[0]]  # what is read in the loop counts as a read of these
     fixed = [states[k] for k in order[1]]
@@ -243,7 +253,8 @@ def _results(leaf: Leaf, result: Any) -> list[Tensor]:
     """What an iteration hands on for a carried leaf."""
     assert leaf.spec is not None
     if not leaf.optional:
-        return [to_spec(result, leaf.spec.dtype, leaf.spec.weak)]
+        made = to_spec(result, leaf.spec.dtype, leaf.spec.weak)
+        return [made if leaf.declared is None else as_declared(made, leaf.declared)]
     value = zeros_like_spec(leaf.spec) if result is None else to_spec(result, leaf.spec.dtype, leaf.spec.weak)
     return [value, as_tensor(presence(result), bool_)]
 
@@ -252,6 +263,8 @@ def _initial(leaf: Leaf) -> list[Tensor]:
     assert leaf.spec is not None
     empty = leaf.missing or leaf.value is None
     value = zeros_like_spec(leaf.spec) if empty else to_spec(leaf.value, leaf.spec.dtype, leaf.spec.weak)
+    if leaf.declared is not None:
+        value = as_declared(value, leaf.declared)
     return [value, as_tensor(presence(leaf.value), bool_)] if leaf.optional else [value]
 
 

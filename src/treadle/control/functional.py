@@ -49,12 +49,15 @@ def while_loop(
     max_iterations: Any = None,
     *,
     checkpoint_every: int | None = None,
+    shape_invariants: Any = None,
 ) -> Any:
     """Run `vars = body(*vars)` while `cond(*vars)` is true; gives the final vars, a tuple or list as given.
 
     vars: a tuple or list of nests. Shapes must not change; Python numbers become tensors.
     max_iterations: an int, or a 0-d integer tensor: the loop ends after so many, whatever `cond` says.
     checkpoint_every: a gradient keeps the vars once in so many iterations, and runs those between again.
+    shape_invariants: for each of the vars a shape with None for the axis that changes, or None where it stays (a list
+    of them for a nest); such a loop has no gradient. See `td.set_shape_invariant`.
 
     >>> import treadle as td
     >>> td.while_loop(lambda i, s: i < 4, lambda i, s: (i + 1, s + i), (0, 0))
@@ -62,7 +65,11 @@ def while_loop(
     """
     values = tuple(vars)
     every = _positive(checkpoint_every, "while_loop")
-    if every is None or current() is None:
+    if shape_invariants is not None:
+        if every is not None:
+            raise ValueError("while_loop: checkpoint_every is for gradients, which shape_invariants have none")
+        values = _while(cond, body, values, max_iterations, _invariants(values, shape_invariants))
+    elif every is None or current() is None:
         values = _while(cond, body, values, max_iterations)
     elif max_iterations is None:
         chunk = checkpoint(_named("chunk", lambda *vs: _while(cond, body, vs, every)))
@@ -72,7 +79,24 @@ def while_loop(
     return list(values) if isinstance(vars, list) else values
 
 
-def _while(cond: Callable[..., Any], body: Callable[..., Any], values: tuple[Any, ...], limit: Any) -> tuple[Any, ...]:
+def _invariants(values: tuple[Any, ...], shapes: Any) -> list[list[Any]]:
+    """For each of the vars the shapes of its leaves."""
+    if len(shapes) != len(values):
+        raise ControlFlowError(f"while_loop: {len(values)} vars and {len(shapes)} shape_invariants; give one for each")
+    found = []
+    for value, shape in zip(values, shapes, strict=True):
+        count = len(nest.flatten(value))
+        found.append([shape] if count == 1 and not isinstance(shape, list) else list(shape or [None] * count))
+    return found
+
+
+def _while(
+    cond: Callable[..., Any],
+    body: Callable[..., Any],
+    values: tuple[Any, ...],
+    limit: Any,
+    invariants: list[list[Any]] | None = None,
+) -> tuple[Any, ...]:
     """The plain loop, by Python or staged."""
     if active_tracer() is None:
         left = None if limit is None else int(limit)
@@ -86,6 +110,7 @@ def _while(cond: Callable[..., Any], body: Callable[..., Any], values: tuple[Any
         tuple(f"vars[{k}]" for k in range(len(values))),
         test_fn=lambda *vs: _reached(lambda: call_user(cond, *vs), False),
         length=limit,
+        invariants=invariants,
     )[0]
 
 

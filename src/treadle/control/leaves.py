@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from treadle import nest
+from treadle.control.invariants import agrees, open_shape
 from treadle.control.journal import note
 from treadle.control.lists import content, replace_content, twin
 from treadle.control.merge import common, fix_text, is_number, leaf_spec, presence, spec_text
@@ -22,7 +23,7 @@ from treadle.ops.convert import as_tensor
 class Leaf:
     """One leaf of the loop's values: carried with a spec, or a Python object that must stay the same."""
 
-    __slots__ = ("optional", "path", "spec", "value")
+    __slots__ = ("declared", "optional", "path", "spec", "value")
 
     def __init__(self, path: str, value: Any) -> None:
         self.path = path
@@ -30,6 +31,7 @@ class Leaf:
         self.optional = presence(value) is not True  # None until it is set; a flag is carried beside it
         carried = is_number(value) or isinstance(value, Tensor)
         self.spec: Spec | None = leaf_spec(value) if carried else None
+        self.declared: tuple[Any, ...] | None = None  # a shape that changes; see `invariants`
 
     @property
     def missing(self) -> bool:
@@ -131,7 +133,11 @@ def settle(leaves: list[Leaf], results: list[Any]) -> bool:
             )
         spec = leaf_spec(result)
         dtype, weak = common(leaf.spec, spec)
-        if dtype is None or leaf.spec.shape != spec.shape:
+        if leaf.declared is not None and leaf.spec.shape != open_like(leaf):
+            leaf.spec = Spec(open_shape(leaf.declared), leaf.spec.dtype, leaf.spec.weak)
+            settled = False
+        same = leaf.spec.shape == spec.shape if leaf.declared is None else agrees(leaf.declared, spec.shape)
+        if dtype is None or not same:
             raise ControlFlowError(
                 f"the loop variable {leaf.path!r} changes: {spec_text(leaf.spec)} before an iteration, "
                 f"{spec_text(spec)} after it; {fix_text(leaf.spec, spec)}{_growing(leaf.spec, spec)}"
@@ -147,7 +153,21 @@ def _growing(before: Spec, after: Spec) -> str:
     """What to do about a value that gets longer in each iteration."""
     if before.ndim != after.ndim or before.shape == after.shape:
         return ""
-    return "; what grows belongs in a list: append the parts in the loop, and td.stack or td.concat the list after it"
+    sizes = ", ".join("None" if a != b else str(a) for a, b in zip(before.shape, after.shape, strict=True))
+    declare = f"td.set_shape_invariant(x, ({sizes}{',' if before.ndim == 1 else ''}))"
+    return (
+        "; what grows belongs in a list: append the parts in the loop, and td.stack or td.concat the list after it; or "
+        f"declare it first in the body, {declare}, for a slower loop without a gradient"
+    )
+
+
+def open_like(leaf: Leaf) -> Any:
+    """The shape of a declared leaf's spec once it is open; None before."""
+    assert leaf.spec is not None
+    assert leaf.declared is not None
+    shape = leaf.spec.shape
+    known = all((size is None) == (type(found) is not int) for size, found in zip(leaf.declared, shape, strict=True))
+    return shape if known else None
 
 
 def _unchanged(before: Any, after: Any) -> bool:

@@ -15,6 +15,7 @@ from treadle.core.op import Grad, Pullback
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
 from treadle.core.tracer import trace
+from treadle.errors import GradientError
 from treadle.records import dataclass
 
 
@@ -44,6 +45,11 @@ def record_loop(
     plan = _plan(body, layout, want)
     if not plan.split.gradients and not any(plan.active[: layout.carry]):  # a loop of no steps hands its carry on
         return op.bind(inputs, attrs), lambda grads: [None] * len(inputs)
+    if any(node.op == "open_axis" for s in body.outputs[: layout.carry] if (node := s.node) is not None):
+        raise GradientError(
+            "the gradient of a loop whose variables change their shape (set_shape_invariant) is not known: what its "
+            "steps leave has no one shape to stack; append the parts to a list, and td.stack or td.concat it"
+        )
     count, carry, consts, xs = layout.parts(inputs)
     static = isinstance(attrs["steps"], int) or _is_length(attrs)
     outputs, stacks, steps = _forward(attrs, plan, count, carry, consts, xs, static)

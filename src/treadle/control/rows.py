@@ -180,3 +180,24 @@ def head(x: Tensor, length: Tensor) -> Tensor:
 def no_rows(spec: Spec) -> Tensor:
     """An open number of rows like `spec`, which is 0."""
     return none_op.bind((), {**_new(), "spec": spec})[0]
+
+
+# A value whose size along one axis only running tells from here on: a declared loop variable that grows.
+open_op: Op = register(
+    Op(
+        "open_axis",
+        lambda x, *, steps, axis: x,
+        lambda specs, attrs: (
+            Spec(
+                (*specs[0].shape[: attrs["axis"]], attrs["steps"], *specs[0].shape[attrs["axis"] + 1 :]), specs[0].dtype
+            ),
+        ),
+        family="host",
+        vjp=lambda g, y, x, *, steps, axis: reshape_as_op.bind((g, x), {})[0],
+    )
+)
+
+
+def opened(x: Tensor, axis: int) -> Tensor:
+    """The same value with a fresh size along an axis."""
+    return open_op.bind((x,), {**_new(), "axis": axis})[0]
