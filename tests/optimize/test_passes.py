@@ -377,7 +377,9 @@ def test_the_verifier_names_the_pass(monkeypatch) -> None:
         optimize(graph_of(lambda x: [td.exp(td.sin(x))], F1), verify=True)
 
 
-def test_ladder_of_gradients_is_linear() -> None:
+def test_ladder_of_gradients_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(td.config, "unroll_warning", 0)
+
     def size(stages: int) -> tuple[int, Graph]:
         def f(x, c):
             def ladder(x):

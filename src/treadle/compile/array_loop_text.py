@@ -167,7 +167,8 @@ class ArrayLoopWriter:
         add = self.text.add
         scalars = [k for k, s in enumerate(carry) if not s.shape]
         arrays = [k for k, s in enumerate(carry) if s.shape]
-        add(2, "if begin == 0:")
+        if carry:
+            add(2, "if begin == 0:")
         for k in arrays:
             source = self.pointer(f"start {k}", code(carry[k].dtype))
             add(3, "for j in range(n):")
