@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from programs import B0, F0, F1, F2, I0, I1, Array, assert_same, graph_of, ops, run, td
 
+from treadle.config import config
 from treadle.control.call import call
 from treadle.core.dim import Dim
 from treadle.core.dtypes import float32, float64, int64
@@ -378,7 +379,7 @@ def test_the_verifier_names_the_pass(monkeypatch) -> None:
 
 
 def test_ladder_of_gradients_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(td.config, "unroll_warning", 0)
+    monkeypatch.setattr(config, "unroll_warning", 0)
 
     def size(stages: int) -> tuple[int, Graph]:
         def f(x, c):
