@@ -473,6 +473,7 @@ __all__ = [
     "searchsorted",
     "set_default_dtype",
     "set_num_threads",
+    "set_shape_invariant",
     "shape",
     "sigmoid",
     "sign",
