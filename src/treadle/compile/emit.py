@@ -118,6 +118,12 @@ class Operands:
         self.strides.append(strides)
         return len(self.views) - 1
 
+    @property
+    def apart(self) -> bool:
+        """Whether no two operands lie in one buffer, and all of them where nothing else does."""
+        places = {view.buffer.ref or id(view.buffer) for view in self.views}
+        return len(places) == len(self.views) and all(view.buffer.kind != "cell" for view in self.views)
+
     def collapse(self, reduced: Sequence[bool]) -> tuple[list[int], list[bool], list[list[int]]]:
         """Axes merged where every operand allows: sizes, whether each is reduced, and strides by operand."""
         sizes: list[int] = []

@@ -103,6 +103,7 @@ def _call_group(
     partials = {s: lowerer.memory(Spec((blocks,), s.dtype)) for s in ends}
     flat = {s: View(p.buffer, s.shape, s.dtype, (0,) * len(s.shape)) for s, p in partials.items()}  # type: ignore[arg-type]
     again = GroupKernel(group, lambda s: lowerer.value(s, env), stores, flat)
+    again.apart = plan.apart
     lowerer.call(again.write(), name_of(group))
     _combine(lowerer, partials, ends)
 

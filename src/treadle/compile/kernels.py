@@ -60,6 +60,7 @@ class GroupKernel:
                 target = results[node.outputs[0]]
                 number = self.operands.add(target, self._result_strides(node, target))
                 self.reductions.append(_Reduction(node, number, f"r{len(self.reductions)}"))
+        self.apart = self.operands.apart
         self.total = 0  # elements, where rows are unrolled
         (axes,) = group.across or ((),)
         reduced = [k in axes for k in range(len(shape))]

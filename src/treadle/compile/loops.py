@@ -10,12 +10,17 @@ from treadle.compile.emit import Body, Operands, Text, code
 
 
 class Geometry(Protocol):
-    """What a writer must know of its kernel: operands, and sizes and strides over the collapsed axes."""
+    """What a writer must know of its kernel: operands, and sizes and strides over the collapsed axes.
+
+    apart: whether no two operands overlap; of a kernel for partial results, whether that holds of the whole ones too,
+    so that the size of the work does not change the text.
+    """
 
     operands: Operands
     body: Body
     sizes: list[int]
     steps: list[list[int]]
+    apart: bool
 
 
 class LoopWriter:
@@ -119,7 +124,8 @@ class LoopWriter:
     def finished(self) -> Text:
         """The whole text."""
         whole = Text()
-        whole.add(0, "def kernel(args, lo, hi):")
+        # A promise to the compiler, which then makes no checks at run time for memory that overlaps.
+        whole.add(0, "def kernel(args, lo, hi):" + ("  # apart" if self.geometry.apart else ""))
         for line in self.head:
             whole.add(1, line)
         whole.lines += self.text.lines

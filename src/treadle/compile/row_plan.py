@@ -52,6 +52,7 @@ class RowPlan:
         self.stores = {s: self._add(v, False) for s, v in stores.items() if s not in group.rows}
         self.row_stores = {s: self._add(v, True) for s, v in stores.items() if s in group.rows}
         self.ends = {s: self.operands.add(v, self._end_strides(s)) for s, v in ends.items()}
+        self.apart = self.operands.apart
         read = {id(self.operands.views[k].buffer) for k in self.loads.values()}
         late = {s for s, k in self.stores.items() if id(self.operands.views[k].buffer) in read}
         self.passes = Passes(group, self.stores, late, lambda s: self.holds(self.operands.strides[self.stores[s]]))
