@@ -139,12 +139,10 @@ class Assembler:
             slots.append(0)
         else:
             slots.append(hi)
+        slots += [0 if arg.__class__ is Ref else arg for arg in args]  # type: ignore[misc]
         for slot, arg in enumerate(args, first):
-            if isinstance(arg, Ref):
+            if arg.__class__ is Ref:
                 (moves if arg.kind in ("cell", "fresh") else patches).append((slot, arg))
-                slots.append(0)
-            else:
-                slots.append(arg)
         for slot, place in moves:
             self._move(slot, place)
         return first
@@ -209,7 +207,7 @@ class Assembler:
         x, y, z = (lda, strides[0], ta, outer[0]), (ldb, strides[1], tb, outer[1]), (ldc, strides[2], False, 0)
         plan = gemm.plan_of(dtype, (m, n, k, batch, inner), x, y, z, (alpha, beta), pool.processors())
         places = (a, b, c)
-        args = [places[arg.index] if isinstance(arg, Ref) else arg for arg in plan.args]
+        args = [places[arg.index] if arg.__class__ is Ref else arg for arg in plan.args]
         self.fill(c, 0, plan.clear)
         self._blas = True
         self._call(system_kernels()[plan.kernel], args, plan.extent, plan.grain, note)
