@@ -42,7 +42,7 @@ class Watcher(Mode):
     def __init__(self) -> None:
         self.variables: dict[int, tuple[Variable, Array | None]] = {}
 
-    def note(self, variable: Variable) -> None:
+    def meet(self, variable: Variable) -> None:
         """Take in a variable."""
         if id(variable) not in self.variables:
             memory = variable._memory
@@ -53,12 +53,12 @@ class Watcher(Mode):
             return op.bind(inputs, attrs)
 
     def read(self, variable: Variable) -> Tensor:
-        self.note(variable)
+        self.meet(variable)
         with activate(self.outer):
             return read_variable(variable)
 
     def write(self, variable: Variable, value: Tensor) -> None:
-        self.note(variable)
+        self.meet(variable)
         with activate(self.outer):
             write_variable(variable, value)
 
