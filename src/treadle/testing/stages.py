@@ -163,7 +163,7 @@ class Stages:
         for ref in (*trace.reads, *trace.writes):
             variable = ref()
             if variable is not None:
-                self.watcher.note(variable)
+                self.watcher.meet(variable)
 
     def _run(self, f: Callable[..., Any], args: tuple[Any, ...]) -> Outcome:
         found = Outcome()
