@@ -18,7 +18,6 @@ from treadle.vector.primitives import (
     bits_f8,
     copysign_f4,
     copysign_f8,
-    f4,
     f8,
     float_i4,
     float_i8,
@@ -51,16 +50,16 @@ def exp_parts_f4(x: F4) -> tuple[F4, F4, F4, F4]:
 
 
 def exp_f4(x: F4) -> F4:
-    """exp(x), 1 ULP; 2**n is 2**(n - 1) times 2, or where that is subnormal 2**(n + 64) times 2**-64."""
+    """exp(x), 1.1 ULP; 2**n is 2**(n - 1) times 2, or for n < -115, where `lower` is 65 << 23, 2**(n + 64) / 2**64."""
     x = select(x > 89.0, 89.0, x)
     x = select(x < -104.0, -104.0, x)
     t = x * 1.4426950408889634 + 12582912.0
     k = t - 12582912.0
     r = (x - k * 0.693145751953125) - k * 1.42860682031e-6
-    small = x < -80.0
-    exponent = select(small, i4(191), 126) << 23
-    s = float_i4((bits_f4(t) << 23) + exponent)
-    return (1.0 + expm1_poly_f4(r)) * s * select(small, f4(5.421010862427522e-20), 2.0)
+    n = bits_f4(t)
+    lower = select(n < 1262485389, i4(545259520), 0)
+    s = float_i4((n << 23) + (lower + 1056964608))
+    return (1.0 + expm1_poly_f4(r)) * s * float_i4(1073741824 - lower)
 
 
 def exp2_f4(x: F4) -> F4:
@@ -95,9 +94,10 @@ def sigmoid_f4(x: F4) -> F4:
     t = y * -1.4426950408889634 + 12582912.0
     k = t - 12582912.0
     p = expm1_poly_f4((-y - k * 0.693145751953125) - k * 1.42860682031e-6)
-    s = float_i4((bits_f4(t) << 23) + 562036736)
-    v = f4(8.673617379884035e-19)
-    return v / (p * s + select(s < v, s, v) + select(s > v, s, v))
+    b = (bits_f4(t) << 23) + 562036736
+    smaller = float_i4(select(b < 562036736, b, 562036736))
+    larger = float_i4(select(b > 562036736, b, 562036736))
+    return 8.673617379884035e-19 / (p * float_i4(b) + smaller + larger)
 
 
 def tanh_f4(x: F4) -> F4:
@@ -116,7 +116,8 @@ def tanh_f4(x: F4) -> F4:
     w = z * r * q + r
     s = float_i4((bits_f4(t) << 23) + 1065353216)
     m = w * (s + 1.0) + (s - 1.0)
-    return copysign_f4(m / (m + (w * -2.0 + 2.0)), x)
+    y = m / (m + (w * -2.0 + 2.0))
+    return float_i4(bits_f4(y) | (bits_f4(x) & -2147483648))
 
 
 def cosh_f4(x: F4) -> F4:
