@@ -149,6 +149,8 @@ def targets() -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     for name, degree in (("f4", 4), ("f8", 9)):
         found[f"exp {name}"] = (exp_rest, -ln, ln, degree, exp_weight)
+    wide = mp.log(2) * mp.mpf("1.0005")
+    found["exp f4 wide"] = (exp_rest, -wide, wide, 5, exp_weight)
     z_tanh = (mp.log(2) / 2) ** 2 * mp.mpf("1.001")
     for name, degree in (("f4", 2), ("f8", 7)):
         found[f"tanh {name}"] = (

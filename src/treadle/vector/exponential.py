@@ -21,7 +21,6 @@ from treadle.vector.primitives import (
     f8,
     float_i4,
     float_i8,
-    i4,
     i8,
     select,
 )
@@ -50,16 +49,19 @@ def exp_parts_f4(x: F4) -> tuple[F4, F4, F4, F4]:
 
 
 def exp_f4(x: F4) -> F4:
-    """exp(x), 1.1 ULP; 2**n is 2**(n - 1) times 2, or for n < -115, where `lower` is 65 << 23, 2**(n + 64) / 2**64."""
+    """exp(x) = y * 2**h * 2**h, x = 2 h ln(2) + log(y), 2 ULP: the first product is exact, the second rounds once."""
     x = select(x > 89.0, 89.0, x)
     x = select(x < -104.0, -104.0, x)
-    t = x * 1.4426950408889634 + 12582912.0
+    t = x * 0.7213475204444817 + 12582912.0
     k = t - 12582912.0
-    r = (x - k * 0.693145751953125) - k * 1.42860682031e-6
-    n = bits_f4(t)
-    lower = select(n < 1262485389, i4(545259520), 0)
-    s = float_i4((n << 23) + (lower + 1056964608))
-    return (1.0 + expm1_poly_f4(r)) * s * float_i4(1073741824 - lower)
+    r = (x - k * 1.38629150390625) - k * 2.85721364062e-6
+    q = 0.00019610496438581624 * r + 0.0014104444492737239
+    q = q * r + 0.0083361125469250956
+    q = q * r + 0.041661270916900415
+    q = q * r + 0.16666613956374097
+    q = q * r + 0.50000034580620898
+    s = float_i4((bits_f4(t) << 23) + 1065353216)
+    return (1.0 + (r * r * q + r)) * s * s
 
 
 def exp2_f4(x: F4) -> F4:

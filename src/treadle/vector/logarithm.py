@@ -123,7 +123,7 @@ def log1p_unit_f4(e: F4) -> F4:
 
 
 def softplus_f4(x: F4) -> F4:
-    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), 2 ULP."""
+    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), 3 ULP."""
     return select(x < 0.0, 0.0, x) + log1p_unit_f4(exp_f4(-abs_f4(x)))
 
 
