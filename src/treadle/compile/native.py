@@ -1,6 +1,7 @@
 """What the native loops use beyond integer arithmetic: memory by address, calls by address, atomics.
 
-Each function writes one or a few LLVM instructions; a value is always an int64, an address among them. See `kernel_values`.
+Each function writes one or a few LLVM instructions; a value is always an int64, an address among them. See
+`kernel_values`.
 """
 
 from __future__ import annotations
