@@ -74,7 +74,6 @@ def libm(name: str, arrays: list[Array]) -> float | None:
 def rows(pattern: str) -> list[dict[str, Any]]:
     """A row for each function and dtype."""
     from conftest import Native
-
     from treadle import vector
 
     names = [n for n in sorted(vector.BOUNDS) if re.search(pattern, n)]
