@@ -76,6 +76,20 @@ def match_python(x, mode="twice"):
             return x
 
 
+def match_parts(x, y):
+    match (x, {"sign": y}):
+        case (a, {"sign": b}) if b > 1:
+            return a * 2
+        case (a, _):
+            return a - 1
+
+
+def walrus_in_a_condition(x, y):
+    if x > 2 or (z := x + y) > 2:
+        return x
+    return z
+
+
 # Loops ---------------------------------------------------------------------------------------------------------------
 def while_loop(x):
     while x < 100:
@@ -437,3 +451,25 @@ def leak(x):
 def argument_changed(items):
     items.append(1.0)
     return items[0]
+
+
+def growing_as_declared(x, n):
+    xs = td.zeros((1,), dtype=td.float64)
+    for _ in td.range(n):
+        td.set_shape_invariant(xs, (None,))
+        xs = td.concat([xs, td.reshape(x, (1,))])
+    return td.sum(xs)
+
+
+def array_store(x):
+    seen = np.zeros(2)
+    if x > 0:
+        seen[0] = 1.0
+    return x + seen[0]
+
+
+def datasets_of_many_shapes(x):
+    rows = td.data.Dataset.from_tensor_slices(np.arange(7.0)).batch(3).repeat(2)
+    for row in rows:
+        x = x + td.sum(row)
+    return x
