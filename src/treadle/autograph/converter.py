@@ -270,7 +270,7 @@ def _hoist(body: list[ast.stmt]) -> tuple[list[ast.Global | ast.Nonlocal], list[
     if not any(isinstance(part, (ast.Global, ast.Nonlocal)) for stmt in body for part in walk(stmt)):
         return found, body
 
-    class Take(ast.NodeTransformer):
+    class Take(n.OwnStatements):
         def visit_Global(self, node: ast.Global) -> ast.AST:
             found.append(node)
             return n.place(ast.Pass(), node)
@@ -279,17 +279,7 @@ def _hoist(body: list[ast.stmt]) -> tuple[list[ast.Global | ast.Nonlocal], list[
             found.append(node)
             return n.place(ast.Pass(), node)
 
-        def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-            return node
-
-        def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-            return node
-
-        def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-            return node
-
-    taken = [Take().visit(s) for s in body]
-    return found, taken
+    return found, Take().block(body)
 
 
 def _compile(node: FunctionNode, code: CodeType) -> CodeType:

@@ -19,24 +19,10 @@ def lower(body: list[ast.stmt]) -> list[ast.stmt]:
     if not any(isinstance(part, ast.Match) for stmt in body for part in walk(stmt)):
         return body
     lowered = _Matches()
-    return [new for stmt in body for new in lowered.statements(stmt)]
+    return lowered.block(body)
 
 
-class _Matches(ast.NodeTransformer):
-    def statements(self, stmt: ast.stmt) -> list[ast.stmt]:
-        """What stands for one statement."""
-        new = self.visit(stmt)
-        return new if isinstance(new, list) else [new]
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return node
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return node
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        return node
-
+class _Matches(n.OwnStatements):
     def visit_Match(self, node: ast.Match) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
         if any(case.guard is not None and has_walrus(case.guard) for case in node.cases):

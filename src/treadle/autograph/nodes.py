@@ -90,6 +90,27 @@ def _fill(node: ast.AST, line: int, column: int, end_line: int, end_column: int)
         _fill(child, line, column, end_line, end_column)
 
 
+class OwnStatements(ast.NodeTransformer):
+    """Changes what a function itself does, and not what the functions and classes defined in it do."""
+
+    def block(self, stmts: Iterable[ast.stmt]) -> list[ast.stmt]:
+        """What stands for statements; one may become several."""
+        out: list[ast.stmt] = []
+        for stmt in stmts:
+            new = self.visit(stmt)
+            out += new if isinstance(new, list) else [new]
+        return out
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return node
+
+
 def finished(line: int) -> str:
     """Name of the flag that tells that a `with` or `try` ran to its end; always a plain Python bool."""
     return f"{_FINISHED}_{line}"

@@ -35,26 +35,10 @@ def _grows(node: ast.AST) -> str | None:
     return None
 
 
-class _Stores(ast.NodeTransformer):
+class _Stores(n.OwnStatements):
     def __init__(self, growing: set[str]) -> None:
         self.growing = growing
         self.count = 0
-
-    def block(self, stmts: list[ast.stmt]) -> list[ast.stmt]:
-        out: list[ast.stmt] = []
-        for stmt in stmts:
-            new = self.visit(stmt)
-            out += new if isinstance(new, list) else [new]
-        return out
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return node
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return node
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        return node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         return node

@@ -22,26 +22,12 @@ def lower(body: list[ast.stmt]) -> list[ast.stmt]:
     if not any(has_walrus(stmt) for stmt in body):
         return body
     lowered = _Walruses()
-    return [new for stmt in body for new in lowered.statements(stmt)]
+    return lowered.block(body)
 
 
-class _Walruses(ast.NodeTransformer):
+class _Walruses(n.OwnStatements):
     def __init__(self) -> None:
         self.count = 0
-
-    def statements(self, stmt: ast.stmt) -> list[ast.stmt]:
-        """What stands for one statement."""
-        new = self.visit(stmt)
-        return new if isinstance(new, list) else [new]
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return node
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return node
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        return node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         return node
