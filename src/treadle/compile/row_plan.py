@@ -184,6 +184,17 @@ class RowWriter(LoopWriter):
             value = f"{code(dtype)}({value})"
         self.text.add(indent, f"{target} = {combine(node.op, dtype, target, value)}", node)
 
+    def row_node(self, indent: int, node: Node) -> None:
+        """What is computed once a row: a view, a reduction of rows' values, or elementwise work."""
+        plan, out = self.plan, node.outputs[0]
+        self.name_inputs(node, True)
+        if node.definition.family == "view":
+            plan.body.names[out] = plan.body.name(node.inputs[0])
+        elif node.definition.family == "reduction":
+            self.accumulate(indent, node, f"total{plan.ends[out]}")
+        else:
+            self.text.add(indent, plan.body.line(node), node)
+
     def place(self, symbol: Symbol) -> int:
         """The operand in which a value is kept from one pass to another."""
         home = self.plan.passes.home[symbol]

@@ -92,23 +92,13 @@ class _AlongRows(RowWriter):
                 self.text.add(indent, f"x{k} = q{k}[0]")
         for number, this in enumerate(plan.passes.passes):
             for node in this.before:
-                self._row_node(indent, node)
+                self.row_node(indent, node)
             self._pass(indent, number, this)
         for node in plan.passes.after:
-            self._row_node(indent, node)
+            self.row_node(indent, node)
         for symbol, k in plan.row_stores.items():
             self.pointer(indent, k, plan.kept)
             self.text.add(indent, f"q{k}[0] = {plan.body.name(symbol)}")
-
-    def _row_node(self, indent: int, node: Node) -> None:
-        plan, out = self.plan, node.outputs[0]
-        self.name_inputs(node, True)
-        if node.definition.family == "view":
-            plan.body.names[out] = plan.body.name(node.inputs[0])
-        elif node.definition.family == "reduction":
-            self.accumulate(indent, node, f"total{plan.ends[out]}")
-        else:
-            self.text.add(indent, plan.body.line(node), node)
 
     def _pass(self, indent: int, number: int, this: Pass) -> None:
         plan, inner = self.plan, self.inner

@@ -205,23 +205,13 @@ class _Strips(RowWriter):
         for k in loads:
             self.text.add(deeper, f"x{k} = q{k}[{self.index(k, plan.lanes)}]")
         for node in nodes:
-            self._row_node(deeper, node)
+            self.row_node(deeper, node)
         for symbol, k in kept.items():
             self.text.add(deeper, f"q{k}[j{plan.lanes}] = {plan.body.name(symbol)}")
         for node, k in begun.items():
             self.text.add(deeper, f"q{k}[j{plan.lanes}] = {identity(node.op, node.outputs[0].dtype)}")
         for symbol, k in stores.items():
             self.text.add(deeper, f"q{k}[{self.index(k, plan.lanes)}] = {plan.body.name(symbol)}")
-
-    def _row_node(self, indent: int, node: Node) -> None:
-        plan, out = self.plan, node.outputs[0]
-        self.name_inputs(node, True)
-        if node.definition.family == "view":
-            plan.body.names[out] = plan.body.name(node.inputs[0])
-        elif node.definition.family == "reduction":
-            self.accumulate(indent, node, f"total{plan.ends[out]}")
-        else:
-            self.text.add(indent, plan.body.line(node), node)
 
     def _pass(self, indent: int, number: int, this: Pass) -> None:
         plan, lanes = self.plan, self.plan.lanes
