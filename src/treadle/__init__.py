@@ -232,7 +232,7 @@ if TYPE_CHECKING:
     from treadle.autodiff.forward import ForwardAccumulator
     from treadle.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
     from treadle.autodiff.gradient_tape import GradientTape
-    from treadle.compile.pool import get_num_threads, set_num_threads
+    from treadle.compile.run.pool import get_num_threads, set_num_threads
     from treadle.control.checkpoint import checkpoint
     from treadle.control.custom import custom_gradient, gradient_hook
     from treadle.control.functional import cond, fori_loop, map, scan, while_loop
@@ -535,7 +535,7 @@ _LATER = {
     "autodiff.forward": "ForwardAccumulator",
     "autodiff.functional": "grad hessian jacobian jvp value_and_grad vjp",
     "autodiff.gradient_tape": "GradientTape",
-    "compile.pool": "get_num_threads set_num_threads",
+    "compile.run.pool": "get_num_threads set_num_threads",
     "control.checkpoint": "checkpoint",
     "control.custom": "custom_gradient gradient_hook",
     "control.functional": "cond fori_loop map scan while_loop",

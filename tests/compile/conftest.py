@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from treadle.compile import build
+from treadle.compile.llvm import build
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests share
 

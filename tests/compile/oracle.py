@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 import treadle as td
-from treadle.compile import build
+from treadle.compile.llvm import build
+from treadle.compile.lower import Lowerer
 from treadle.compile.program import Program, program_for
+from treadle.compile.run.executor import Ref
 from treadle.control.call import interpret_arrays
 from treadle.core.graph import Graph
 from treadle.core.spec import Spec
 from treadle.core.tracer import trace
+from treadle.optimize.pipeline import optimize
+from treadle.vector import interpreted_namespace
 
 RTOL = {"float32": 3e-5, "float64": 1e-12}
 
@@ -69,3 +73,31 @@ def same(got: np.ndarray, want: np.ndarray, what: str = "") -> None:
 def compilations() -> int:
     """How many kernels have been asked for that were not in this process yet."""
     return build.counters.kernels_compiled + build.counters.kernels_loaded
+
+
+def unjitted(f: Any, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Run a program of kernel calls alone by executing the kernels' text as plain Python."""
+    graph = optimize(graph_of(f, arrays))
+    lowerer = Lowerer(graph, {})
+    calls: list[tuple[str, list[Any], int]] = []
+    lowerer.asm.call = lambda entry, args, hi, grain=0, note=None: calls.append((entry.source.text, args, hi))  # type: ignore[method-assign]
+    outputs = [np.empty(s.shape, s.dtype) for s in graph.outputs]  # type: ignore[arg-type]
+    lowered = lowerer.run(lambda sources: [_Nowhere() for _ in sources])
+    arena = np.zeros(lowered.code.layout.arena_bytes + 64, np.uint8)
+    bases = {"input": arrays, "output": outputs, "constant": lowered.code.layout.constants}
+
+    def place(ref: Ref | int) -> int:
+        if isinstance(ref, int):
+            return ref
+        base = arena if ref.kind == "arena" else bases[ref.kind][ref.index]
+        return int(base.ctypes.data) + ref.offset
+
+    for text, args, hi in calls:
+        names = interpreted_namespace()
+        exec(text, names)
+        assert names["kernel"]([place(a) for a in args], 0, hi) == 0
+    return outputs
+
+
+class _Nowhere:
+    address = 0

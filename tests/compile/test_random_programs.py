@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 
 import treadle as td
+from treadle.compile.fusion.rules import RULES, counts
 from treadle.compile.program import program_for
-from treadle.compile.rules import RULES, counts
 from treadle.control.call import interpret_arrays
 from treadle.core.spec import Spec
 from treadle.core.tracer import trace

@@ -11,8 +11,8 @@ import pytest
 from llvmlite import ir
 
 from treadle import vector
-from treadle.compile import scalar
-from treadle.compile.scalar_primitives import Value, llvm_type
+from treadle.compile.llvm import scalar
+from treadle.compile.llvm.scalar_primitives import Value, llvm_type
 from treadle.vector.primitives import DTYPES
 
 I64 = ir.IntType(64)

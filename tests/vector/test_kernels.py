@@ -13,8 +13,8 @@ import pytest
 from numba import types
 
 from treadle import vector
-from treadle.compile.intrinsics import available, kernel_namespace
-from treadle.compile.scalar_primitives import PRIMITIVES
+from treadle.compile.llvm.intrinsics import available, kernel_namespace
+from treadle.compile.llvm.scalar_primitives import PRIMITIVES
 from treadle.vector import primitives
 
 SIGNATURE = types.int64(types.CPointer(types.int64), types.int64, types.int64)

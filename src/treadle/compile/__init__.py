@@ -47,6 +47,6 @@ if not RUNNER:
 
 def runner(graph: Any) -> Any:
     """A function of argument arrays that runs a graph and its variables as one transaction; see `transaction`."""
-    from treadle.compile.transaction import runner as make
+    from treadle.compile.run.transaction import runner as make
 
     return make(graph)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from treadle.compile.llvm import build
+from treadle.compile.llvm.build import Entry
+from treadle.compile.matrix import blas, gemm
+from treadle.compile.run import pool
+from treadle.compile.run.executor import Code, Label, Layout, Ref, system_kernels
+from treadle.compile.run.machine import Line, Op, Slot
 from treadle.records import dataclass, field
-
-from . import blas, build, gemm, pool
-from .build import Entry
-from .executor import Code, Label, Layout, Ref, system_kernels
-from .machine import Line, Op, Slot
 
 
 @dataclass(slots=True, eq=False)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.compile import hosts, inplace, turns
-from treadle.compile.executor import Ref
-from treadle.compile.scalar_loops import write_loop
+from treadle.compile import hosts, inplace
+from treadle.compile.run.executor import Ref
+from treadle.compile.stepping import turns
+from treadle.compile.stepping.scalar_loops import write_loop
 from treadle.compile.views import Buffer, View, whole
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec

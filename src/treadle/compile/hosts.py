@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle import errors
-from treadle.compile.executor import Ref, Run
-from treadle.compile.scalar_loops import CHECK
+from treadle.compile.run.executor import Ref, Run
+from treadle.compile.stepping.scalar_loops import CHECK
 from treadle.compile.views import Buffer, View
 from treadle.core.graph import Node
 from treadle.core.mode import activate

@@ -7,7 +7,7 @@ may keep what they read of a variable. A loop's carried values are its own, so t
 
 from __future__ import annotations
 
-from treadle.compile.fuse import Fuser, Group, Item, makes, reads
+from treadle.compile.fusion.fuse import Fuser, Group, Item, makes, reads
 from treadle.compile.ways import never_fails, updates_in_place
 from treadle.core.graph import Graph
 from treadle.core.tensor import Symbol

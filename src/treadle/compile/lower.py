@@ -15,15 +15,15 @@ import numpy as np
 from treadle.compile import hosts, open_sizes
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
-from treadle.compile.build import Source
-from treadle.compile.copies import copy_bytes, copy_transposed
-from treadle.compile.emit import Kernel, Text
-from treadle.compile.executor import Code, Ref
-from treadle.compile.fuse import Group, Item, Single, fuse, reads
-from treadle.compile.groups import call_group, lower_group
-from treadle.compile.repeats import Steps
-from treadle.compile.scalar_loops import is_scalar_loop
-from treadle.compile.small_groups import copy_group, name_of
+from treadle.compile.fusion.emit import Kernel, Text
+from treadle.compile.fusion.fuse import Group, Item, Single, fuse, reads
+from treadle.compile.fusion.groups import call_group, lower_group
+from treadle.compile.fusion.repeats import Steps
+from treadle.compile.fusion.small_groups import copy_group, name_of
+from treadle.compile.llvm.build import Source
+from treadle.compile.moves.copies import copy_bytes, copy_transposed
+from treadle.compile.run.executor import Code, Ref
+from treadle.compile.stepping.scalar_loops import is_scalar_loop
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
 from treadle.compile.ways import way as way_of
 from treadle.core.graph import Graph, Node
@@ -311,15 +311,15 @@ class Lowerer:
     # -- BLAS ----------------------------------------------------------------------------------------------------------
 
     def _matmul(self, node: Node, env: Env, targets: Env) -> bool:
-        from treadle.compile.products import lower_matmul
+        from treadle.compile.matrix.products import lower_matmul
 
         return lower_matmul(self, node, env, targets)
 
     # -- control flow --------------------------------------------------------------------------------------------------
 
     def _loop(self, node: Node, env: Env, targets: Env) -> bool:
-        from treadle.compile.array_loop_calls import lower_array_loop
         from treadle.compile.flow import lower_loop, lower_scalar_loop
+        from treadle.compile.stepping.array_loop_calls import lower_array_loop
 
         if is_scalar_loop(node):
             lower_scalar_loop(self, node, env, targets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from treadle.compile.fuse import Group, Item, fuse, reads
+from treadle.compile.fusion.fuse import Group, Item, fuse, reads
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Symbol
 from treadle.records import dataclass

@@ -12,7 +12,7 @@ from treadle.core.interpret import _collect, bind_attrs, names_in
 from treadle.core.tensor import Symbol
 
 if TYPE_CHECKING:
-    from treadle.compile.executor import Run
+    from treadle.compile.run.executor import Run
 
 Attrs = Mapping[str, Any]
 Sized = dict[str, tuple[View, int]]  # name of a size -> a value and its axis of that size

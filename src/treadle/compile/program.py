@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile import build, inplace, results
-from treadle.compile.executor import CommittedError
+from treadle.compile import inplace
+from treadle.compile.llvm import build
 from treadle.compile.lower import KernelInfo, Lowerer, plain
+from treadle.compile.run import results
+from treadle.compile.run.executor import CommittedError
 from treadle.control.call import interpret_arrays
 from treadle.core.dim import Dim, is_static
 from treadle.core.graph import Graph

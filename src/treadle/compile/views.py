@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile.executor import Ref
+from treadle.compile.run.executor import Ref
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
 from treadle.records import dataclass

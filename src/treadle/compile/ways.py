@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from treadle.compile.fuse import in_kernel
+from treadle.compile.fusion.fuse import in_kernel
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -21,13 +21,13 @@ Way = Callable[["Lowerer", Node, dict[Symbol, View], dict[Symbol, View]], bool]
 WAYS: dict[str, tuple[str, str]] = {
     "argmax": ("positions", "lower_position"),
     "argmin": ("positions", "lower_position"),
-    "gather": ("moves", "lower_gather"),
-    "scatter": ("moves", "lower_scatter"),
-    "take_along_axis": ("moves", "lower_take_along"),
-    "add_along_axis": ("moves", "lower_add_along"),
-    "dynamic_slice": ("moves", "lower_dynamic_slice"),
-    "dynamic_update_slice": ("moves", "lower_dynamic_update"),
-    "fold": ("moves", "lower_fold"),
+    "gather": ("gathers", "lower_gather"),
+    "scatter": ("gathers", "lower_scatter"),
+    "take_along_axis": ("gathers", "lower_take_along"),
+    "add_along_axis": ("gathers", "lower_add_along"),
+    "dynamic_slice": ("gathers", "lower_dynamic_slice"),
+    "dynamic_update_slice": ("gathers", "lower_dynamic_update"),
+    "fold": ("gathers", "lower_fold"),
     "concat": ("copies", "lower_concat"),
     "pad_slice": ("copies", "lower_pad_slice"),
     "set_slice": ("copies", "lower_set_slice"),
@@ -51,7 +51,7 @@ def way(op: str) -> Way | None:
     found = WAYS.get(op)
     if found is None:
         return None
-    function: Any = getattr(importlib.import_module(f"treadle.compile.{found[0]}"), found[1])
+    function: Any = getattr(importlib.import_module(f"treadle.compile.moves.{found[0]}"), found[1])
     return function  # type: ignore[no-any-return]
 
 

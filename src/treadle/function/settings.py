@@ -88,7 +88,7 @@ class no_retrace:
 
 def stats() -> dict[str, int]:
     """Counters of this process: traces, kernels_compiled, kernels_loaded (from disk), cache_hits (in memory)."""
-    build = sys.modules.get("treadle.compile.build")
+    build = sys.modules.get("treadle.compile.llvm.build")
     counters = getattr(build, "counters", None)
     return {
         "traces": _Switches.traces,

@@ -1,7 +1,7 @@
 """Vector math for generated kernels: branch-free functions in plain Python, and their error bounds.
 
 Kernels name a function by operation and dtype, `tanh_f4` or `mod_i8`. Compiled, the names come from
-`treadle.compile.intrinsics`, made from the sources here; interpreted, from `interpreted_namespace`.
+`treadle.compile.llvm.intrinsics`, made from the sources here; interpreted, from `interpreted_namespace`.
 """
 
 from __future__ import annotations

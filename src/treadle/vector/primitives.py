@@ -1,6 +1,6 @@
 """The words of kernel text as plain Python on NumPy scalars: casts, pointers, bits, rounding, select.
 
-Jitted kernels use instructions of the same names (`treadle.compile.intrinsics`); these twins let the same text run
+Jitted kernels use instructions of the same names (`treadle.compile.llvm.intrinsics`); these twins let the same text run
 without a compiler. They follow the machine: integers wrap, a float beyond an integer's range becomes its minimum.
 Floating-point warnings are left to the caller (`interpreted_namespace` silences them).
 """

@@ -1,0 +1,198 @@
+"""Kernel text: a group of nodes and the geometry of its operands become one small Python function.
+
+The text depends on expressions, dtypes and patterns of strides, never on sizes: those are arguments. Beside the text
+that is compiled (and is the kernel's key) goes one for reading, with the user's file:line at each operation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.compile.fusion.fuse import is_scalar_constant
+from treadle.compile.views import View
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+from treadle.records import dataclass, field
+
+# Numbers up to this are written into a kernel's text, as literals; others are passed. In kernels over arrays only the
+# smallest are, since a number may come from a size (a mean divides by it), and a new size must not make a new kernel.
+BAKED, BAKED_IN_LOOPS = 2, 16
+BLOCK = 32_768  # elements that one partial of a full reduction covers: cut by size, so sums do not depend on threads
+
+
+def code(dtype: np.dtype[Any]) -> str:
+    """The dtype's name in kernels: "f4", "i8", "b1"."""
+    return f"{dtype.kind}{dtype.itemsize}"
+
+
+@dataclass(slots=True)
+class Text:
+    """Lines of a kernel, each with the place in the user's code that it comes from."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, indent: int, line: str, node: Node | None = None) -> None:
+        """One more line."""
+        where = node.location.short if node is not None and node.location is not None else ""
+        self.lines.append(("    " * indent + line, where))
+
+    @property
+    def key(self) -> str:
+        """What is compiled."""
+        return "\n".join(line for line, _ in self.lines) + "\n"
+
+    @property
+    def readable(self) -> str:
+        """What people read: the user's line beside each operation."""
+        return "\n".join(f"{line:<60}  # {where}" if where else line for line, where in self.lines) + "\n"
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """The user's lines in it, in order."""
+        return tuple(dict.fromkeys(where for _, where in self.lines if where))
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A finished kernel text, and the arguments of one call: views (their addresses), constants and numbers."""
+
+    text: Text
+    args: tuple[Any, ...]
+    hi: int
+    grain: int
+
+
+def literal(array: np.ndarray[Any, Any], limit: int) -> str | None:
+    """A constant as kernel text when it is small and whole, or a half; None when it should be an argument."""
+    value = array.item()
+    kind = code(array.dtype)
+    if array.dtype.kind == "b":
+        return str(value)
+    if array.dtype.kind in "iu":
+        return f"{kind}({value})" if abs(value) <= limit else None
+    if math.isfinite(value) and abs(value) <= limit and (value * 2).is_integer() and not _negative_zero(value):
+        return f"{kind}({value!r})"
+    return None
+
+
+def _negative_zero(value: float) -> bool:
+    return value == 0 and math.copysign(1.0, value) < 0
+
+
+def expression(node: Node, names: Sequence[str]) -> str:
+    """The node's element in terms of its operands' names."""
+    out = node.outputs[0].dtype
+    template = node.definition.scalar
+    assert template is not None
+    first = node.inputs[0].dtype if len(node.inputs) < 3 else node.inputs[-1].dtype
+    text = template.format(*names, t=code(first), o=code(out))
+    # Numba widens small integers and mixes bool with int; a cast keeps the dtype that the op says.
+    if out.kind in "iub" and not text.startswith(code(out) + "("):
+        text = f"{code(out)}({text})"
+    return text
+
+
+class Operands:
+    """The arrays a kernel reads and writes, each once, with its strides over the collapsed loop axes."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.views: list[View] = []
+        self.strides: list[tuple[int, ...]] = []  # over `shape`; 0 where broadcast
+
+    def add(self, view: View, strides: tuple[int, ...]) -> int:
+        """The operand's number."""
+        for k, (known, steps) in enumerate(zip(self.views, self.strides, strict=True)):
+            if (
+                known.buffer is view.buffer
+                and known.offset == view.offset
+                and steps == strides
+                and known.dtype == view.dtype
+            ):
+                return k
+        self.views.append(view)
+        self.strides.append(strides)
+        return len(self.views) - 1
+
+    @property
+    def apart(self) -> bool:
+        """Whether no two operands lie in one buffer, and all of them where nothing else does."""
+        places = {view.buffer.ref or id(view.buffer) for view in self.views}
+        return len(places) == len(self.views) and all(view.buffer.kind != "cell" for view in self.views)
+
+    def collapse(self, reduced: Sequence[bool]) -> tuple[list[int], list[bool], list[list[int]]]:
+        """Axes merged where every operand allows: sizes, whether each is reduced, and strides by operand."""
+        sizes: list[int] = []
+        flags: list[bool] = []
+        strides: list[list[int]] = [[] for _ in self.views]
+        for axis, size in enumerate(self.shape):
+            if size == 1:
+                continue
+            fits = bool(sizes) and flags[-1] == reduced[axis]
+            if fits:
+                fits = all(s[-1] == steps[axis] * size for s, steps in zip(strides, self.strides, strict=True))
+            if fits:
+                sizes[-1] *= size
+                for s, steps in zip(strides, self.strides, strict=True):
+                    s[-1] = steps[axis]
+            else:
+                sizes.append(size)
+                flags.append(reduced[axis])
+                for s, steps in zip(strides, self.strides, strict=True):
+                    s.append(steps[axis])
+        return sizes, flags, strides
+
+
+def broadcast_strides(view: View, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The view's strides over a larger shape: 0 along axes that it is stretched over."""
+    extra = len(shape) - len(view.shape)
+    steps = [0] * extra
+    for size, stride, want in zip(view.shape, view.strides, shape[extra:], strict=True):
+        steps.append(0 if size == 1 and want != 1 else stride)
+    return tuple(steps)
+
+
+class Body:
+    """The straight-line part of a kernel: loads, one line a node, and the names of what it makes."""
+
+    def __init__(self, baked: int = BAKED) -> None:
+        self.baked = baked
+        self.names: dict[Symbol, str] = {}
+        self.constants: list[np.ndarray[Any, Any]] = []
+        self._values: dict[bytes, str] = {}
+        self._made = 0
+
+    def name(self, symbol: Symbol) -> str:
+        """The kernel's name or literal for a value."""
+        known = self.names.get(symbol)
+        if known is None:
+            assert is_scalar_constant(symbol)
+            assert symbol.node is not None
+            known = self.names[symbol] = self.constant(symbol.node.attrs["value"].array)
+        return known
+
+    def constant(self, array: np.ndarray[Any, Any]) -> str:
+        """A literal, or the name of an argument loaded above the loops."""
+        text = literal(array, self.baked)
+        if text is not None:
+            return text
+        key = array.dtype.str.encode() + array.tobytes()
+        known = self._values.get(key)
+        if known is None:
+            known = self._values[key] = f"c{len(self.constants)}"
+            self.constants.append(array)
+        return known
+
+    def line(self, node: Node) -> str:
+        """The assignment that computes a node."""
+        names = [self.name(s) for s in node.inputs]
+        out = node.outputs[0]
+        made = self.names.get(out)
+        if made is None:
+            made = self.names[out] = f"v{self._made}"
+            self._made += 1
+        return f"{made} = {expression(node, names)}"

@@ -1,0 +1,305 @@
+"""From a group to its kernel: loops around the body; reductions go by rows, by columns, or in blocks of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE
+from treadle.compile.fusion.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
+from treadle.compile.fusion.fuse import Group, is_scalar_constant
+from treadle.compile.fusion.reduce import combine, identity, is_rounded
+from treadle.compile.fusion.surroundings import LoopWriter
+from treadle.compile.run import pool
+from treadle.compile.views import View
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+from treadle.records import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduction:
+    """One reduction of a kernel: its node, where its result goes, and its accumulator's name."""
+
+    node: Node
+    operand: int
+    name: str
+
+
+class GroupKernel:
+    """Writes the kernel of one group.
+
+    view:    where a value that the group reads lies.
+    stores:  elementwise results that are needed outside, and where they go.
+    results: the reductions, and where they go; a full reduction that needs several blocks goes to `partials`.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        view: Callable[[Symbol], View],
+        stores: Mapping[Symbol, View],
+        results: Mapping[Symbol, View],
+    ) -> None:
+        shape: tuple[int, ...] = group.shape  # type: ignore[assignment]
+        self.group = group
+        self.operands = Operands(shape)
+        self.body = Body()
+        self.loads: dict[Symbol, int] = {}
+        self.stores: dict[Symbol, int] = {}
+        self.reductions: list[_Reduction] = []
+        made = {node.outputs[0] for node in group.nodes}
+        for node in group.nodes:
+            for symbol in node.inputs:
+                if symbol not in made and symbol not in self.loads and not is_scalar_constant(symbol):
+                    source = view(symbol)
+                    self.loads[symbol] = self.operands.add(source, broadcast_strides(source, shape))
+        for symbol, target in stores.items():
+            self.stores[symbol] = self.operands.add(target, broadcast_strides(target, shape))
+        for node in group.nodes:
+            if node.definition.family == "reduction":
+                target = results[node.outputs[0]]
+                number = self.operands.add(target, self._result_strides(node, target))
+                self.reductions.append(_Reduction(node, number, f"r{len(self.reductions)}"))
+        self.apart = self.operands.apart
+        self.total = 0  # elements, where rows are unrolled
+        (axes,) = group.across or ((),)
+        reduced = [k in axes for k in range(len(shape))]
+        self.sizes, self.flags, self.steps = self.operands.collapse(reduced)
+        if not self.sizes:
+            self.sizes, self.flags = [1], [False]
+            self.steps = [[1] for _ in self.steps]
+
+    @property
+    def periodic(self) -> list[int]:
+        """Arrays of one short row that elementwise work over many rows reads again for each."""
+        if len(self.sizes) != 2 or any(self.flags) or self.reductions:
+            return []
+        _, row = self.sizes
+        if row > PERIOD:
+            return []
+        if any(steps not in ([row, 1], [0, 1], [0, 0]) for steps in self.steps):
+            return []
+        if any(self.steps[k] != [row, 1] for k in self.stores.values()):
+            return []
+        return [k for k in dict.fromkeys(self.loads.values()) if self.steps[k] == [0, 1]]
+
+    @property
+    def many_rows(self) -> bool:
+        """Whether there are enough rows for writing a short one out to pay."""
+        return self.sizes[0] * self.sizes[1] >= 4 * PERIODS * PERIOD
+
+    def unroll(self, tiles: Mapping[int, View]) -> None:
+        """Go over several rows at once: the periodic arrays have been written out for so many."""
+        self.total = self.sizes[0] * self.sizes[1]
+        length = next(iter(tiles.values())).size
+        self.sizes = [-(-self.total // length), length]
+        for k, steps in enumerate(self.steps):
+            self.steps[k] = [length, 1] if steps[0] else steps
+        for k, tile in tiles.items():
+            self.operands.views[k] = tile
+
+    def _result_strides(self, node: Node, target: View) -> tuple[int, ...]:
+        """Strides of a reduction's result over the axes before reduction."""
+        steps = iter(target.strides)
+        axes = node.attrs["axes"]
+        if node.attrs["keepdims"]:
+            return tuple(0 if k in axes else step for k, step in enumerate(target.strides))
+        return tuple(0 if k in axes else next(steps) for k in range(len(node.inputs[0].shape)))
+
+    @property
+    def full(self) -> bool:
+        """Whether everything is reduced."""
+        return bool(self.reductions) and all(self.flags)
+
+    @property
+    def blocks(self) -> int:
+        """Into how many partial results a full reduction is cut; 1 when the result is written at once."""
+        if not self.full:
+            return 1
+        return self.sizes[0] if len(self.sizes) > 1 else -(-self.sizes[0] // BLOCK)
+
+    def write(self) -> Kernel:
+        """The kernel."""
+        if not any(self.flags):
+            order, kind = list(range(len(self.sizes))), "map"
+        elif all(self.flags):
+            order, kind = list(range(len(self.sizes))), "all"
+        else:
+            kept = [k for k, flag in enumerate(self.flags) if not flag]
+            gone = [k for k, flag in enumerate(self.flags) if flag]
+            if self.flags[-1]:
+                order, kind = kept + gone, "rows"
+            else:
+                order, kind = kept[:-1] + gone + kept[-1:], "columns"
+        return _Writer(self, order, kind).kernel()
+
+
+class _Writer(LoopWriter):
+    """The text of one kernel, and its arguments."""
+
+    def __init__(self, plan: GroupKernel, order: list[int], kind: str) -> None:
+        super().__init__(plan)
+        self.plan = plan
+        self.order = order
+        self.kind = kind
+
+    def kernel(self) -> Kernel:
+        plan = self.plan
+        self.addresses()
+        inner = self.order[-1]
+        loops = self.order[:-1]
+        self._body_text()  # names the constants, which are arguments too
+        self.constants()
+        whole_columns = self.kind == "columns" and len([f for f in plan.flags if not f]) == 1
+        first = inner if whole_columns or len(self.order) == 1 else self.order[0]
+        self.bound(self.order, first)
+        if plan.total:
+            self.bounds[inner] = f"min(n{inner}, {self.named('total', plan.total)} - j{first} * n{inner})"
+        writer = {"map": self._map, "all": self._all, "rows": self._rows, "columns": self._columns}[self.kind]
+        writer(loops, inner)
+        hi = plan.blocks if self.kind == "all" else plan.sizes[first]
+        total = 1
+        for size in plan.sizes:
+            total *= size
+        grain = 0
+        if hi > 1 and total >= 2 * GRAIN:
+            grain = max(1, -(-GRAIN * hi // total))
+            if self.kind == "columns" and first == inner:
+                # Narrow strips walk memory badly, and the cut does not change the sums: as few strips as cores.
+                grain = max(grain, 256, -(-hi // pool.processors()))
+        return Kernel(self.finished(), tuple(self.args), hi, grain)
+
+    # -- pieces ------------------------------------------------------------------------------------------------------
+
+    def _body_text(self) -> None:
+        """The body's lines: loads are named x0, x1, ...; what the nodes make v0, v1, ..."""
+        body = self.plan.body
+        for symbol, k in self.plan.loads.items():
+            body.names[symbol] = f"x{k}"
+        self.lines: list[tuple[str, Node]] = []
+        for node in self.plan.group.nodes:
+            if node.definition.family != "reduction":
+                self.lines.append((body.line(node), node))
+        for reduction in self.plan.reductions:
+            body.name(reduction.node.inputs[0])
+
+    def _pointers(self, indent: int, loops: Sequence[int], inner: int, which: Sequence[int]) -> None:
+        """Addresses where the inner loop begins, and values that do not change in it."""
+        for k in which:
+            self.pointer(indent, k, loops)
+            if self.plan.steps[k][inner] == 0 and k in self.plan.loads.values():
+                self.text.add(indent, f"x{k} = q{k}[0]")
+
+    def _inner(self, indent: int, inner: int) -> None:
+        """Loads, the body and stores, at one element."""
+        plan = self.plan
+        for k in dict.fromkeys(plan.loads.values()):
+            if plan.steps[k][inner] != 0:
+                self.text.add(indent, f"x{k} = q{k}[{self.index(k, inner)}]")
+        for line, node in self.lines:
+            self.text.add(indent, line, node)
+        for symbol, k in plan.stores.items():
+            self.text.add(indent, f"q{k}[{self.index(k, inner)}] = {plan.body.name(symbol)}")
+
+    def _element_operands(self) -> list[int]:
+        return list(dict.fromkeys([*self.plan.loads.values(), *self.plan.stores.values()]))
+
+    def _accumulate(self, indent: int, reduction: _Reduction, target: str) -> None:
+        node = reduction.node
+        dtype = node.outputs[0].dtype
+        value = self.plan.body.name(node.inputs[0])
+        if node.inputs[0].dtype != dtype:
+            value = f"{code(dtype)}({value})"
+        self.text.add(indent, f"{target} = {combine(node.op, dtype, target, value)}", node)
+
+    def _begin(self, indent: int) -> None:
+        for r in self.plan.reductions:
+            self.text.add(indent, f"{r.name} = {identity(r.node.op, r.node.outputs[0].dtype)}")
+
+    # -- kinds of loops ----------------------------------------------------------------------------------------------
+
+    def _map(self, loops: list[int], inner: int) -> None:
+        """Elementwise only; a reduction over axes of size 1 is a copy."""
+        indent = self.open(loops, 1)
+        results = [r.operand for r in self.plan.reductions]
+        self._pointers(indent, loops, inner, [*self._element_operands(), *results])
+        self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
+        self._inner(indent + 1, inner)
+        for r in self.plan.reductions:
+            value = f"{code(r.node.outputs[0].dtype)}({self.plan.body.name(r.node.inputs[0])})"
+            self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {value}", r.node)
+
+    def _rows(self, loops: list[int], inner: int) -> None:
+        """The innermost axis is reduced: accumulators in registers."""
+        kept = [k for k in loops if not self.plan.flags[k]]
+        gone = [k for k in loops if self.plan.flags[k]]
+        indent = self.open(kept, 1)
+        self._begin(indent)
+        deeper = self.open(gone, indent)
+        self._pointers(deeper, loops, inner, self._element_operands())
+        self._sums(deeper, inner)
+        self._pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
+        for r in self.plan.reductions:
+            self.text.add(indent, f"q{r.operand}[0] = {r.name}")
+
+    def _sums(self, indent: int, inner: int) -> None:
+        """The innermost loop of reductions in registers; sums that round go by slices."""
+        bounds, deeper = self.bounds[inner], indent
+        kinds = {r.name: (r.node.op, r.node.outputs[0].dtype) for r in self.plan.reductions}
+        rounded = (self.kind == "all" or self.plan.sizes[inner] > SLICE) and any(
+            is_rounded(*kind) for kind in kinds.values()
+        )
+        if rounded:
+            deeper, bounds = self.sliced(indent, inner)
+            for name, kind in kinds.items():
+                self.text.add(deeper, f"some_{name} = {identity(*kind)}")
+        self.text.add(deeper, f"for j{inner} in range({bounds}):")
+        self._inner(deeper + 1, inner)
+        for r in self.plan.reductions:
+            self._accumulate(deeper + 1, r, f"some_{r.name}" if rounded else r.name)
+        if rounded:
+            for name, kind in kinds.items():
+                self.text.add(deeper, f"{name} = {combine(*kind, name, f'some_{name}')}")
+
+    def _columns(self, loops: list[int], inner: int) -> None:
+        """The innermost axis stays: results are accumulated in memory, row by row."""
+        kept = [k for k in loops if not self.plan.flags[k]]
+        gone = [k for k in loops if self.plan.flags[k]]
+        indent = self.open(kept, 1)
+        self._pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
+        self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
+        for r in self.plan.reductions:
+            start = identity(r.node.op, r.node.outputs[0].dtype)
+            self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {start}")
+        deeper = self.open(gone, indent)
+        self._pointers(deeper, loops, inner, self._element_operands())
+        self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
+        self._inner(deeper + 1, inner)
+        for r in self.plan.reductions:
+            self._accumulate(deeper + 1, r, f"q{r.operand}[{self.index(r.operand, inner)}]")
+
+    def _all(self, loops: list[int], inner: int) -> None:
+        """Everything is reduced: one partial result a block (or a first axis), so that shares can be handed out."""
+        results = [r.operand for r in self.plan.reductions]
+        if not loops:
+            self.named("n", self.plan.sizes[inner])
+            self._pointers(1, [], inner, [*self._element_operands(), *results])
+            self.text.add(1, "for block in range(lo, hi):")
+            self._begin(2)
+            self.bounds[inner] = f"block * {BLOCK}, min(n, (block + 1) * {BLOCK})"
+            self._sums(2, inner)
+            for r in self.plan.reductions:
+                self.text.add(2, f"q{r.operand}[block] = {r.name}")
+            return
+        self._pointers(1, [], inner, results)
+        first, rest = loops[0], loops[1:]
+        self.text.add(1, f"for j{first} in range(lo, hi):")
+        self._begin(2)
+        indent = self.open(rest, 2)
+        self._pointers(indent, loops, inner, self._element_operands())
+        self._sums(indent, inner)
+        for r in self.plan.reductions:
+            self.text.add(2, f"q{r.operand}[j{first}] = {r.name}")
+
+
+__all__ = ["GRAIN", "GroupKernel"]

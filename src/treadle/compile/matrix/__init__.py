@@ -1,0 +1,1 @@
+"""Matrix products: calls of BLAS, and kernels of our own where those are quicker."""

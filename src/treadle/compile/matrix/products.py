@@ -1,0 +1,136 @@
+"""Matrix products: calls of BLAS, with transposed views as flags and batches as strides, or kernels of our own."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from treadle.compile.fusion.emit import broadcast_strides
+from treadle.compile.matrix import blas
+from treadle.compile.matrix.small_products import SMALL, Side, call_dot, call_small
+from treadle.compile.moves.copies import copied
+from treadle.compile.views import View
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+from treadle.records import dataclass
+
+if TYPE_CHECKING:
+    from treadle.compile.lower import Lowerer
+
+Env = dict[Symbol, View]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The batch as `outer` times `inner` matrices, and each side's steps along the two."""
+
+    outer: int
+    inner: int
+    a: tuple[int, int]
+    b: tuple[int, int]
+
+
+def _matrix(view: View) -> tuple[bool, int] | None:
+    """How BLAS can read the last two axes: (transposed, leading dimension); None when it cannot."""
+    rows, columns = view.shape[-2:]
+    down, along = view.strides[-2:]
+    if along == 1 or columns == 1:
+        step = down if rows > 1 else columns
+        if step >= columns and (along == 1 or columns == 1):
+            return False, max(step, 1)
+    if down == 1 or rows == 1:
+        step = along if columns > 1 else rows
+        if step >= rows:
+            return True, max(step, 1)
+    return None
+
+
+def _batches(a: View, b: View, batch: tuple[int, ...]) -> _Batch | None:
+    """The batch's axes merged where both sides allow; None where more than two are left."""
+    steps = [broadcast_strides(View(v.buffer, v.shape[:-2], v.dtype, v.strides[:-2], v.offset), batch) for v in (a, b)]
+    merged: list[tuple[int, int, int]] = []
+    for size, one, two in zip(batch, *steps, strict=True):
+        if size == 1:
+            continue
+        if merged and merged[-1][1:] == (one * size, two * size):
+            merged[-1] = (merged[-1][0] * size, one, two)
+        else:
+            merged.append((size, one, two))
+    if len(merged) > 2:
+        return None
+    outer, inner = [(1, 0, 0)] * (2 - len(merged)) + merged
+    return _Batch(outer[0], inner[0], (outer[1], inner[1]), (outer[2], inner[2]))
+
+
+def lower_matmul(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Lay out a product; False where NumPy has to do it (complex numbers, bools, batches that broadcast oddly)."""
+    out = node.outputs[0]
+    if not copied(node) or out.dtype.kind == "b" or any(len(s.shape) < 2 for s in node.inputs):
+        return False
+    by_blas = out.dtype.kind == "f" and blas.available()
+    a, b = (lowerer.value(s, env) for s in node.inputs)
+    flags = (node.attrs.get("transpose_a", False), node.attrs.get("transpose_b", False))
+    shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
+    m, n = shape[-2:]
+    k = a.shape[-2] if flags[0] else a.shape[-1]
+    if by_blas and m * n * k > SMALL:
+        a, b = (view if _matrix(view) is not None else lowerer.contiguous(view) for view in (a, b))
+    batch = _batches(a, b, shape[:-2])
+    if batch is None:
+        return False
+    target = env[out] = lowerer.fresh(out, targets)
+    if 0 in shape:
+        return True
+    if k == 0:
+        lowerer.asm.fill(target.ref, 0, target.nbytes)
+        return True
+    left, right = _side(a, flags[0], batch.a), _side(b, flags[1], batch.b)
+    count = math.prod(shape[:-2])
+    dot = m == n == count == 1 and left.column == right.row == 1 and out.dtype.kind == "f"
+    if dot:
+        call_dot(lowerer, node, a, b, target, k)
+    elif not by_blas or m * n * k <= SMALL:
+        call_small(lowerer, node, target, left, right, k, count, batch.inner)
+    else:
+        _call_blas(lowerer, node, target, a, b, flags, batch, k)
+    return True
+
+
+def _side(view: View, flag: bool, steps: tuple[int, int]) -> Side:
+    """A factor with its transposition undone; an axis of size 1 has whatever step suits best."""
+    rows, columns = view.shape[-2:]
+    down = view.strides[-2] if rows > 1 else columns
+    along = view.strides[-1] if columns > 1 else 1
+    if columns == 1 and rows > 1:
+        along = 1
+    if flag:
+        down, along = along, down
+    return Side(view, down, along, *steps)
+
+
+def _call_blas(
+    lowerer: Lowerer, node: Node, target: View, a: View, b: View, flags: tuple[bool, bool], batch: _Batch, k: int
+) -> None:
+    layouts = _matrix(a), _matrix(b)
+    assert layouts[0] is not None
+    assert layouts[1] is not None
+    m, n = target.shape[-2:]
+    lowerer.asm.gemm(
+        "f4" if target.dtype.itemsize == 4 else "f8",
+        layouts[0][0] != flags[0],
+        layouts[1][0] != flags[1],
+        m,
+        n,
+        k,
+        a.ref,
+        layouts[0][1],
+        b.ref,
+        layouts[1][1],
+        target.ref,
+        n,
+        batch=batch.outer * batch.inner,
+        strides=(batch.a[1], batch.b[1], m * n),
+        inner=batch.inner,
+        outer=(batch.a[0], batch.b[0]),
+        note=node,
+    )

@@ -1,0 +1,166 @@
+"""Joining, padding and replacing slices as copies between views: concat, pad_slice, set_slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from treadle.compile.cost import GRAIN
+from treadle.compile.fusion.emit import Kernel, Operands, Text, code
+from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.llvm.build import Source
+from treadle.compile.views import View
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+
+if TYPE_CHECKING:
+    from treadle.compile.lower import Lowerer
+
+Env = dict[Symbol, View]
+STRIP = 16  # columns that a transposing copy reads at once: a line of the cache, for float32
+LARGE = 1 << 19  # bytes from which two processors copy faster than one
+
+
+def copied(node: Node) -> bool:
+    """Whether a node's values can be copied by kernels."""
+    return all(in_kernel(s.spec) for s in (*node.inputs, *node.outputs))
+
+
+def part(view: View, starts: tuple[int, ...], stops: tuple[int, ...], steps: tuple[int, ...]) -> View:
+    """A slice of a view; bounds are those of the slice op."""
+    from treadle.ops.slicing import slice_count
+
+    shape = tuple([int(slice_count(*bounds)) for bounds in zip(starts, stops, steps, strict=True)])
+    offset = sum(start * stride for start, stride in zip(starts, view.strides, strict=True)) if 0 not in shape else 0
+    strides = tuple([step * stride for step, stride in zip(steps, view.strides, strict=True)])
+    return View(view.buffer, shape, view.dtype, strides, view.offset + offset)
+
+
+def all_zero(symbol: Symbol) -> bool:
+    """Whether a value is known to be zeros, every bit of it."""
+    node = symbol.node
+    while node is not None and node.definition.family == "view" and node.op != "read":
+        symbol = node.inputs[0]
+        node = symbol.node
+    if node is None or not symbol.spec.static or symbol.dtype.kind == "T":
+        return False
+    if node.op == "full":
+        array = np.asarray(node.definition.body(**{**node.attrs, "shape": (1,)}))
+    elif node.op == "constant" and node.attrs["value"].array.size == 1:
+        array = node.attrs["value"].array
+    else:
+        return False
+    return not array.tobytes().strip(b"\0")
+
+
+def lay(lowerer: Lowerer, symbol: Symbol, target: View, env: Env) -> None:
+    """Bring a value into a target in row order; zeros are written, not copied."""
+    if all_zero(symbol):
+        lowerer.asm.fill(target.ref, 0, target.nbytes)
+        return
+    view = lowerer.value(symbol, env)
+    if view.buffer is not target.buffer or view.offset != target.offset:
+        lowerer.copy(view, target)
+
+
+def keep_ready(lowerer: Lowerer, text: Text, name: str) -> None:
+    """Compile a kernel that larger sizes will need together with the others, so that a larger size compiles nothing."""
+    lowerer.spare.setdefault(text.key, Source(name, text.key))
+
+
+def copy_bytes(lowerer: Lowerer, target: View, source: View) -> None:
+    """A copy of memory in one piece; a large one is shared out."""
+    nbytes = source.nbytes
+    text = Text()
+    text.add(0, "def kernel(args, lo, hi):")
+    text.add(1, "y = p_i8(args[0])")
+    text.add(1, "x = p_i8(args[1])")
+    text.add(1, "for j in range(lo, hi):")
+    text.add(2, "y[j] = x[j]")
+    text.add(1, "return 0")
+    if nbytes < LARGE or nbytes % 8 or target.buffer is source.buffer:
+        lowerer.asm.copy(target.ref, source.ref, nbytes)
+        keep_ready(lowerer, text, "copy")
+        return
+    lowerer.call(Kernel(text, (target, source), nbytes // 8, LARGE // 32), "copy")
+
+
+def copy_transposed(lowerer: Lowerer, target: View, source: View) -> bool:
+    """A copy whose source lies in the other order, by strips of columns; False where it is not of that kind."""
+    table = Operands(source.shape)
+    table.views, table.strides = [source, target], [source.strides, target.strides]
+    sizes, _, (far, near) = table.collapse([False] * len(source.shape))
+    if len(sizes) != 2 or far[0] != 1 or near[1] != 1 or target.buffer is source.buffer:
+        return False
+    kind = code(source.dtype)
+    text = Text()
+    text.add(0, "def kernel(args, lo, hi):")
+    text.add(1, f"y = p_{kind}(args[0])")
+    for k, name in enumerate(("x", "rows", "n", "s", "t")):
+        text.add(1, f"{name} = args[{k + 1}]")
+    text.add(1, "for g in range(lo, hi):")
+    text.add(2, f"width = min_i8({STRIP}, rows - g * {STRIP})")
+    for indent, test, count in ((2, f"if width == {STRIP}:", f"{STRIP}"), (2, "else:", "width")):
+        text.add(indent, test)
+        text.add(3, "for k in range(n):")
+        text.add(4, f"q = p_{kind}(x + (k * s + g * {STRIP}) * {kind[1]})")
+        text.add(4, f"for r in range({count}):")
+        text.add(5, f"y[(g * {STRIP} + r) * t + k] = q[r]")
+    text.add(1, "return 0")
+    if min(sizes) < STRIP:
+        keep_ready(lowerer, text, "copy_transposed")
+        return False
+    strips = -(-sizes[0] // STRIP)
+    grain = max(1, GRAIN // (STRIP * sizes[1])) if sizes[0] * sizes[1] >= 2 * GRAIN else 0
+    lowerer.call(Kernel(text, (target, source, *sizes, far[1], near[0]), strips, grain), "copy_transposed")
+    return True
+
+
+def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """One copy for each part, into its place in the result."""
+    if not copied(node):
+        return False
+    out, axis = node.outputs[0], node.attrs["axis"]
+    target = env[out] = lowerer.fresh(out, targets)
+    rank, start = len(target.shape), 0
+    for symbol in node.inputs:
+        view = lowerer.value(symbol, env)
+        size = view.shape[axis]
+        starts, stops = [0] * rank, list(target.shape)
+        starts[axis], stops[axis] = start, start + size
+        start += size
+        lowerer.copy(view, part(target, tuple(starts), tuple(stops), (1,) * rank))
+    return True
+
+
+def lower_pad_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Zeros, then a copy into the slice."""
+    if not copied(node):
+        return False
+    out = node.outputs[0]
+    target = env[out] = lowerer.fresh(out, targets)
+    inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
+    if inside.size < target.size:
+        lowerer.asm.fill(target.ref, 0, target.nbytes)
+    if not all_zero(node.inputs[0]):
+        lowerer.copy(lowerer.value(node.inputs[0], env), inside)
+    return True
+
+
+def lower_set_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """The old value, then the new part over it."""
+    if not copied(node):
+        return False
+    out = node.outputs[0]
+    value = lowerer.value(node.inputs[1], env)
+    target = env[out] = lowerer.fresh(out, targets)
+    inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
+    if lowerer.inplace and target.buffer.kind == "input":
+        lowerer.asm.commit()  # a variable is overwritten
+    if value == inside:  # it was made in its place, with the old value around it
+        return True
+    if inside.size < target.size:
+        lay(lowerer, node.inputs[0], target, env)
+    lowerer.copy(value, inside)
+    return True

@@ -1,0 +1,169 @@
+"""argmax and argmin as kernels: the first best element wins, a NaN beats everything.
+
+Along rows the best of each block of elements is found first, which vectorises, then its place in the best block.
+Along other axes all columns are walked at once, with the best of each so far kept in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from treadle.compile.cost import GRAIN
+from treadle.compile.fusion.emit import Kernel, Text, code
+from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.moves.copies import keep_ready
+from treadle.compile.run import pool
+from treadle.compile.views import View
+from treadle.core.dtypes import int8
+from treadle.core.graph import Node
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol
+
+if TYPE_CHECKING:
+    from treadle.compile.lower import Lowerer
+
+Env = dict[Symbol, View]
+BLOCK = 256
+CHUNK = 32_768  # elements of a long row that are one share
+
+
+def _values(kind: str) -> str:
+    """The kind that elements are compared as: bools as numbers."""
+    return "i1" if kind == "b1" else kind
+
+
+def _along_rows(node: Node, kind: str) -> Text:
+    """Row j is the n elements from j * n on (the last may be shorter); its places are counted from j * base on."""
+    value, size = _values(kind), kind[1]
+    name, sign = ("max", ">") if node.op == "argmax" else ("min", "<")
+    text = Text()
+    for indent, line in (
+        (0, "def kernel(args, lo, hi):"),
+        (1, "a = args[0]"),
+        (1, "y = p_i8(args[1])"),
+        (1, "width = args[2]"),
+        (1, "total = args[3]"),
+        (1, "base = args[4]"),
+        (1, "for j in range(lo, hi):"),
+        (2, "n = min_i8(width, total - j * width)"),
+        (2, f"x = p_{kind}(a + j * width * {size})"),
+        (2, f"best = {value}(x[0])"),
+        (2, "at = i8(0)"),
+        (2, f"for b in range((n + {BLOCK - 1}) // {BLOCK}):"),
+        (3, f"m = {value}(x[b * {BLOCK}])"),
+        (3, f"for k in range(b * {BLOCK}, min(n, b * {BLOCK} + {BLOCK})):"),
+        (4, f"m = {name}_{value}(m, {value}(x[k]))"),
+        (3, f"better = (m {sign} best) | ((m != m) & (best == best))"),
+        (3, "best = select(better, m, best)"),
+        (3, f"at = select(better, i8(b * {BLOCK}), at)"),
+        (2, f"z = p_{kind}(a + (j * width + at) * {size})"),
+        (2, f"place = i4({BLOCK})"),  # half as wide as an int64, so that twice as many fit into a register
+        (2, f"for k in range(min(n - at, {BLOCK})):"),
+        (3, f"v = {value}(z[k])"),
+        (3, "found = (v == best) | ((v != v) & (best != best))"),
+        (3, f"place = min_i4(place, select(found, i4(k), i4({BLOCK})))"),
+        (2, "y[j] = j * base + at + i8(place)"),
+        (1, "return 0"),
+    ):
+        text.add(indent, line, node if "better =" in line else None)
+    return text
+
+
+def _along_columns(node: Node, kind: str, alone: bool) -> Text:
+    """Blocks of n rows of `inner` elements; where there is only one block (`alone`), shares are cut by columns."""
+    value, sign = _values(kind), ">" if node.op == "argmax" else "<"
+    text = Text()
+    lines = [(0, "def kernel(args, lo, hi):")]
+    lines += [(1, f"{name} = args[{k}]") for k, name in enumerate(("a", "y0", "b0", "n", "inner"))]
+    columns = "lo, hi" if alone else "inner"
+    lines += [(1, "j = i8(0)")] if alone else [(1, "for j in range(lo, hi):")]
+    deep = 1 if alone else 2
+    lines += [
+        (deep, f"first = p_{kind}(a + j * n * inner * {kind[1]})"),
+        (deep, "y = p_i8(y0 + j * inner * 8)"),
+        (deep, f"b = p_{value}(b0 + j * inner * {value[1]})"),
+        (deep, f"for i in range({columns}):"),
+        (deep + 1, f"b[i] = {value}(first[i])"),
+        (deep + 1, "y[i] = i8(0)"),
+        (deep, "for k in range(1, n):"),
+        (deep + 1, f"x = p_{kind}(a + (j * n + k) * inner * {kind[1]})"),
+        (deep + 1, f"for i in range({columns}):"),
+        (deep + 2, f"v = {value}(x[i])"),
+        (deep + 2, "best = b[i]"),
+        (deep + 2, f"better = (v {sign} best) | ((v != v) & (best == best))"),
+        (deep + 2, "b[i] = select(better, v, best)"),
+        (deep + 2, "y[i] = select(better, i8(k), y[i])"),
+        (1, "return 0"),
+    ]
+    for indent, line in lines:
+        text.add(indent, line, node if "better =" in line else None)
+    return text
+
+
+def _best_of(node: Node, kind: str) -> Text:
+    """The first best element among those at n places, which are in order."""
+    value, sign = _values(kind), ">" if node.op == "argmax" else "<"
+    text = Text()
+    for indent, line in (
+        (0, "def kernel(args, lo, hi):"),
+        (1, f"x = p_{kind}(args[0])"),
+        (1, "places = p_i8(args[1])"),
+        (1, "y = p_i8(args[2])"),
+        (1, "at = places[0]"),
+        (1, f"best = {value}(x[at])"),
+        (1, "for k in range(1, args[3]):"),
+        (2, "place = places[k]"),
+        (2, f"v = {value}(x[place])"),
+        (2, f"better = (v {sign} best) | ((v != v) & (best == best))"),
+        (2, "best = select(better, v, best)"),
+        (2, "at = select(better, place, at)"),
+        (1, "y[0] = at"),
+        (1, "return 0"),
+    ):
+        text.add(indent, line, node if "better =" in line else None)
+    return text
+
+
+def _one_row(lowerer: Lowerer, node: Node, view: View, target: View) -> None:
+    """A single long row, in chunks that can be shared out."""
+    kind, n = code(view.dtype), view.size
+    chunks = -(-n // CHUNK)
+    places = lowerer.memory(Spec((chunks,), target.dtype))
+    lowerer.call(Kernel(_along_rows(node, kind), (view, places, CHUNK, n, CHUNK), chunks, 1), node.op)
+    lowerer.call(Kernel(_best_of(node, kind), (view, places, target, chunks), 1, 0), f"{node.op}_of_chunks")
+    lowerer.free(places.buffer)
+
+
+def lower_position(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Lay out an argmax or argmin; False where its values cannot live in kernels."""
+    source, out = node.inputs[0], node.outputs[0]
+    if not in_kernel(source.spec) or not in_kernel(out.spec) or 0 in source.shape:
+        return False
+    view = lowerer.contiguous(lowerer.value(source, env))
+    target = env[out] = lowerer.fresh(out, targets)
+    axes: tuple[int, ...] = node.attrs["axes"]
+    last = axes[-1] if axes else 0
+    n = math.prod(view.shape[k] for k in axes)
+    inner = math.prod(view.shape[last + 1 :]) if axes else 1
+    rows = view.size // n
+    kind = code(source.dtype)
+    if rows == 1 and n >= 2 * CHUNK:
+        _one_row(lowerer, node, view, target)
+        return True
+    if rows == 1:
+        keep_ready(lowerer, _best_of(node, kind), f"{node.op}_of_chunks")
+    if inner == 1:
+        grain = -(-GRAIN * rows // view.size) if view.size >= 2 * GRAIN else 0
+        lowerer.call(Kernel(_along_rows(node, kind), (view, target, n, view.size, 0), rows, grain), node.op)
+        return True
+    best = lowerer.memory(Spec((rows,), int8 if kind == "b1" else source.dtype))
+    outer = rows // inner
+    hi = inner if outer == 1 else outer
+    grain = max(1, -(-GRAIN * hi // view.size)) if view.size >= 2 * GRAIN and hi > 1 else 0
+    if grain and outer == 1:  # narrow strips walk memory badly: as few strips as cores
+        grain = max(grain, 256, -(-hi // pool.processors()))
+    text = _along_columns(node, kind, outer == 1)
+    lowerer.call(Kernel(text, (view, target, best, n, inner), hi, grain), node.op)
+    lowerer.free(best.buffer)
+    return True

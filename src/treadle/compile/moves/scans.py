@@ -1,0 +1,85 @@
+"""Running sums and products as kernels: along rows one element after another, along other axes row after row."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from treadle.compile.cost import GRAIN
+from treadle.compile.fusion.emit import Kernel, Text, code
+from treadle.compile.moves.copies import copied
+from treadle.compile.views import View
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+
+if TYPE_CHECKING:
+    from treadle.compile.lower import Lowerer
+
+Env = dict[Symbol, View]
+
+
+def _along_rows(node: Node, kind: str, sign: str) -> Text:
+    """The scanned axis is the last: row j has n elements; `first` and `step` tell where it begins and which way."""
+    text = Text()
+    text.add(0, "def kernel(args, lo, hi):")
+    for k, name in enumerate(("a0", "a1", "n", "first")):
+        text.add(1, f"{name} = args[{k}]")
+    step = "- k" if node.attrs.get("reverse") else "+ k"
+    text.add(1, "for j in range(lo, hi):")
+    text.add(2, f"x = p_{kind}(a1 + (j * n + first) * {kind[1]})")
+    text.add(2, f"y = p_{kind}(a0 + (j * n + first) * {kind[1]})")
+    text.add(2, "total = x[0]")
+    text.add(2, "y[0] = total")
+    text.add(2, "for k in range(1, n):")
+    text.add(3, f"total = {kind}(total {sign} x[{step.lstrip('+ ')}])", node)
+    text.add(3, f"y[{step.lstrip('+ ')}] = total")
+    text.add(1, "return 0")
+    return text
+
+
+def _across_rows(node: Node, kind: str, sign: str) -> Text:
+    """Blocks of n rows of `inner` elements: each row of results is the one before it and a row of x."""
+    text = Text()
+    text.add(0, "def kernel(args, lo, hi):")
+    for k, name in enumerate(("a0", "a1", "n", "first", "inner")):
+        text.add(1, f"{name} = args[{k}]")
+    back = "+ inner" if node.attrs.get("reverse") else "- inner"
+    ahead = "-" if node.attrs.get("reverse") else "+"
+    text.add(1, "for j in range(lo, hi):")
+    text.add(2, f"x = p_{kind}(a1 + (j * n + first) * inner * {kind[1]})")
+    text.add(2, f"y = p_{kind}(a0 + (j * n + first) * inner * {kind[1]})")
+    text.add(2, "for i in range(inner):")
+    text.add(3, "y[i] = x[i]")
+    text.add(2, "for k in range(1, n):")
+    text.add(3, f"start = ((j * n + first) {ahead} k) * inner * {kind[1]}")
+    text.add(3, f"u = p_{kind}(a1 + start)")
+    text.add(3, f"v = p_{kind}(a0 + start)")
+    text.add(3, f"w = p_{kind}(a0 + start {back} * {kind[1]})")
+    text.add(3, "for i in range(inner):")
+    text.add(4, f"v[i] = {kind}(w[i] {sign} u[i])", node)
+    text.add(1, "return 0")
+    return text
+
+
+def lower_scan(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Lay out a cumsum or cumprod; False where its values cannot live in kernels."""
+    source, out = node.inputs[0], node.outputs[0]
+    if not copied(node) or code(source.dtype) != code(out.dtype) or source.dtype.kind == "b":
+        return False
+    view = lowerer.contiguous(lowerer.value(source, env))
+    target = env[out] = lowerer.fresh(out, targets)
+    if not view.size:
+        return True
+    axis = node.attrs["axis"]
+    n, inner = view.shape[axis], math.prod(view.shape[axis + 1 :])
+    rows = view.size // (n * inner)
+    first = n - 1 if node.attrs.get("reverse") else 0
+    sign = "+" if node.op == "cumsum" else "*"
+    kind = code(source.dtype)
+    grain = max(1, -(-GRAIN * rows // view.size)) if view.size >= 2 * GRAIN and rows > 1 else 0
+    if inner == 1:
+        kernel = Kernel(_along_rows(node, kind, sign), (target, view, n, first), rows, grain)
+    else:
+        kernel = Kernel(_across_rows(node, kind, sign), (target, view, n, first, inner), rows, grain)
+    lowerer.call(kernel, node.op)
+    return True

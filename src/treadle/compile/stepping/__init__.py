@@ -1,0 +1,1 @@
+"""Loops that become one kernel, and the carried arrays of those that do not."""
