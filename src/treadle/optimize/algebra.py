@@ -170,4 +170,5 @@ RULES = (
     ),
 )
 
-algebra = Step(Matcher(RULES))
+_matcher = Matcher(RULES)
+algebra = Step(_matcher, may=_matcher.may)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from treadle.core.graph import Node
-from treadle.core.op import REGISTRY
+from treadle.core.op import REGISTRY, Op
 from treadle.core.spec import Shape
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Step, Sweep
+from treadle.optimize.sweep import Kinds, Step, Sweep
 
 
 def _broadcasts(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
@@ -81,4 +81,9 @@ def _broadcast(shapes: Sequence[Shape]) -> Shape | None:
     return result
 
 
-broadcasts = Step(_broadcasts, family="elementwise")
+def _may(op: Op, before: Kinds, same: bool) -> bool:
+    """Whether an operand can be spread out."""
+    return any(kind in ("broadcast_to", "full") or isinstance(kind, tuple) for kind in before)
+
+
+broadcasts = Step(_broadcasts, family="elementwise", may=_may)

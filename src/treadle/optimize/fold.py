@@ -12,10 +12,10 @@ import numpy as np
 
 from treadle.core.dim import Dim
 from treadle.core.graph import Node
-from treadle.core.op import as_array
+from treadle.core.op import Op, as_array
 from treadle.core.tensor import Symbol
 from treadle.core.tracer import constant_op, dim_op
-from treadle.optimize.sweep import Array, Step, Sweep
+from treadle.optimize.sweep import Array, Kinds, Step, Sweep
 
 LIMIT = 1024
 
@@ -62,4 +62,9 @@ def _inputs(sweep: Sweep, node: Node) -> list[Array] | None:
     return arrays
 
 
-fold = Step(_fold)
+def _may(op: Op, before: Kinds, same: bool) -> bool:
+    """Whether all operands can be constants, as far as what makes them tells."""
+    return op is not constant_op and all(kind == "constant" or isinstance(kind, tuple) for kind in before)
+
+
+fold = Step(_fold, may=_may)

@@ -225,4 +225,4 @@ _RULES: dict[str, Callable[[Sweep, Node], Found]] = {
     "concat": _concat,
 }
 
-forward = Step(_forward, frozenset(_RULES))
+forward = Step(_forward, frozenset(_RULES), again=True)

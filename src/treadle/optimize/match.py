@@ -15,13 +15,13 @@ import numpy as np
 
 from treadle.core.dtypes import DType, bool_
 from treadle.core.graph import Const, Graph, Node
-from treadle.core.op import REGISTRY
+from treadle.core.op import REGISTRY, Op
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.tracer import constant_op, trace
 from treadle.ops.convert import as_tensor
 from treadle.optimize.merge import COMMUTATIVE
-from treadle.optimize.sweep import Array, Sweep
+from treadle.optimize.sweep import MAX_CHOICES, NUMBERS, Array, Kind, Kinds, Sweep
 from treadle.records import dataclass, field
 
 EXAMPLES = {kind: np.dtype(name) for kind, name in zip("biufc", ("?", "i8", "u1", "f4", "c8"), strict=True)}
@@ -76,17 +76,26 @@ class Matcher:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
-        self._candidates: dict[tuple[Any, ...], list[Rule]] = {}
+        self._candidates: dict[tuple[str, Kinds, bool], list[Rule]] = {}
+
+    def may(self, op: Op, before: Kinds, same: bool) -> bool:
+        """Whether any rule may match nodes of an op whose operands are made so; `same`: both are one symbol."""
+        return bool(self._rules(op.name, before, same))
+
+    def _rules(self, op: str, before: Kinds, same: bool) -> list[Rule]:
+        key = op, before, same
+        rules = self._candidates.get(key)
+        if rules is None:
+            if len(self._candidates) > MAX_CHOICES:
+                self._candidates.clear()
+            rules = self._candidates[key] = [rule for rule in self.rules if _may_match(rule, *key)]
+        return rules
 
     def __call__(self, sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
         """What the first rule that matches puts in place of the node."""
-        inputs, made = node.inputs, sweep.made
-        before = tuple([made[s].op if s in made else "" for s in inputs])
-        key = (node.op, before, len(inputs) == 2 and inputs[0] is inputs[1])
-        rules = self._candidates.get(key)
-        if rules is None:
-            rules = self._candidates[key] = [rule for rule in self.rules if _may_match(rule, *key)]
-        for rule in rules:
+        inputs = node.inputs
+        same = len(inputs) == 2 and inputs[0] is inputs[1]
+        for rule in self._rules(node.op, tuple(map(sweep.kinds.get, inputs)), same):
             found = apply(sweep, rule, node)
             if found is not None:
                 sweep.counts[rule.name] += 1
@@ -94,7 +103,7 @@ class Matcher:
         return None
 
 
-def _may_match(rule: Rule, op: str, before: tuple[str, ...], same: bool) -> bool:
+def _may_match(rule: Rule, op: str, before: Kinds, same: bool) -> bool:
     """Whether a rule can match nodes of an op whose inputs come from these ops; `same`: both inputs are one symbol."""
     if rule.op != op:
         return False
@@ -107,10 +116,15 @@ def _may_match(rule: Rule, op: str, before: tuple[str, ...], same: bool) -> bool
     return any(all(map(_may_come_from, root.inputs, order)) for order in orders)
 
 
-def _may_come_from(pattern: Symbol, op: str) -> bool:
+def _may_come_from(pattern: Symbol, kind: Kind) -> bool:
+    number = kind in _NUMBERS or isinstance(kind, tuple)
     if pattern.node is None:
-        return pattern.name[0] != "k" or op in _NUMBERS
-    return op in _NUMBERS if pattern.node.definition is constant_op else op == pattern.node.op
+        return pattern.name[0] != "k" or number
+    if pattern.node.definition is constant_op:
+        wanted = NUMBERS.get(pattern.node.attrs["value"].array.item())
+        # A number that has a name of its own goes by no other, but where it is spread out.
+        return number if wanted is None else kind in (wanted, "broadcast_to")
+    return kind == pattern.node.op
 
 
 def apply(sweep: Sweep, rule: Rule, node: Node) -> Symbol | None:

@@ -39,34 +39,41 @@ def _merge(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
 
 
 def _key(node: Node) -> Any:
-    if node.definition is constant_op:
-        return node.attrs["value"], node.attrs["spec"].weak
-    inputs = [id(s) for s in node.inputs]
-    if node.op in COMMUTATIVE and node.outputs[0].dtype.kind != "T":
-        inputs.sort()
     attrs = node.attrs
+    if node.definition is constant_op:
+        return attrs["value"], attrs["spec"].weak
+    inputs = [*map(id, node.inputs)]
+    if node.op in COMMUTATIVE and node.outputs[0]._spec.dtype.kind != "T":
+        inputs.sort()
     if not attrs:
         return node.op, *inputs
-    key = (node.op, *inputs, *[(name, freeze(value)) for name, value in attrs.items() if name != "label"])
+    key = [node.op, *inputs]
+    for name, value in attrs.items():
+        if name != "label":
+            key.append(name)
+            key.append(freeze(value))
+    made = tuple(key)
     try:
-        hash(key)
+        hash(made)
     except TypeError:  # an attribute that does not hash says nothing about equality
         return None
-    return key
+    return made
 
 
 def freeze(value: Any) -> Any:
     """A value to compare attributes by: equal only where both mean the same bits."""
     kind = type(value)
+    if kind is int or kind is bool:
+        return kind, value
+    if kind is tuple:
+        if {*map(type, value)} <= {int}:  # shapes, mostly
+            return "ints", value
+        return tuple([freeze(item) for item in value])
     if kind is float:
         return kind, value.hex()
     if kind is complex:
         return kind, value.real.hex(), value.imag.hex()
-    if kind is tuple:
-        return tuple([freeze(item) for item in value])
-    if kind in (int, bool):
-        return kind, value
     return value
 
 
-merge = Step(_merge)
+merge = Step(_merge, again=True)

@@ -12,7 +12,7 @@ class Lengths:
     """The open lengths that the nodes met so far, from the last to the first, ask for."""
 
     def __init__(self, graph: Graph) -> None:
-        self.any = any(isinstance(n.attrs.get("steps"), Dim) or "open" in n.attrs for n in graph.nodes)
+        self.any = any(n.attrs and ("open" in n.attrs or isinstance(n.attrs.get("steps"), Dim)) for n in graph.nodes)
         self.asked: set[str] = set()
         self.known = {name for s in graph.inputs for name in _names(s)} if self.any else set()
 

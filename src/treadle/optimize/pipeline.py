@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from treadle.core.graph import Graph
@@ -20,31 +19,51 @@ from treadle.optimize.products import products
 from treadle.optimize.prune import prune
 from treadle.optimize.stepped import gathered, stepped
 from treadle.optimize.sums import sums
-from treadle.optimize.sweep import Counts, Run, Step, holds_graphs
+from treadle.optimize.sweep import Counts, Run, Step, Steps, holds_graphs
 
 Pass = Callable[[Graph, Counts], Graph]
 
 
-def sweep(*steps: Step) -> Pass:
-    """A pass made of steps: each node, in order, is offered to them one by one."""
-    return lambda graph, counts: Run(steps, counts).graph(graph)
+def sweep(*steps: Step, settles: bool = False) -> Pass:
+    """A pass made of steps: each node, in order, is offered to them one by one.
+
+    settles: graphs that this pass has seen before hold nodes that it need not look at again.
+    """
+    made = Steps(steps, settles)
+    return lambda graph, counts: Run(made, counts).graph(graph)
 
 
-def controlled(run: Pass) -> Pass:
-    """A pass that only graphs with calls, conds or loops need: straight code has nothing left after one."""
-    return lambda graph, counts: run(graph, counts) if any(map(holds_graphs, graph.nodes)) else graph
+def where(ops: frozenset[str], *runs: Pass) -> Pass:
+    """Passes for graphs with a node of these ops, at whatever depth; straight code has nothing for most."""
+
+    def run(graph: Graph, counts: Counts) -> Graph:
+        if _has(graph, ops):
+            for one in runs:
+                graph = one(graph, counts)
+        return graph
+
+    return run
 
 
-SIMPLIFY = (fold, forward, products, branches, loops, broadcasts, sums, algebra, merge)
+def _has(graph: Graph, ops: frozenset[str]) -> bool:
+    """Whether a node here, or in a graph inside, is of one of these ops."""
+    for node in graph.nodes:
+        if holds_graphs(node) and (node.op in ops or any(_has(inner, ops) for _, inner in node.graphs())):
+            return True
+    return False
+
+
+CALLS, CONTROL, LOOPS = frozenset(("call", "custom_gradient")), frozenset(("cond", "while")), frozenset(("while",))
+_simplify = sweep(fold, forward, products, branches, loops, broadcasts, sums, algebra, merge, settles=True)
 
 PASSES: tuple[tuple[str, Pass], ...] = (
-    ("inline", controlled(sweep(inline))),
+    ("inline", where(CALLS, sweep(inline))),
     ("prune", prune),
-    ("simplify", sweep(*SIMPLIFY)),
+    ("simplify", _simplify),
     ("prune again", prune),
-    ("hoist", controlled(sweep(hoist, stepped, gathered, merge))),
-    ("simplify again", controlled(sweep(*SIMPLIFY))),
-    ("prune last", controlled(prune)),
+    ("hoist", where(LOOPS, sweep(hoist, stepped, gathered))),
+    ("simplify again", where(CONTROL, _simplify)),
+    ("prune last", where(CONTROL, prune)),
 )
 
 
@@ -56,18 +75,25 @@ def optimize(graph: Graph, verify: bool = False) -> Graph:
     found: Graph | None = graph.derived.get("optimized")
     if found is not None and not verify:
         return found
-    counts: Counts = Counter()
+    counts = Counts()
     result = graph
     for name, run in PASSES:
         result = run(result, counts)
         if verify:
             _check(graph, result, name)
-    for node in result.walk():
-        for _, inner in node.graphs():
-            inner.derived["optimized"] = inner
-    graph.derived["optimized"] = result.derived["optimized"] = result
+    _note_inner(result)
+    graph.derived["optimized"] = result
     result.derived["rewrites"] = dict(counts)
     return result
+
+
+def _note_inner(graph: Graph) -> None:
+    """A graph, and the graphs inside it, are what they are optimized to."""
+    graph.derived["optimized"] = graph
+    for node in graph.nodes:
+        if holds_graphs(node):
+            for _, inner in node.graphs():
+                _note_inner(inner)
 
 
 def rewrites(graph: Graph) -> dict[str, int]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from treadle.core.graph import Node
+from treadle.core.op import Op
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Step, Sweep
+from treadle.optimize.sweep import Kinds, Step, Sweep
 
 
 def _products(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
@@ -47,4 +48,9 @@ def _swaps(node: Node) -> bool:
     return rank >= 2 and axes == (*range(rank - 2), rank - 1, rank - 2)
 
 
-products = Step(_products, frozenset(("matmul", "transpose")))
+def _may(op: Op, before: Kinds, same: bool) -> bool:
+    """Whether a product has a transposed operand, or a transpose shows a product."""
+    return ("transpose" if op.name == "matmul" else "matmul") in before
+
+
+products = Step(_products, frozenset(("matmul", "transpose")), may=_may, again=True)

@@ -19,12 +19,12 @@ from treadle.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A node that stays: what is left of its inputs (old symbols), attributes and outputs (positions)."""
+    """A node that stays: what is left of its inputs (old symbols), attributes and outputs (positions; None: all)."""
 
     node: Node
     inputs: tuple[Symbol, ...]
     attrs: Mapping[str, Any]
-    outputs: tuple[int, ...] | None  # None: all
+    outputs: tuple[int, ...] | None
 
 
 def prune(graph: Graph, counts: Counts) -> Graph:
@@ -32,17 +32,24 @@ def prune(graph: Graph, counts: Counts) -> Graph:
     if not any(map(holds_graphs, graph.nodes)):
         return _prune_straight(graph, counts)
     live = set(graph.outputs)
-    kept: list[_Kept] = []
+    kept: list[Node | _Kept] = []
     lengths = Lengths(graph)
     for node in reversed(graph.nodes):
-        used = [k for k, s in enumerate(node.outputs) if s in live] or lengths.given(node)
-        lengths.ask(node, used)
+        outputs = node.outputs
+        if len(outputs) == 1 and not lengths.any:
+            used = [0] if outputs[0] in live else []
+        else:
+            used = [k for k, s in enumerate(outputs) if s in live] or lengths.given(node)
+            lengths.ask(node, used)
         if not used and not has_effect(node):
             counts["prune"] += 1
-            continue
-        item = _reduce(node, used, counts)
-        kept.append(item)
-        live.update(item.inputs)
+        elif holds_graphs(node):
+            item = _reduce(node, used, counts)
+            kept.append(item)
+            live.update(item.inputs)
+        else:
+            kept.append(node)
+            live.update(node.inputs)
     kept.reverse()
     return _rebuild(graph, kept)
 
@@ -76,19 +83,23 @@ def _reduce(node: Node, used: list[int], counts: Counts) -> _Kept:
         return _cond(node, used, counts)
     if node.op == "while":
         return _loop(node, used, counts)
-    if not holds_graphs(node):
-        return _Kept(node, node.inputs, node.attrs, None)
     changed = {key: new for key, inner in node.graphs() if (new := prune(inner, counts)) is not inner}
     return _Kept(node, node.inputs, {**node.attrs, **changed} if changed else node.attrs, None)
 
 
-def _rebuild(graph: Graph, kept: Sequence[_Kept]) -> Graph:
-    if len(kept) == len(graph.nodes) and all(item.attrs is item.node.attrs for item in kept):
+def _rebuild(graph: Graph, kept: Sequence[Node | _Kept]) -> Graph:
+    whole = all(item.__class__ is Node or item.attrs is item.node.attrs for item in kept)  # type: ignore[union-attr]
+    if len(kept) == len(graph.nodes) and whole:
         return graph
     scope = Scope(graph.name, None)
     symbols: dict[Symbol, Symbol] = {}
     nodes = []
     for item in kept:
+        if isinstance(item, Node):
+            if not symbols or symbols.keys().isdisjoint(item.inputs):
+                nodes.append(item)
+                continue
+            item = _Kept(item, item.inputs, item.attrs, None)
         node = item.node
         inputs = tuple([symbols.get(s, s) for s in item.inputs])
         if item.attrs is not node.attrs or not all(map(operator.is_, inputs, node.inputs)):

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from treadle.core.graph import Node
-from treadle.core.op import REGISTRY
+from treadle.core.op import REGISTRY, Op
 from treadle.core.tensor import Symbol
-from treadle.optimize.sweep import Step, Sweep
+from treadle.optimize.sweep import Kinds, Step, Sweep
 
 
 def _sums(sweep: Sweep, node: Node) -> Sequence[Symbol] | None:
@@ -59,4 +59,9 @@ def _small_sum(
     return sweep.emit(REGISTRY["broadcast_to"], (x,), {"shape": node.outputs[0].shape}, node)
 
 
-sums = Step(_sums, frozenset(("sum",)))
+def _may(op: Op, before: Kinds, same: bool) -> bool:
+    """Whether what is summed can be spread out."""
+    return before[0] in ("broadcast_to", "full") or isinstance(before[0], tuple)
+
+
+sums = Step(_sums, frozenset(("sum",)), may=_may)

@@ -21,32 +21,78 @@ from treadle.errors import Location
 from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
-Counts = Counter[str]
 Rewrite = Callable[["Sweep", Node], Sequence[Symbol] | None]
+# What makes an operand: the op's name, for one of the numbers that rules ask for the number, None for a graph's input.
+Kind = str | tuple[str, int] | None
+Kinds = tuple[Kind, ...]
+Choice = tuple[Op, Kinds, bool, bool]  # a node's op, what makes its operands, whether both are one, whether it settled
+
+NUMBERS: dict[complex, Kind] = {number: ("number", number) for number in (-1, 0, 1, 2)}
+
+
+class Counts(Counter[str]):
+    """How often each rule was applied, and the nodes that, as they stand, no rule of the simplification takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: set[Node] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A local rewrite, for nodes of some ops, or of some families, or of all."""
+    """A local rewrite, for nodes of some ops, or of some families, or of all.
+
+    may:   tells from a node's op, from what makes its operands, and from whether both are one, if it is worth a try.
+    again: whether a node that it left may be taken later, with the same operands: it looks at who reads them.
+    """
 
     run: Rewrite
     ops: frozenset[str] | None = None
     family: str | None = None
+    may: Callable[[Op, Kinds, bool], bool] | None = None
+    again: bool = False
 
-    def takes(self, op: Op) -> bool:
-        """Whether nodes of this op are offered."""
-        return (self.ops is None or op.name in self.ops) and self.family in (None, op.family)
+    def takes(self, op: Op, before: Kinds, same: bool) -> bool:
+        """Whether nodes of this op, with operands made so, are offered."""
+        if (self.ops is not None and op.name not in self.ops) or self.family not in (None, op.family):
+            return False
+        return self.may is None or self.may(op, before, same)
+
+
+class Steps:
+    """The steps of a pass, in order, and which of them are worth a try for which nodes.
+
+    settles: whether nodes that all steps leave are noted, and offered only what may take them still.
+    """
+
+    __slots__ = ("all", "chosen", "settles")
+
+    def __init__(self, steps: Sequence[Step], settles: bool = False) -> None:
+        self.all = tuple(steps)
+        self.settles = settles
+        self.chosen: dict[Choice, tuple[Rewrite, ...]] = {}
+
+    def choose(self, choice: Choice) -> tuple[Rewrite, ...]:
+        """The steps that a node is offered to; kept in `chosen`."""
+        if len(self.chosen) > MAX_CHOICES:
+            self.chosen.clear()
+        op, before, same, settled = choice
+        steps = [step for step in self.all if (step.again or not settled) and step.takes(op, before, same)]
+        found = self.chosen[choice] = tuple([step.run for step in steps])
+        return found
+
+
+MAX_CHOICES = 10_000  # a concat of many operands has an entry of its own
 
 
 class Run:
     """One pass over a graph and the graphs inside it: the steps, the tally of rules, what was done already."""
 
-    __slots__ = ("_by_op", "counts", "done", "steps")
+    __slots__ = ("counts", "done", "steps")
 
-    def __init__(self, steps: Sequence[Step], counts: Counts) -> None:
-        self.steps = tuple(steps)
+    def __init__(self, steps: Steps, counts: Counts) -> None:
+        self.steps = steps
         self.counts = counts
-        self._by_op: dict[Op, tuple[Rewrite, ...]] = {}
         self.done: dict[int, tuple[Graph, Graph]] = {}  # by id; the pair keeps the id's owner alive
 
     def graph(self, graph: Graph) -> Graph:
@@ -56,13 +102,6 @@ class Run:
             found = self.done[id(graph)] = (graph, Sweep(graph, self).run())
         return found[1]
 
-    def steps_for(self, op: Op) -> tuple[Rewrite, ...]:
-        """The steps that nodes of an op are offered to."""
-        found = self._by_op.get(op)
-        if found is None:
-            found = self._by_op[op] = tuple([step.run for step in self.steps if step.takes(op)])
-        return found
-
 
 class Sweep:
     """The new graph while it is being built."""
@@ -70,11 +109,14 @@ class Sweep:
     def __init__(self, graph: Graph, run: Run) -> None:
         self.graph = graph
         self.rules = run
+        self.steps = run.steps
         self.counts = run.counts
+        self.settled = run.counts.settled
         self.scope = Scope(graph.name, None)
         self.nodes: list[Node] = []
         self.symbols: dict[Symbol, Symbol] = {}  # of the old graph -> of the new one, where they differ
         self.made: dict[Symbol, Node] = {}  # producers in the new graph
+        self.kinds: dict[Symbol, Kind] = {}  # the same in the words by which steps are chosen
         self.table: dict[Any, Sequence[Symbol]] = {}  # of the merge step
         self.names: set[str] = {s.name for s in graph.inputs}
         self._next: dict[str, int] = {}
@@ -83,10 +125,14 @@ class Sweep:
 
     def run(self) -> Graph:
         """Sweep all nodes."""
-        graph = self.graph
+        graph, moved = self.graph, self.symbols
         for node in graph.nodes:
-            self.take(node, self.symbols)
-        moved = self.symbols
+            if node.definition.family in _HOLDING or (moved and not moved.keys().isdisjoint(node.inputs)):
+                self.take(node, moved)
+            else:
+                placed = self.place(node)
+                if placed is not node.outputs:
+                    self._rename(node, placed, moved)
         outputs = tuple([moved.get(s, s) for s in graph.outputs])
         same = len(self.nodes) == len(graph.nodes) and all(map(_is, self.nodes, graph.nodes))
         if same and all(map(_is, outputs, graph.outputs)):
@@ -96,7 +142,7 @@ class Sweep:
     def take(self, node: Node, symbols: dict[Symbol, Symbol], copy: bool = False) -> None:
         """Place a node of an old graph, its inputs renamed by `symbols`, to which its outputs are added."""
         inputs = node.inputs
-        if symbols and any(map(symbols.__contains__, inputs)):
+        if symbols and not symbols.keys().isdisjoint(inputs):
             inputs = tuple([symbols.get(s, s) for s in inputs])
         attrs = node.attrs
         if node.definition.family in _HOLDING:
@@ -107,8 +153,11 @@ class Sweep:
         else:
             new = node
         placed = self.place(new)
-        if placed is node.outputs:
-            return
+        if placed is not node.outputs:
+            self._rename(node, placed, symbols)
+
+    def _rename(self, node: Node, placed: Sequence[Symbol], symbols: dict[Symbol, Symbol]) -> None:
+        """Note what stands for the outputs of an old graph's node."""
         for old, made in zip(node.outputs, placed, strict=True):
             if old is not made:
                 symbols[old] = made
@@ -127,9 +176,17 @@ class Sweep:
 
     def place(self, node: Node) -> Sequence[Symbol]:
         """Put a node in, or what a step makes of it; gives the symbols for its outputs."""
-        for run in self.rules.steps_for(node.definition):
+        inputs, steps = node.inputs, self.steps
+        same = len(inputs) == 2 and inputs[0] is inputs[1]
+        key = node.definition, tuple(map(self.kinds.get, inputs)), same, steps.settles and node in self.settled
+        runs = steps.chosen.get(key)
+        if runs is None:
+            runs = steps.choose(key)
+        for run in runs:
             found = run(self, node)
             if found is not None:
+                if found is node.outputs and steps.settles:
+                    self.settled.add(node)
                 return found
         return self.append(node)
 
@@ -141,8 +198,10 @@ class Sweep:
             node = build(node.definition, node.inputs, node.attrs, specs, name, node.location, self.scope)
         self.names.add(node.name)
         self.nodes.append(node)
+        kind = _number(node) if node.op in _NUMBERED else node.op
         for symbol in node.outputs:
             self.made[symbol] = node
+            self.kinds[symbol] = kind
         return node.outputs
 
     def emit(self, op: Op, inputs: Sequence[Symbol], attrs: Mapping[str, Any], like: Node) -> Symbol:
@@ -209,6 +268,16 @@ class Sweep:
 
 
 _HOLDING = frozenset(("graph", "effect"))
+_NUMBERED = frozenset(("constant", "full"))
+
+
+def _number(node: Node) -> Kind:
+    """The kind of a constant: the number that all its elements are where rules ask for it, else its op."""
+    if node.inputs or node.outputs[0].dtype.kind not in "biufc":
+        return node.op
+    value = node.attrs["value"]
+    array = value.array if node.op == "constant" else np.asarray(value, node.outputs[0].dtype)
+    return NUMBERS.get(array.item(), node.op) if array.size == 1 else node.op
 
 
 def holds_graphs(node: Node) -> bool:
