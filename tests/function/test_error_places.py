@@ -107,7 +107,7 @@ def test_the_full_traceback_is_an_option(monkeypatch):
 
     assert files() == {__file__}
     monkeypatch.setattr(td.config, "full_tracebacks", True)
-    assert any(file.endswith("function.py") for file in files())
+    assert any(file.endswith("executor.py") for file in files())
 
 
 def test_columns_of_places(tmp_path, monkeypatch):

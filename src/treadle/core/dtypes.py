@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core import changes
 from treadle.errors import DTypeError
 
 DType = np.dtype[Any]
@@ -50,6 +51,7 @@ def set_default_dtype(dtype: Any) -> None:
     if wanted not in (float32, float64):
         raise DTypeError(f"set_default_dtype: the default must be float32 or float64, got {dtype_name(wanted)}")
     _Defaults.floating = wanted
+    changes.note()
 
 
 def as_dtype(dtype: Any) -> DType:

@@ -16,13 +16,14 @@ import numpy as np
 
 from treadle import autograph
 from treadle.compile import prepare
-from treadle.config import config
+from treadle.core import changes
 from treadle.core.dtypes import _Defaults
 from treadle.core.mode import current
 from treadle.core.tensor import Tensor
-from treadle.errors import SignatureMismatch, trim
+from treadle.errors import SignatureMismatch
 from treadle.function import keys
 from treadle.function.donate import donate
+from treadle.function.gates import trimmed
 from treadle.function.naming import def_line, display_name, listed, named, plain_and_bound
 from treadle.function.options import Options
 from treadle.function.report import RetraceReport, count
@@ -46,7 +47,14 @@ _PLAIN = frozenset({int, str, bool, type(None)})
 _OBJECTS = frozenset({keys.OBJECT, keys.VERSIONED, keys.VARIABLE})
 
 
-class Function(Generic[P, R]):
+class _Callee:
+    """What the native way of calls reads of a function: its traces and gates, in a slot."""
+
+    __slots__ = ("_store",)
+    _store: Store
+
+
+class Function(_Callee, Generic[P, R]):
     """What `td.function` gives: call it as the function it was made from.
 
     Each new signature (dtypes and shapes of tensors, values of Python arguments, identity of objects) is traced once.
@@ -77,42 +85,11 @@ class Function(Generic[P, R]):
     # -- calling -------------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run: by a trace that fits, or by a new one."""
+        """Run: by a trace that fits, or by a new one. Most calls never come here: see `gates`."""
         try:
-            store = self._store
-            last = store.last
-            # The way of most calls: arguments like those of the last call, by position, and nothing special going on.
-            if last is not None and not kwargs and current() is None and not switches.special:
-                specs, trace, floating, columns = last
-                if len(args) == len(specs) and floating is _Defaults.floating:
-                    arrays = []
-                    if columns is not None:
-                        types_, dtypes, shapes = columns
-                        if list(map(type, args)) == types_:
-                            arrays = list(map(_array_of, args))
-                            if list(map(_dtype_of, arrays)) == dtypes and list(map(_shape_of, arrays)) == shapes:
-                                specs = ()  # they are like those of the last call
-                    for a, (dtype, shape) in zip(args, specs):  # noqa: B905  (their lengths are known to be equal)
-                        if type(a) is Tensor:
-                            array = a.array
-                            if array.dtype is not dtype or array.shape != shape:
-                                break
-                            arrays.append(array)
-                        elif dtype is not None or shape() is not a:  # not a tensor: the very object, or another call
-                            break
-                    else:
-                        guards = trace.guards
-                        if guards is None or guards.hold():
-                            run = trace.ready
-                            if run is not None:
-                                result = _new(Tensor)
-                                result.array = run(arrays)[0]
-                                return result  # type: ignore[return-value]
-                            return trace.run(arrays)  # type: ignore[no-any-return]
             return self._call(args, kwargs)  # type: ignore[no-any-return]
         except Exception as error:
-            if not config.full_tracebacks:
-                error.__traceback__ = trim(error)
+            trimmed(error)
             raise
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -170,8 +147,8 @@ class Function(Generic[P, R]):
             return None
         for trace in found.traces:
             if trace.guards is None or trace.guards.hold():
-                if not kwargs:
-                    self._store.note_last(args, trace, found)
+                if not kwargs and found.tried != changes.count[0]:
+                    self._store.open_gate(Function, args, found)
                 return trace, arrays, unsafe
         return None
 

@@ -7,6 +7,7 @@ import threading
 from contextvars import ContextVar
 from typing import Any
 
+from treadle.core import changes
 from treadle.core.dtypes import default_float
 
 # One lock for all functions: with one each, f tracing g while g traces f would stop both.
@@ -40,6 +41,7 @@ class extra_setting:
 
     def __enter__(self) -> None:
         _Switches.special += 1
+        changes.note()
         self._token = _extra_settings.set(self._value)
 
     def __exit__(self, *exc_info: object) -> None:
@@ -73,6 +75,7 @@ class run_eagerly:
     def _set(on: bool) -> None:
         _Switches.special += int(on) - int(_Switches.eager)
         _Switches.eager = on
+        changes.note()
 
 
 class no_retrace:

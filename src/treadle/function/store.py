@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from treadle.compile.run.gate import CLOSED, Gate
 from treadle.config import config
+from treadle.core import changes
 from treadle.core.dim import Dim, is_static
-from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
 from treadle.errors import RetraceWarning, TraceError, is_own_code
 from treadle.function import keys
+from treadle.function.gates import MOST, gate_for, there_are
 from treadle.function.relax import relaxed
 from treadle.function.report import RetraceReport, Why, why
 from treadle.function.settings import TRACE_LOCK, forbidden, settings_key, switches
@@ -27,7 +26,7 @@ from treadle.records import dataclass, replace
 _FAST_LIMIT = 1024  # raw keys remembered for the fast path; beyond, it starts anew
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Fast:
     """What the fast path needs of the traces that serve one raw key."""
 
@@ -35,6 +34,7 @@ class Fast:
     floating: Any  # the default float that they were made under
     # The objects among the arguments, and the version of each Module that the guards do not look at anyway.
     objects: tuple[tuple[keys.Ref, int | None], ...]
+    tried: int = -1  # at which count of changes a gate was asked for
 
     def know(self, objects: Sequence[Any]) -> bool:
         """Whether these are the objects, unchanged, of the call that is remembered."""
@@ -49,18 +49,17 @@ class Store:
     """Traces, by key.
 
     fast: from the raw dtypes and shapes of a call's arguments to the traces that may serve it.
-    last: what the arguments of the last call were, its trace, and the default float: no hashing is needed. A tensor is
-          its dtype and shape, anything else None and a function that gives the object. Many tensors are also there
-          as lists of types, dtypes and shapes, which are compared faster than one by one.
+    gate: the first of `gates`, each of which names the next: calls that are run without Python (see `gates`).
     """
 
-    __slots__ = ("_active", "_volatile", "_warned", "fast", "last", "made", "relax_failed", "table", "traces")
+    __slots__ = ("_active", "_volatile", "_warned", "fast", "gate", "gates", "made", "relax_failed", "table", "traces")
 
     def __init__(self) -> None:
         self.table: dict[tuple[Any, ...], list[Trace]] = {}
         self.traces: list[Trace] = []
         self.fast: dict[tuple[Any, ...], Fast] = {}
-        self.last: tuple[tuple[tuple[Any, Any], ...], Trace, Any, Any] | None = None
+        self.gate = CLOSED
+        self.gates: list[Gate] = []
         self.made = 0
         self.relax_failed = False
         self._active: set[tuple[Any, ...]] = set()
@@ -90,23 +89,16 @@ class Store:
                 self.fast = {}
             self.fast[raw] = Fast(tuple(traces), settings[0], tuple(known))  # type: ignore[arg-type]
 
-    def note_last(self, args: tuple[Any, ...], trace: Trace, found: Fast) -> None:
-        """Let the next call with arguments like these find the trace without a look-up."""
-        if any(version is not None for _, version in found.objects):
-            return
-        refs = {id(ref()): ref for ref, _ in found.objects}
-        specs: list[tuple[Any, Any]] = []
-        for a in args:
-            if type(a) is Tensor:
-                specs.append((a.array.dtype, a.array.shape))
-            elif isinstance(a, np.ndarray):
-                return
-            else:
-                specs.append((None, refs.get(id(a)) or functools.partial(_itself, a)))
-        columns = None
-        if len(args) > 4 and all(type(a) is Tensor for a in args):
-            columns = [Tensor] * len(args), [dtype for dtype, _ in specs], [shape for _, shape in specs]
-        self.last = tuple(specs), trace, found.floating, columns
+    def open_gate(self, function: type, args: tuple[Any, ...], found: Fast) -> None:
+        """Let calls with arguments like these run without Python from now on, if they can."""
+        found.tried = int(changes.count[0])
+        gates = [g for g in self.gates if g.valid]
+        if len(gates) < MOST and there_are(function, Store):
+            gate = gate_for(args, found)
+            if gate is not None:
+                gate.lead_to(gates[0] if gates else None)
+                self.gates = [gate, *gates]
+                self.gate = gate
 
     def get(self, target: Target, values: tuple[Any, ...], parts: tuple[keys.Part, ...], relax: bool) -> Trace:
         """The trace for bound values, made now if there is none."""
@@ -187,7 +179,7 @@ class Store:
         # A trace whose guards no longer hold may hold again later; the newest is tried first.
         self.table.setdefault(key, []).insert(0, trace)
         self.traces.append(trace)
-        self.fast, self.last = {}, None
+        self.fast, self.gate, self.gates = {}, CLOSED, []
         self.made += 1
         switches.traces += 1
         for give in record.warnings:
@@ -219,10 +211,6 @@ def _known(x: Any, traces: Sequence[Trace]) -> tuple[keys.Ref, int | None] | Non
     if keys.kind_of(x) != keys.VERSIONED or all(t.guards is not None and t.guards.version(x) for t in traces):
         return ref, None
     return ref, x.__treadle_version__
-
-
-def _itself(x: Any) -> Any:
-    return x
 
 
 def _usable(trace: Trace) -> bool:

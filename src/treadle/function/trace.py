@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -153,9 +153,6 @@ class Trace:
         self.unsafe_captures = tuple(
             x.array for x, is_live in zip(self.captures, self.live, strict=True) if is_live and _writable(x.array)
         )
-        self.direct = result.single and not self.unsafe_captures  # the result is the program's, as it is
-        # What runs the compiled program, once there is one, where arguments are all that must be fed.
-        self.ready: Callable[[Sequence[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]] | None = None
         self.reads = tuple(weakref.ref(v) for v in traced.reads)
         self.writes = tuple(weakref.ref(v) for v in traced.writes)
         self.specs = tuple(s.spec for s in tracer.inputs)
@@ -184,8 +181,6 @@ class Trace:
     def run(self, arrays: Sequence[np.ndarray[Any, Any]], unsafe: Sequence[np.ndarray[Any, Any]] = ()) -> Any:
         """The function's result for argument arrays; `unsafe` ones are the caller's own."""
         results = run_trace(self, arrays)
-        if self.ready is None and self.direct and not self.captures:
-            self.ready = self.graph.derived.get("run")
         if unsafe or self.unsafe_captures:
             results = protect(results, [*unsafe, *self.unsafe_captures])
         if self.single:

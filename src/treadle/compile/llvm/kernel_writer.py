@@ -16,21 +16,24 @@ from treadle.compile.llvm.llvm_text import Block, Builder, Module, Operand
 from treadle.compile.llvm.native import I64
 from treadle.compile.llvm.scalar_primitives import Value, llvm_type
 
-PARAMETERS = (("args", "p_i8"), ("lo", "i8"), ("hi", "i8"))
+PARAMETERS = (("args", "p_i8"), ("lo", "i8"), ("hi", "i8"), ("more", "i8"))  # the last for native loops alone
 # At the end of a text's first line: what its arguments point to does not overlap where anything is written. LLVM then
 # needs no checks of that at run time, of which it makes some for up to about 18 pointers, and beyond no vector code.
 APART = "# apart"
 
 
 def write_kernel(module: Module, symbol: str, text: str) -> None:
-    """Add `int64 symbol(int64* args, int64 lo, int64 hi)` to a module. NotUnderstood where the text says too much."""
+    """Add `int64 symbol(int64* args, int64 lo, int64 hi)` to a module. NotUnderstood where the text says too much.
+
+    A text with a fourth parameter has one more int64, and may let its first argument escape.
+    """
     (definition,) = ast.parse(text).body
-    if not isinstance(definition, ast.FunctionDef) or len(definition.args.args) != len(PARAMETERS):
-        raise NotUnderstood("the text must define one function of three parameters")
+    if not isinstance(definition, ast.FunctionDef) or len(definition.args.args) not in (3, 4):
+        raise NotUnderstood("the text must define one function of three or four parameters")
     builder = Builder(module)
     settled, stored = settled_names(definition)
     writer = KernelWriter(builder, settled, text.lstrip().partition("\n")[0].endswith(APART))
-    for argument, (name, kind) in zip(definition.args.args, PARAMETERS, strict=True):
+    for argument, (name, kind) in zip(definition.args.args, PARAMETERS, strict=False):
         given = Value(Operand(I64.as_pointer() if kind in POINTERS else I64, f"%{name}"), kind)
         if argument.arg in stored:
             writer.set(argument.arg, given)
@@ -39,7 +42,9 @@ def write_kernel(module: Module, symbol: str, text: str) -> None:
     writer.block(definition.body)
     if not builder.block.is_terminated:
         raise NotUnderstood("a kernel returns a number at its end")
-    head = f'define i64 @"{symbol}"(ptr nocapture %args, i64 %lo, i64 %hi) nounwind'
+    three = len(definition.args.args) == 3
+    declared = "ptr nocapture %args, i64 %lo, i64 %hi" if three else "ptr %args, i64 %lo, i64 %hi, i64 %more"
+    head = f'define i64 @"{symbol}"({declared}) nounwind'
     module.parts.append(builder.text(head))
 
 

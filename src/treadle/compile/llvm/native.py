@@ -60,6 +60,12 @@ def call_int(builder: Any, function: Any, *values: Any) -> Any:
     return builder.sext(builder.call(_at(builder, function, kind), list(values)), I64)
 
 
+def call_word(builder: Any, function: Any, *values: Any) -> Any:
+    """`void* function(values...)`, with arguments as wide as pointers, by address."""
+    kind = ir.FunctionType(I64, [I64] * len(values))
+    return builder.call(_at(builder, function, kind), list(values))
+
+
 def on_stack(builder: Any, kind: Any) -> Any:
     """Address of memory on the stack, reserved once per call of the function whatever loop this stands in."""
     with builder.goto_entry_block():
@@ -167,6 +173,8 @@ FUNCTIONS: dict[str, Writer] = {
     "call0": call_int,
     "call1": call_int,
     "call2": call_int,
+    "call3": call_int,
+    "call_word": call_word,
     **{
         function.__name__: function
         for function in (load, load_byte, load_int, store, call_kernel, nanoseconds, move, fill, pause)

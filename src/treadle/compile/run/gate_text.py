@@ -1,0 +1,280 @@
+"""The native loop of calls as text, and the layout of the tables that it reads: see `gate`."""
+
+from __future__ import annotations
+
+
+class Kind:
+    """What an argument must be."""
+
+    SAME = 0  # this very object
+    WEAK = 1  # the object that a weak reference refers to
+    TENSOR = 2
+    EITHER = 3  # a tensor or a plain array
+
+
+class Made:
+    """What becomes of the results' tensors."""
+
+    SINGLE = 0
+    TUPLE = 1
+    LIST = 2
+    OTHER = 3  # a list of them is handed to a function
+
+
+class Word:
+    """The words of a gate's table; behind them come those of its arguments, and of its results."""
+
+    API = 0  # address of the words of `Api`
+    CHANGES = 1  # `changes.count` when it was made; -1 for the gate that lets nobody through
+    NEXT = 2  # address of the next gate's table, or 0
+    SELF = 3  # the Gate
+    COUNT = 4  # how many arguments
+    TENSORS = 5  # how many of them are tensors
+    FLAGS = 6  # which of NumPy's flags their arrays must have
+    RUN = 7  # a function of a list of arrays, or 0 where a program runs
+    FRAME = 8  # address of the program's frame; 0 while it is in use
+    RESULTS = 9  # how many
+    MADE = 10
+    REBUILD = 11  # the function for Made.OTHER
+    FINISH = 12  # goes on where the executor stopped half-way: a function of arguments, results and reason
+    FIRST = 13  # address of the results' words
+    ARGS = 14
+
+
+class Arg:
+    """The words of an argument."""
+
+    KIND = 0
+    WHAT = 1  # an object, or an array's descr
+    NDIM = 2
+    SIZES = 3  # address of the sizes
+    SLOT = 4  # where in the frame its address goes
+    FOUND = 5  # the array, while a call is being looked at
+    SIZE = 6
+
+
+class Result:
+    """The words of a result."""
+
+    DESCR = 0
+    NDIM = 1
+    SIZES = 2
+    MAKER = 3  # a function that makes the array, or 0: NumPy does
+    GIVEN = 4  # the maker's arguments, a tuple
+    SLOT = 5
+    SIZE = 6
+
+
+class Api:
+    """Addresses that all gates share: objects, cells, and functions of Python and NumPy."""
+
+    SCRATCH = 0
+    CHANGES = 1
+    NONE = 2
+    TENSOR_TYPE = 3
+    ARRAY_TYPE = 4
+    REFUSAL = 5  # what RUN gives where it does not want to
+    MODE = 6  # the context variable of modes
+    SLOW = 7  # the way through Python: a function of the callee, its arguments, and the names of the last ones
+    ENTER = 8  # the executor
+    CONTEXT_GET = 9
+    INCREF = 10
+    DECREF = 11
+    TUPLE_NEW = 12
+    LIST_NEW = 13
+    ALLOC = 14
+    CALL = 15
+    SAVE = 16
+    RESTORE = 17
+    NEW_ARRAY = 18
+    INTEGER = 19
+    SIZE = 20
+
+
+# Memory as CPython 3.11 and NumPy 2 lay it out: an object's type at 8; a tuple's items from 24 on; a list's items at
+# the address at 24; an array's data at 16, ndim at 24, shape at 32, descr at 56, flags at 64.
+TEXT = """
+def kernel(function, given, count, names):
+    store_of = load(address_of(function) + OFFSET_STORE)
+    if store_of == 0:
+        return 0
+    gate = load(store_of + OFFSET_GATE)
+    if gate == 0:
+        return 0
+    table = load(load(gate + OFFSET_TABLE) + 16)
+    api = words(load(table + 8 * WORD_API))
+    if names == 0:
+        api[API_SCRATCH] = 0
+        call3(api[API_CONTEXT_GET], api[API_MODE], 0, address_of(api) + 8 * API_SCRATCH)
+        mode = api[API_SCRATCH]
+        if mode == 0:
+            return 0
+        call1(api[API_DECREF], mode)
+        if mode != api[API_NONE]:
+            table = 0
+    else:
+        table = 0
+    while table != 0:
+        entry = words(table)
+        fits = 0
+        if entry[WORD_CHANGES] == load(api[API_CHANGES]) and entry[WORD_COUNT] == count:
+            fits = 1 if entry[WORD_RUN] != 0 or entry[WORD_FRAME] != 0 else 0
+        k = 0
+        while fits != 0 and k < count:
+            want = words(table + 8 * WORD_ARGS + 8 * ARG_SIZE * k)
+            value = load(given + 8 * k)
+            if want[ARG_KIND] == KIND_SAME:
+                fits = 1 if value == want[ARG_WHAT] else 0
+            elif want[ARG_KIND] == KIND_WEAK:
+                fits = 1 if value == load(want[ARG_WHAT] + OFFSET_REFERENT) and value != api[API_NONE] else 0
+            else:
+                array = 0
+                if load(value + 8) == api[API_TENSOR_TYPE]:
+                    array = load(value + OFFSET_ARRAY)
+                elif load(value + 8) == api[API_ARRAY_TYPE] and want[ARG_KIND] == KIND_EITHER:
+                    array = value
+                fits = 0
+                if array != 0:
+                    if load(array + 8) == api[API_ARRAY_TYPE] and load(array + 56) == want[ARG_WHAT]:
+                        if load_int(array + 64) & entry[WORD_FLAGS] == entry[WORD_FLAGS]:
+                            if load_int(array + 24) == want[ARG_NDIM]:
+                                fits = 1
+                if fits != 0:
+                    sizes = words(load(array + 32))
+                    wanted = words(want[ARG_SIZES])
+                    for d in range(want[ARG_NDIM]):
+                        if sizes[d] != wanted[d]:
+                            fits = 0
+                want[ARG_FOUND] = array
+            k += 1
+        if fits != 0:
+            break
+        table = entry[WORD_NEXT]
+    if table != 0:
+        gate = load(table + 8 * WORD_SELF)
+        call1(api[API_INCREF], gate)
+        chosen = words(table)
+        done = 0
+        if chosen[WORD_RUN] != 0:
+            arrays = call_word(api[API_LIST_NEW], chosen[WORD_TENSORS])
+            packed = call_word(api[API_TUPLE_NEW], 1)
+            if arrays == 0 or packed == 0:
+                return 0
+            items = words(load(arrays + 24))
+            n = 0
+            for j in range(count):
+                taken = words(table + 8 * WORD_ARGS + 8 * ARG_SIZE * j)
+                if taken[ARG_KIND] >= KIND_TENSOR:
+                    call1(api[API_INCREF], taken[ARG_FOUND])
+                    items[n] = taken[ARG_FOUND]
+                    n += 1
+            store(packed + 24, arrays)
+            done = call_word(api[API_CALL], chosen[WORD_RUN], packed, 0)
+            call1(api[API_DECREF], packed)
+            call1(api[API_DECREF], gate)
+            if done != api[API_REFUSAL]:
+                return done
+            call1(api[API_DECREF], done)
+        else:
+            frame = chosen[WORD_FRAME]
+            chosen[WORD_FRAME] = 0
+            for j in range(count):
+                taken = words(table + 8 * WORD_ARGS + 8 * ARG_SIZE * j)
+                if taken[ARG_KIND] >= KIND_TENSOR:
+                    store(frame + 8 * taken[ARG_SLOT], load(taken[ARG_FOUND] + 16))
+            held = 0
+            place = 0
+            if chosen[WORD_MADE] == MADE_TUPLE:
+                held = call_word(api[API_TUPLE_NEW], chosen[WORD_RESULTS])
+                place = held + 24
+            elif chosen[WORD_MADE] != MADE_SINGLE:
+                held = call_word(api[API_LIST_NEW], chosen[WORD_RESULTS])
+                if held != 0:
+                    place = load(held + 24)
+            failed = 1 if held == 0 and chosen[WORD_MADE] != MADE_SINGLE else 0
+            r = 0
+            while failed == 0 and r < chosen[WORD_RESULTS]:
+                result = words(chosen[WORD_FIRST] + 8 * RESULT_SIZE * r)
+                fresh = 0
+                if result[RESULT_MAKER] != 0:
+                    fresh = call_word(api[API_CALL], result[RESULT_MAKER], result[RESULT_GIVEN], 0)
+                else:
+                    call1(api[API_INCREF], result[RESULT_DESCR])
+                    fresh = call_word(
+                        api[API_NEW_ARRAY], api[API_ARRAY_TYPE], result[RESULT_DESCR], result[RESULT_NDIM],
+                        result[RESULT_SIZES], 0, 0, 0, 0
+                    )
+                if fresh == 0:
+                    failed = 1
+                else:
+                    tensor = call_word(api[API_ALLOC], api[API_TENSOR_TYPE], 0)
+                    if tensor == 0:
+                        call1(api[API_DECREF], fresh)
+                        failed = 1
+                    else:
+                        store(frame + 8 * result[RESULT_SLOT], load(fresh + 16))
+                        store(tensor + OFFSET_ARRAY, fresh)
+                        if place == 0:
+                            held = tensor
+                        else:
+                            store(place + 8 * r, tensor)
+                r += 1
+            if failed == 0:
+                thread = call_word(api[API_SAVE])
+                reason = call_kernel(api[API_ENTER], frame, 0, 0)
+                call_word(api[API_RESTORE], thread)
+                if reason != 0:
+                    whole = call_word(api[API_TUPLE_NEW], count)
+                    number = call_word(api[API_INTEGER], reason)
+                    packed3 = call_word(api[API_TUPLE_NEW], 3)
+                    if whole == 0 or number == 0 or packed3 == 0:
+                        return 0
+                    for j in range(count):
+                        call1(api[API_INCREF], load(given + 8 * j))
+                        store(whole + 24 + 8 * j, load(given + 8 * j))
+                    call1(api[API_INCREF], held)
+                    store(packed3 + 24, whole)
+                    store(packed3 + 32, held)
+                    store(packed3 + 40, number)
+                    ended = call_word(api[API_CALL], chosen[WORD_FINISH], packed3, 0)
+                    call1(api[API_DECREF], packed3)
+                    if ended == 0:
+                        failed = 2
+                    else:
+                        call1(api[API_DECREF], ended)
+            if failed != 2:
+                chosen[WORD_FRAME] = frame
+            if failed != 0:
+                if held != 0:
+                    call1(api[API_DECREF], held)
+                held = 0
+            elif chosen[WORD_MADE] == MADE_OTHER:
+                packed1 = call_word(api[API_TUPLE_NEW], 1)
+                if packed1 == 0:
+                    return 0
+                store(packed1 + 24, held)
+                held = call_word(api[API_CALL], chosen[WORD_REBUILD], packed1, 0)
+                call1(api[API_DECREF], packed1)
+            call1(api[API_DECREF], gate)
+            return held
+    total = count
+    called = api[API_NONE]
+    if names != 0:
+        total = count + load(names + 16)
+        called = names
+    values = call_word(api[API_TUPLE_NEW], total)
+    all_of = call_word(api[API_TUPLE_NEW], 3)
+    if values == 0 or all_of == 0:
+        return 0
+    for j in range(total):
+        call1(api[API_INCREF], load(given + 8 * j))
+        store(values + 24 + 8 * j, load(given + 8 * j))
+    call1(api[API_INCREF], address_of(function))
+    call1(api[API_INCREF], called)
+    store(all_of + 24, address_of(function))
+    store(all_of + 32, values)
+    store(all_of + 40, called)
+    answer = call_word(api[API_CALL], api[API_SLOW], all_of, 0)
+    call1(api[API_DECREF], all_of)
+    return answer
+"""

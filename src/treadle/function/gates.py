@@ -1,0 +1,111 @@
+"""Gates of a function: which calls the native loop of `compile.run.gate` may take over, and what it does for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from treadle import nest
+from treadle.compile.program import program_for
+from treadle.compile.run.gate import Argument, Gate, Results, fit, install, to_function, to_program
+from treadle.compile.run.gate_text import Kind, Made
+from treadle.config import config
+from treadle.core.mode import _current
+from treadle.core.tensor import Tensor
+from treadle.errors import trim
+from treadle.function import keys
+
+if TYPE_CHECKING:
+    from treadle.function.store import Fast
+    from treadle.function.trace import Result, Trace
+
+MOST = 16  # gates that a function has; they are tried one after the other
+
+
+@cache
+def there_are(function: type, store: type) -> bool:
+    """Whether calls of functions go through gates; installed when first asked."""
+
+    def slow(callee: Any, values: tuple[Any, ...], names: tuple[str, ...] | None) -> Any:
+        try:
+            if names is None:
+                return callee._call(values, {})
+            plain = len(values) - len(names)
+            return callee._call(values[:plain], dict(zip(names, values[plain:], strict=True)))
+        except Exception as error:
+            trimmed(error)
+            raise
+
+    return install(function, store, slow, _current)
+
+
+def gate_for(args: tuple[Any, ...], found: Fast) -> Gate | None:
+    """The gate for calls like this one; None where each must be looked at by Python."""
+    if any(version is not None for _, version in found.objects):
+        return None
+    refs = {id(ref()): ref for ref, _ in found.objects}
+    arguments = [_argument(a, refs) for a in args]
+    trace = found.traces[0]
+    if len(found.traces) == 1 and trace.guards is None and not trace.graph.state and not any(trace.live):
+        results = _results(trace.result)
+        if results is not None:
+            inputs = [a.array if type(a) is Tensor else a for a in args if isinstance(a, Tensor | np.ndarray)]
+            captures = [x.array for x in trace.captures]
+            program = program_for(trace.graph, [x.shape for x in (*inputs, *captures)])
+            if fit(program):
+                return to_program(arguments, program, captures, results, trimmed)
+    if any(a.kind == Kind.EITHER and type(x) is not Tensor for a, x in zip(arguments, args, strict=True)):
+        return None  # arrays of the caller's: results must be kept apart from them
+    only = [Argument(Kind.TENSOR, a.what, a.shape) if a.kind == Kind.EITHER else a for a in arguments]
+    return to_function(only, _runner(found.traces))
+
+
+def _argument(a: Any, refs: dict[int, keys.Ref]) -> Argument:
+    if isinstance(a, Tensor | np.ndarray):
+        array = a.array if isinstance(a, Tensor) else a
+        return Argument(Kind.EITHER, array.dtype, array.shape)
+    ref = refs.get(id(a))
+    return Argument(Kind.SAME, a) if ref is None else Argument(Kind.WEAK, ref)
+
+
+def _results(result: Result) -> Results | None:
+    """What becomes of a program's results; None where they are not tensors alone."""
+    if not result.plain or not result.kinds:
+        return None
+    if result.single:
+        return Results(Made.SINGLE)
+    marks = [object() for _ in result.kinds]
+    sample = nest.unflatten(result.structure, marks)
+    if type(sample) in (tuple, list) and len(sample) == len(marks) and all(map(_is, sample, marks)):
+        return Results(Made.TUPLE if type(sample) is tuple else Made.LIST)
+    return Results(Made.OTHER, result.rebuild)
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b
+
+
+def _runner(traces: tuple[Trace, ...]) -> Callable[[list[Any]], Any]:
+    """What runs the trace whose guards hold on arrays; NotImplemented where there is none."""
+
+    def run(arrays: list[Any]) -> Any:
+        try:
+            for trace in traces:
+                guards = trace.guards
+                if guards is None or guards.hold():
+                    return trace.run(arrays)
+        except Exception as error:
+            trimmed(error)
+            raise
+        return NotImplemented
+
+    return run
+
+
+def trimmed(error: BaseException) -> None:
+    """Take treadle's own frames out of an error's traceback, unless they are wanted."""
+    if not config.full_tracebacks:
+        error.__traceback__ = trim(error)
