@@ -141,7 +141,7 @@ def children(x: Any, kind: str) -> Iterator[tuple[str, Any]]:
     """The steps of the path and the values inside a nest node or another container."""
     if kind in (DICT, MAPPING):
         for key in _sorted_keys(x):
-            yield f'["{key}"]' if isinstance(key, str) else f"[{key!r}]", x[key]
+            yield _step(key), x[key]
     elif kind == DATACLASS:
         for field in _fields(x):
             if field.init:
@@ -153,7 +153,8 @@ def children(x: Any, kind: str) -> Iterator[tuple[str, Any]]:
             yield f"[{position}]", item
 
 
-def _container(x: Any, kind: str) -> Part:
+def container(x: Any, kind: str) -> Part:
+    """The part of a container."""
     if kind in (DICT, MAPPING):
         return kind, type(x), tuple(_sorted_keys(x))
     if kind in (DATACLASS, PARTIAL):
@@ -183,13 +184,11 @@ class Walk:
             self.tensors.append(x)
             self._part(tensor_part(x, path), path)
         elif kind in NESTS:
-            self._part(_container(x, kind), path)
+            self._part(container(x, kind), path)
             for step, child in children(x, kind):
                 self.add(child, path + step if self.paths is not None else path)
-        elif kind in (MAPPING, SEQUENCE, PARTIAL):
-            self._part((*_container(x, kind), contents(x, kind)), path)
         else:
-            self._part(leaf_part(x, kind), path)
+            self._part(part_of(x, kind), path)
 
     def _part(self, part: Part, path: str) -> None:
         self.parts.append(part)
@@ -213,6 +212,13 @@ def spec_of(x: Any, path: str = "") -> Spec:
         return Spec(x.shape, as_dtype(x.dtype))
     array = np.asarray(x)
     return Spec(array.shape, as_dtype(array.dtype))
+
+
+def part_of(x: Any, kind: str) -> Part:
+    """The part of what is no tensor argument and no nest."""
+    if kind in (MAPPING, SEQUENCE, PARTIAL):
+        return (*container(x, kind), contents(x, kind))
+    return leaf_part(x, kind)
 
 
 def leaf_part(x: Any, kind: str) -> Part:
@@ -278,6 +284,8 @@ def replace_tensors(x: Any, replacement: Callable[[Any], Any]) -> Any:
 
 def refreshed(parts: Part) -> Part:
     """A key with the versions that modules have now: tracing may have built them."""
+    if VERSIONED not in [part[0] for part in parts]:
+        return parts
     found = []
     for part in parts:
         target = part[1]() if part[0] == VERSIONED and isinstance(part[1], Ref) else None
@@ -290,6 +298,7 @@ def is_alive(parts: Part) -> bool:
     return all(not (isinstance(p, Ref) and p() is None) for part in parts if type(part) is tuple for p in part)
 
 
+@functools.lru_cache(4096)
 def identifier(path: str) -> str:
     """A path as a name for graphs: `batch["image"]` is `batch_image`."""
     return "".join(c if c.isalnum() else "_" for c in path).strip("_").replace("__", "_") or "x"
@@ -308,8 +317,8 @@ def describe(x: Any) -> str:
     if kind == METHOD:
         return f"the method {x.__func__.__qualname__}"
     if kind in NESTS | {MAPPING, SEQUENCE, SET}:
-        return _short(repr_nest(x), 60)
-    return _short(repr(x), 60)
+        return short(repr_nest(x))
+    return short(repr(x))
 
 
 def repr_nest(x: Any) -> str:
@@ -317,12 +326,24 @@ def repr_nest(x: Any) -> str:
     kind = kind_of(x)
     if kind in TENSORS | {VARIABLE, OBJECT, VERSIONED}:
         return describe(x)
+    if kind in NESTS or kind in (MAPPING, SEQUENCE):
+        return nest_text(x, kind, {step: repr_nest(child) for step, child in children(x, kind)})
+    return repr(x)
+
+
+def nest_text(x: Any, kind: str, inside: dict[str, str]) -> str:
+    """A container as text, given the texts of what is inside it by the steps that lead there."""
     if kind in (DICT, MAPPING):
-        return "{" + ", ".join(f"{key!r}: {repr_nest(value)}" for key, value in x.items()) + "}"
+        return "{" + ", ".join([f"{key!r}: {inside[_step(key)]}" for key in x]) + "}"
     if kind in (TUPLE, LIST, SEQUENCE):
-        inside = ", ".join(repr_nest(item) for item in x)
-        return f"[{inside}]" if isinstance(x, list) else f"({inside})"
-    return f"{type(x).__name__}(...)" if kind in NESTS else repr(x)
+        between = ", ".join(inside.values())
+        return f"[{between}]" if isinstance(x, list) else f"({between})"
+    return f"{type(x).__name__}(...)"
+
+
+def _step(key: Any) -> str:
+    """The step of a path into a dict."""
+    return f'["{key}"]' if isinstance(key, str) else f"[{key!r}]"
 
 
 def describe_spec(spec: Spec) -> str:
@@ -330,5 +351,6 @@ def describe_spec(spec: Spec) -> str:
     return f"{dtype_name(spec.dtype)}[{', '.join(map(str, spec.shape))}]"
 
 
-def _short(text: str, width: int) -> str:
+def short(text: str, width: int = 60) -> str:
+    """A text of at most so many characters."""
     return text if len(text) <= width else text[: width - 3] + "..."

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from treadle.core.dtypes import dtype_name
-from treadle.core.spec import TensorSpec
+from treadle.core.dim import is_static
+from treadle.core.dtypes import DType, dtype_name
+from treadle.core.spec import Shape, Spec, TensorSpec
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
 from treadle.errors import SignatureMismatch
@@ -118,45 +120,52 @@ class Binder:
 
     def signature_of(self, values: Sequence[Any]) -> Signature:
         """The signature of bound values, with paths and text."""
-        walk = self.walk(values, paths=True)
-        assert walk.paths is not None
-        found = dict(_leaves(values, self.names, self.static))
-        leaves = [
-            Leaf(path, part, _text(part, found.get(path))) for path, part in zip(walk.paths, walk.parts, strict=True)
-        ]
-        shown = [
-            (name, repr(value) if name in self.static else keys.repr_nest(value))
-            for name, kind, value in zip(self.names, self.kinds, values, strict=True)
-            if kind not in (_KINDS.VAR_POSITIONAL, _KINDS.VAR_KEYWORD) or value
-        ]
+        leaves: list[Leaf] = []
+        shown = []
+        for name, kind, value in zip(self.names, self.kinds, values, strict=True):
+            if name in self.static:
+                text = repr(value)
+                leaves.append(Leaf(name, (keys.STATIC, _hashable(value, name, self.name)), text))
+            else:
+                text = _described(value, name, leaves)
+            if kind not in (_KINDS.VAR_POSITIONAL, _KINDS.VAR_KEYWORD) or value:
+                shown.append((name, text))
         return Signature(tuple(shown), tuple(leaves))
 
 
-def _text(part: keys.Part, value: Any) -> str:
-    if part[0] == keys.TENSOR:
-        return f"{dtype_name(part[1])}[{', '.join(map(str, part[2]))}]"
-    if part[0] == keys.STATIC:
-        return repr(part[1])
-    return keys.describe(value)
-
-
-def _leaves(values: Sequence[Any], names: Sequence[str], static: frozenset[str]) -> list[tuple[str, Any]]:
-    """Every value of a nest with its path, containers too."""
-    found: list[tuple[str, Any]] = []
-    for name, value in zip(names, values, strict=True):
-        if name in static:
-            found.append((name, value))
-        else:
-            found += _inside(value, name)
-    return found
-
-
-def _inside(x: Any, path: str) -> Iterator[tuple[str, Any]]:
-    yield path, x
+def _described(x: Any, path: str, leaves: list[Leaf]) -> str:
+    """Add the leaves of a value, in the order of `keys.Walk`; the value as `keys.repr_nest` tells it."""
     kind = keys.kind_of(x)
-    if kind in keys.NESTS:
-        for step, child in keys.children(x, kind):
-            yield from _inside(child, path + step)
+    if kind in keys.TENSORS:
+        part = keys.tensor_part(x, path)
+        leaves.append(Leaf(path, part, _tensor_text(part[1], part[2])))
+        return keys.describe(x) if kind == keys.SPEC else leaves[-1].text
+    if kind not in keys.NESTS:
+        text = keys.repr_nest(x)
+        leaves.append(Leaf(path, keys.part_of(x, kind), keys.describe(x) if kind not in _NUMBER else keys.short(text)))
+        return text
+    place = len(leaves)
+    leaves.append(_OPEN)
+    inside = {step: _described(child, path + step, leaves) for step, child in keys.children(x, kind)}
+    text = keys.nest_text(x, kind, inside)
+    leaves[place] = Leaf(path, keys.container(x, kind), keys.short(text))
+    return text
+
+
+def _tensor_text(dtype: DType, shape: Shape) -> str:
+    """`float32[2, 3]`."""
+    if not is_static(shape):
+        return keys.describe_spec(Spec(shape, dtype))
+    return _static_text(dtype, shape)
+
+
+@functools.lru_cache(4096)
+def _static_text(dtype: DType, shape: Shape) -> str:
+    return keys.describe_spec(Spec(shape, dtype))
+
+
+_NUMBER = frozenset((keys.VALUE, keys.FLOAT, keys.COMPLEX))
+_OPEN = Leaf("", (), "")  # stands for a container while what is inside it is described
 
 
 def _hashable(value: Any, name: str, function: str) -> Any:
@@ -217,7 +226,7 @@ class InputSignature:
         kind = keys.kind_of(spec)
         if kind not in keys.NESTS:
             return value
-        if kind != keys.kind_of(value) or keys._container(value, kind) != keys._container(spec, kind):
+        if kind != keys.kind_of(value) or keys.container(value, kind) != keys.container(spec, kind):
             raise self._mismatch(path, keys.repr_nest(value), keys.repr_nest(spec))
         pairs = zip(keys.children(value, kind), keys.children(spec, kind), strict=True)
         new = iter([self._fit(v, s, path + step) for (step, v), (_, s) in pairs])

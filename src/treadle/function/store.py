@@ -224,6 +224,8 @@ def _usable(trace: Trace) -> bool:
 
 def with_parts(signature: Signature, parts: Sequence[keys.Part]) -> Signature:
     """The signature with other sizes."""
+    if all(leaf.part is part or leaf.part == part for leaf, part in zip(signature.leaves, parts, strict=True)):
+        return signature
     leaves = []
     for leaf, part in zip(signature.leaves, parts, strict=True):
         text = leaf.text
