@@ -221,6 +221,8 @@ PRIMITIVES: dict[str, Callable[..., Any]] = {
     **{f"p_{kind}": _pointer(kind) for kind in DTYPES},
     **{f"max_{kind}": _extreme(kind, True) for kind in DTYPES},
     **{f"min_{kind}": _extreme(kind, False) for kind in DTYPES},
+    **{f"top_{kind}": _extreme(kind, True) for kind in (*INTEGERS, *FLOATS)},  # compiled, either zero may win
+    **{f"bottom_{kind}": _extreme(kind, False) for kind in (*INTEGERS, *FLOATS)},
     **{f"{name}_{kind}": _typed(kind, f) for name, f in _ROUNDING.items() for kind in FLOATS},
     **{f"abs_{kind}": _typed(kind, np.abs) for kind in INTEGERS},
     **{f"left_shift_{kind}": _shift(kind, True) for kind in INTEGERS},

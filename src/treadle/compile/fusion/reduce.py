@@ -33,7 +33,7 @@ def combine(op: str, dtype: np.dtype[Any], a: str, b: str) -> str:
     if op in ("max", "min"):
         if dtype.kind == "b":
             return f"b1({a} {'|' if op == 'max' else '&'} {b})"
-        return f"{op}_{kind}({a}, {b})"
+        return f"{'top' if op == 'max' else 'bottom'}_{kind}({b}, {a})"
     if dtype.kind == "f":
         return f"{'add' if op == 'sum' else 'mul'}_reassoc_{kind}({a}, {b})"
     return f"{kind}({a} {'+' if op == 'sum' else '*'} {b})"

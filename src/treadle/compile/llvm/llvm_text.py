@@ -314,10 +314,11 @@ class Builder:
         """Change an integer atomically; its value before."""
         return self._value(value.type, f"atomicrmw {operation} ptr {place.get_reference()}, {typed(value)} {ordering}")
 
-    def call(self, function: Any, values: Sequence[Any]) -> Operand:
+    def call(self, function: Any, values: Sequence[Any], *, fastmath: Sequence[str] = ()) -> Operand:
         """Call a function by its name or address."""
         result = function.type.pointee.return_type
-        line = f"call {type_name(result)} {function.get_reference()}({', '.join(map(typed, values))})"
+        words = " ".join(("call", *fastmath, type_name(result)))
+        line = f"{words} {function.get_reference()}({', '.join(map(typed, values))})"
         if isinstance(result, ir.VoidType):
             self.block.lines.append(line)
             return Operand(result, "")

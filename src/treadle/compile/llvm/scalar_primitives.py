@@ -108,13 +108,13 @@ def _float_to_int(builder: ir.IRBuilder, value: Value, kind: str) -> Any:
     return builder.trunc(whole, to) if to.width < wide.width else whole
 
 
-def _llvm(name: str, kind: str, count: int) -> Primitive:
+def _llvm(name: str, kind: str, count: int, flags: tuple[str, ...] = ()) -> Primitive:
     """An LLVM intrinsic of `count` arguments of one float kind."""
 
     def emit(builder: ir.IRBuilder, *values: Any) -> Any:
         of = llvm_type(kind)
         function = builder.module.declare_intrinsic(name, [of], ir.FunctionType(of, [of] * count))
-        return builder.call(function, values)
+        return builder.call(function, values, fastmath=flags) if flags else builder.call(function, values)
 
     return Primitive((kind,) * count, kind, emit)
 
@@ -229,6 +229,11 @@ _INTRINSICS = {
 
 PRIMITIVES: dict[str, Primitive] = {
     **{f"{name}_{k}": _llvm(llvm, k, count) for name, (llvm, count) in _INTRINSICS.items() for k in FLOATS},
+    # Which zero wins is left open, which takes 3 instructions instead of 5; what goes on being the best comes second.
+    **{f"top_{k}": _llvm("llvm.maximum", k, 2, ("nsz",)) for k in FLOATS},
+    **{f"bottom_{k}": _llvm("llvm.minimum", k, 2, ("nsz",)) for k in FLOATS},
+    **{f"top_{k}": _compare_and_select(k, ">") for k in INTEGERS},
+    **{f"bottom_{k}": _compare_and_select(k, "<") for k in INTEGERS},
     **{f"fmod_{k}": _flagged("frem", k, ()) for k in FLOATS},
     **{f"add_reassoc_{k}": _flagged("fadd", k, ("reassoc",)) for k in FLOATS},
     **{f"mul_reassoc_{k}": _flagged("fmul", k, ("reassoc",)) for k in FLOATS},
