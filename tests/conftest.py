@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 
@@ -14,3 +15,10 @@ def interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_new_objects_are_searched_for_garbage() -> None:
+    """What is there when a module begins stays: else each `gc.collect()` would walk all that the session holds."""
+    gc.collect()
+    gc.freeze()
