@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,12 +55,14 @@ def all_zero(symbol: Symbol) -> bool:
     return not array.tobytes().strip(b"\0")
 
 
-def lay(lowerer: Lowerer, symbol: Symbol, target: View, env: Env) -> None:
-    """Bring a value into a target in row order; zeros are written, not copied."""
+def lay(
+    lowerer: Lowerer, symbol: Symbol, target: View, env: Env, piece: Callable[[View], View] = lambda view: view
+) -> None:
+    """Bring a value, or a piece of it, into a target in row order; zeros are written, not copied."""
     if all_zero(symbol):
         lowerer.asm.fill(target.ref, 0, target.nbytes)
         return
-    view = lowerer.value(symbol, env)
+    view = piece(lowerer.value(symbol, env))
     if view.buffer is not target.buffer or view.offset != target.offset:
         lowerer.copy(view, target)
 
@@ -134,6 +137,32 @@ def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     return True
 
 
+def around(target: View, starts: Sequence[int], inside: View) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """What must be laid before a slice is written: bounds of pieces in one go each, what the slice fills left out.
+
+    Only along the first axis that it does not fill: other gaps between its rows are written twice.
+    """
+    rank = len(target.shape)
+    partial = [k for k in range(rank) if inside.shape[k] != target.shape[k]]
+    if not partial:
+        return []
+    if not inside.size or inside.strides != target.strides:
+        return [((0,) * rank, target.shape)]
+    axis = partial[0]
+    if any(size != 1 for size in target.shape[:axis]):
+        return [((0,) * rank, target.shape)]
+    first, last = starts[axis], starts[axis] + inside.shape[axis]
+    cuts = [(0, first), (last, target.shape[axis])]
+    if len(partial) > 1:
+        cuts.append((first, last))
+    before, after = (0,) * axis, (0,) * (rank - axis - 1)
+    return [
+        ((*before, low, *after), (*target.shape[:axis], high, *target.shape[axis + 1 :]))
+        for low, high in cuts
+        if low < high
+    ]
+
+
 def lower_pad_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     """Zeros, then a copy into the slice."""
     if not copied(node):
@@ -141,9 +170,12 @@ def lower_pad_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> boo
     out = node.outputs[0]
     target = env[out] = lowerer.fresh(out, targets)
     inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
-    if inside.size < target.size:
+    for low, high in around(target, node.attrs["starts"], inside):
+        piece = part(target, low, high, (1,) * len(low))
+        lowerer.asm.fill(piece.ref, 0, piece.nbytes)
+    if all_zero(node.inputs[0]):
         lowerer.asm.fill(target.ref, 0, target.nbytes)
-    if not all_zero(node.inputs[0]):
+    else:
         lowerer.copy(lowerer.value(node.inputs[0], env), inside)
     return True
 
@@ -160,7 +192,8 @@ def lower_set_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> boo
         lowerer.asm.commit()  # a variable is overwritten
     if value == inside:  # it was made in its place, with the old value around it
         return True
-    if inside.size < target.size:
-        lay(lowerer, node.inputs[0], target, env)
+    for low, high in around(target, node.attrs["starts"], inside):
+        steps = (1,) * len(low)
+        lay(lowerer, node.inputs[0], part(target, low, high, steps), env, lambda v: part(v, low, high, steps))
     lowerer.copy(value, inside)
     return True
