@@ -71,7 +71,7 @@ def push(
     needed = [t is not None for t in tangents]
     outputs, pullback = op.record(inputs, attrs, needed)
     # u -> pullback(u) is linear; its transpose, applied to the tangents, is the tangent of the outputs.
-    dummies = [zeros(y.shape, dtype=y.dtype) if is_float(y.dtype) else None for y in outputs]
+    dummies = [_like(y) if is_float(y.dtype) else None for y in outputs]
     tape = Tape(watch_variables=False)
     tape.outer = current()
     for u in dummies:
@@ -82,6 +82,11 @@ def push(
     pairs = [(g, t) for g, t in zip(grads, tangents, strict=True) if g is not None and t is not None]
     made = tape.backward([g for g, _ in pairs], [t for _, t in pairs], [[u] if u is not None else [] for u in dummies])
     return outputs, made
+
+
+def _like(y: Tensor) -> Tensor:
+    """Any tensor of this shape, which may be one that only running tells."""
+    return zeros(y.shape, dtype=y.dtype) if y.spec.static else identity_op.bind((y,), {})[0]
 
 
 def jvp_graph(graph: Graph, active: tuple[bool, ...]) -> tuple[Graph, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from treadle.autodiff.open_lengths import keep_lengths
 from treadle.autodiff.tape import Tape
-from treadle.core.dim import Dim
+from treadle.core.dim import Dim, Size
 from treadle.core.dtypes import is_float
 from treadle.core.graph import Graph, Node, quiet_node
 from treadle.core.interpret import interpret, replay
@@ -94,7 +94,7 @@ def _made_open(x: Tensor) -> bool:
 
 
 def _is_open(x: Tensor) -> bool:
-    return any(isinstance(size, Dim) and size.open for size in x.shape)
+    return any(isinstance(size, Dim) and any("#" in name for name in size.names()) for size in x.shape)
 
 
 def _open_residuals(forward: Tracer, residuals: Sequence[Tensor]) -> set[Symbol]:
@@ -198,6 +198,7 @@ def _again(forward: Tracer, back: Traced, count: int, made: set[Symbol]) -> Trac
     seeds = [tracer.input(s.spec, s.name) for s in back.graph.inputs[:count]]
     with activate(tracer):
         values: dict[Symbol, Tensor] = {s: s for node in nodes for s in node.inputs}
-        replay([quiet_node(node) for node in nodes], values, {})
+        sizes: dict[str, Size] = {}  # lengths that the nodes made again have under new names
+        replay([quiet_node(node) for node in nodes], values, sizes)
         residuals = [values.get(x, x) if isinstance(x, Symbol) else x for x in back.captures]
-        return tracer.finish(interpret(back.graph, [*seeds, *residuals], {}))
+        return tracer.finish(interpret(back.graph, [*seeds, *residuals], sizes))

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from treadle import nest
 from treadle.control import staging
 from treadle.control.carry import run_loop
 from treadle.control.lists import TensorList
@@ -251,7 +252,10 @@ def plan(x: Any) -> Plan:
             )
         (only,) = groups
         return Plan(None, (), lambda p, rows: only.take(), (only.more,))
-    rows = as_tensor(x.stack() if isinstance(x, TensorList) else x)
+    if isinstance(x, TensorList):
+        tensors, element = x.rows()
+        return Plan(tensors[0].shape[0], tuple(tensors), lambda p, rows: nest.unflatten(element, rows))
+    rows = as_tensor(x)
     if not rows.shape:
         raise ControlFlowError("iteration over a tensor of no axes; give it at least one axis")
     return Plan(rows.shape[0], (rows,))
@@ -261,8 +265,6 @@ def run(x: Any, body: Callable[..., Values], values: Values, names: tuple[str, .
     """`for item in x: body`, as one loop node (and one more body for a dataset's smaller last batch)."""
     if isinstance(x, Nested):
         return run(x.source, x.body(body), values, names, go)
-    if isinstance(x, TensorList):
-        x = x.stack()
     if isinstance(x, Tensor | staging.Range):
         return staging.staged_for(x, body, values, names, go)
     first, *rest = parts = _groups(x) or [plan(x)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from treadle.compile.run.executor import Ref
 from treadle.compile.stepping import turns
 from treadle.compile.stepping.scalar_loops import write_loop
 from treadle.compile.views import Buffer, View, whole
+from treadle.control.loop import joined_name
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -110,16 +111,18 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     body: Graph = node.attrs["body"]
     test: Graph | None = node.attrs["test"]
     layout = node.attrs["layout"]
-    if not _all_plain(lowerer, body) or not all(plain(s.spec) for s in node.outputs[: layout.carry]):
+    joins = [k for k in range(layout.carry, len(body.outputs)) if joined_name(body.outputs[k]) is not None]
+    given = (*node.inputs[: int(layout.counted) + layout.carry], *node.outputs[: layout.carry])
+    rows_in = (*body.inputs[layout.carry + layout.consts :], *body.outputs[: layout.carry])
+    stacked = [s for k, s in enumerate(body.outputs) if k >= layout.carry and k not in joins]
+    if not all(plain(s.spec) for s in (*given, *rows_in, *stacked)):
         return False
     if test is not None and node.attrs["reverse"] and len(body.outputs) > layout.carry:
         return False  # rows would have to be shifted at the end; no loop that treadle builds is like this
-    if layout.xs and not layout.counted and not isinstance(node.attrs["steps"], int):
-        return False  # as many steps as there are rows, which is only known while running
+    if joins and node.attrs["reverse"]:
+        return False  # their rows would be joined from the end; only gradients of loops in reverse are like this
     asm = lowerer.asm
     count, carry, consts, xs = layout.parts([lowerer.value(s, env) for s in node.inputs])
-    if not all(plain(s.spec) for s in layout.parts(node.inputs)[1] + layout.parts(node.inputs)[2]):
-        return False
     loop = _Loop(lowerer, node, count, xs)
     state = [lowerer.fresh(s, targets) for s in node.outputs[: layout.carry]]
     shared = {id(v.buffer) for v in [*carry, *consts, *xs]}
@@ -152,11 +155,15 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     for turn in pairs:
         turns.aim(turn, body.outputs[turn.k], aims)
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
-        lowerer._aim(symbol, row, aims)
+        if row is not None:
+            lowerer._aim(symbol, row, aims)
     before = set(lowerer.owned)
     lowerer.block(body, inner, aims, work)
-    for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
-        lowerer.bring(inner[symbol], row, symbol)
+    for symbol, row, stack in zip(body.outputs[layout.carry :], rows, stacks, strict=True):
+        if row is None:
+            hosts.join_rows(lowerer, stack, inner[symbol])
+        else:
+            lowerer.bring(inner[symbol], row, symbol)
     for turn in pairs:
         lowerer.bring(inner[body.outputs[turn.k]], turn.after, body.outputs[turn.k])
     _advance(lowerer, body, inner, state, framed)
@@ -199,6 +206,7 @@ class _Loop:
     def __init__(self, lowerer: Lowerer, node: Node, count: View | None, xs: list[View]) -> None:
         self.lowerer, self.node, self.asm = lowerer, node, lowerer.asm
         self.count = count
+        self.given = xs
         self.reverse: bool = node.attrs["reverse"]
         self.steps = node.attrs["steps"] if isinstance(node.attrs["steps"], int) else None
         self.known = self.steps is not None
@@ -210,6 +218,7 @@ class _Loop:
         symbols = node.attrs["layout"].parts(node.inputs)[3]
         self.xs = [self._source(symbol, view) for symbol, view in zip(symbols, xs, strict=True)]
         self.limit: int | Ref | None = self.steps
+        self.made: Sequence[Symbol] = node.attrs["body"].outputs[node.attrs["layout"].carry :]
 
     def _source(self, symbol: Symbol, view: View) -> tuple[Ref, int, Spec]:
         """Base address, bytes from step to step, and the spec of an item."""
@@ -225,7 +234,7 @@ class _Loop:
         found = []
         carried = self.node.attrs["layout"].carry
         for symbol in self.node.outputs[carried:]:
-            if self.known:
+            if self.known and symbol.spec.static:
                 found.append(self.lowerer.fresh(symbol, targets))
             else:
                 found.append(hosts.new_stack(self.lowerer, symbol))
@@ -239,8 +248,8 @@ class _Loop:
             limit = asm.cell()
             asm.load_i8(limit, self.count.ref)
             self.limit = limit
-        elif self.limit is None and self.xs:
-            raise AssertionError("a loop over xs has a count or a length")
+        elif self.limit is None and self.given:
+            self.limit = hosts.number_of_rows(self.lowerer, self.given[0])
         if self.reverse and self.limit is not None:
             if isinstance(self.limit, int):
                 asm.set(self.position, self.limit - 1)
@@ -250,8 +259,9 @@ class _Loop:
         else:
             asm.set(self.position, 0)
         if isinstance(self.limit, Ref) and self.node.attrs["test"] is None:
-            for stack in stacks:
-                hosts.reserve(self.lowerer, stack, self.limit)
+            for stack, symbol in zip(stacks, self.made, strict=True):
+                if joined_name(symbol) is None:
+                    hosts.reserve(self.lowerer, stack, self.limit)
         asm.place(self.top)
         if self.limit is not None:
             go = asm.label()
@@ -268,12 +278,15 @@ class _Loop:
             found.append(whole(Buffer("cell", cell, spec.nbytes), spec))
         return found
 
-    def rows(self, stacks: list[View]) -> list[View]:
-        """This step's row of each stack."""
-        found = []
+    def rows(self, stacks: list[View]) -> list[View | None]:
+        """This step's row of each stack; None for one to which a step brings any number of rows."""
+        found: list[View | None] = []
         carried = self.node.attrs["layout"].carry
         body: Graph = self.node.attrs["body"]
         for stack, symbol in zip(stacks, body.outputs[carried:], strict=True):
+            if joined_name(symbol) is not None:
+                found.append(None)
+                continue
             spec = Spec(symbol.shape, symbol.dtype)
             cell = self.asm.cell()
             if stack.buffer.kind == "stack" and self.growing:
@@ -284,7 +297,8 @@ class _Loop:
                 self.asm.address(cell, base, self.position, spec.nbytes)
             found.append(whole(Buffer("cell", cell, spec.nbytes), spec))
         if self.growing:
-            hosts.note_length(self.lowerer, stacks, self.index)
+            own = [stack for stack, row in zip(stacks, found, strict=True) if row is not None]
+            hosts.note_length(self.lowerer, own, self.index)
         return found
 
     def finish(self) -> None:

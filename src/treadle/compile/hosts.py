@@ -243,6 +243,41 @@ def reserve(lowerer: Lowerer, view: View, limit: Ref) -> None:
     lowerer.asm.host(len(lowerer.hosts) - 1)
 
 
+def number_of_rows(lowerer: Lowerer, view: View) -> Ref:
+    """A cell with the length of a value's first axis, which only running tells."""
+    get, cell = fetch(view), lowerer.asm.cell()
+
+    def find(run: Run) -> None:
+        run.set_cell(cell, len(get(run)))
+
+    lowerer.hosts.append(find)
+    lowerer.asm.host(len(lowerer.hosts) - 1)
+    return cell
+
+
+def join_rows(lowerer: Lowerer, view: View, source: View) -> None:
+    """Put the rows that a step has made behind those of the steps before it."""
+    stack: Stack = view.buffer.stack
+    buffer, shape, dtype, get = view.buffer, view.shape[1:], view.dtype, fetch(source)
+    assert stack.length is not None
+    length = stack.length
+
+    def join(run: Run) -> None:
+        rows, used = get(run), run.cell(length)
+        before, needed = run.scratch.get(buffer), used + len(rows)
+        if before is None or len(before) < needed:
+            after = np.empty((max(FIRST_ROWS, 2 * needed), *shape), dtype)
+            if before is not None and used:
+                after[:used] = before[:used]
+            run.scratch[buffer] = after
+        run.scratch[buffer][used:needed] = rows
+        run.set_cell(stack.base, run.scratch[buffer].ctypes.data)
+        run.set_cell(length, needed)
+
+    lowerer.hosts.append(join)
+    lowerer.asm.host(len(lowerer.hosts) - 1)
+
+
 def note_length(lowerer: Lowerer, stacks: list[View], index: Ref) -> None:
     """Keep each stack's length: one more than the step that is made now."""
     for view in stacks:

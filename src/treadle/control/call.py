@@ -56,7 +56,7 @@ def zeros_like_spec(spec: Spec) -> Tensor:
 
 def zeros_like(x: Tensor) -> Tensor:
     """Zeros of a tensor's shape, which may be that of a stack whose length only running tells."""
-    if any(isinstance(size, Dim) and size.open for size in x.shape):
+    if any(isinstance(size, Dim) and any("#" in name for name in size.names()) for size in x.shape):
         return zeros_op.bind((x,), {})[0]
     return zeros_like_spec(x.spec)
 
@@ -103,7 +103,7 @@ class CallOp(Op):
         if names or "open" in attrs:
             attrs = {key: value for key, value in attrs.items() if key != "open"}
             if names:
-                attrs["open"] = tuple([(name, Dim.fresh("steps")) for name in names])
+                attrs["open"] = tuple([(name, Dim.fresh(name.partition("#")[0])) for name in names])
         return super().bind(inputs, attrs)
 
     def record(

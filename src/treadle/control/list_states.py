@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle import nest
@@ -170,28 +170,32 @@ def _fits(
 
 def together(owner: TensorList, state: Grown) -> list[Tensor]:
     """For each leaf all elements of a list as one tensor, what is not there left out."""
-    from treadle.ops.shaping import concat, expand_dims, reshape
-
     if not state.segments:
         raise ShapeError("stack: needs one tensor or more")
-    masked = any(mask_of(segment) is not None for segment in state.segments)
+    found, mask = as_rows(state.segments)
+    return found if mask is None else [rows.keep(x, mask) for x in found]
+
+
+def as_rows(segments: Sequence[Segment]) -> tuple[list[Tensor], Tensor | None]:
+    """For each leaf all rows of some segments as one tensor; and which of them are there, None where all are."""
+    from treadle.ops.shaping import concat, expand_dims, reshape
+
     found = []
-    for k in range(len(leaves_of(state.segments[0]))):
+    for k in range(len(leaves_of(segments[0]))):
         parts = [
             segment.rows[k] if isinstance(segment, Block) else expand_dims(settled(leaves_of(segment)[k]), axis=0)
-            for segment in state.segments
+            for segment in segments
         ]
         found.append(parts[0] if len(parts) == 1 else rows.join(concat(parts, axis=0), 1))
-    if not masked:
-        return found
+    if all(mask_of(segment) is None for segment in segments):
+        return found, None
     masks = []
-    for segment in state.segments:
+    for segment in segments:
         mask = mask_of(segment)
         if mask is None:
             mask = rows.certain_op.bind((segment.rows[0],), {})[0] if isinstance(segment, Block) else as_tensor(True)
         masks.append(mask if isinstance(segment, Block) else reshape(mask, (1,)))
-    mask = masks[0] if len(masks) == 1 else concat(masks, axis=0)
-    return [rows.keep(x, mask) for x in found]
+    return found, masks[0] if len(masks) == 1 else concat(masks, axis=0)
 
 
 def mask_of(segment: Segment) -> Tensor | None:

@@ -313,6 +313,10 @@ class TensorList(list[Any]):
         found = self._state.element if self._state is not None else grown(self).element
         return nest.LEAF if found is None else found
 
+    def rows(self) -> tuple[list[Tensor], nest.Structure]:
+        """For each leaf of the elements all of them as one tensor; and the structure of one element."""
+        return self._rows(), self._element()
+
     def _rows(self) -> list[Tensor]:
         """For each leaf of the elements, all of them as one tensor."""
         state = self._state

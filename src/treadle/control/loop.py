@@ -38,7 +38,31 @@ class Layout:
         return f"({'count, ' if self.counted else ''}{self.carry} carried, {self.consts} constant, {self.xs} stepped)"
 
 
-def _body(*values: Array, body: Graph, test: Graph | None, layout: Layout, steps: Size, reverse: bool) -> list[Array]:
+def joined_name(symbol: Any) -> str | None:
+    """The name of an output's first size, where a loop is to join its steps' rows instead of stacking them."""
+    size = symbol.shape[0] if symbol.shape else None
+    name = size.open if isinstance(size, Dim) else None
+    return name if name is not None and name.startswith("joined#") else None
+
+
+def gathered(rows: list[Array], symbol: Any) -> Array:
+    """What all steps give for one further output of the body: stacked, or joined where their numbers of rows differ."""
+    if joined_name(symbol) is not None:
+        none = np.empty((0, *symbol.shape[1:]), symbol.dtype)
+        return np.concatenate([none, *rows]).astype(symbol.dtype, copy=False)
+    shape = (len(rows), *symbol.shape)
+    return np.stack(rows).astype(symbol.dtype) if rows else np.empty(shape, symbol.dtype)
+
+
+def _body(
+    *values: Array,
+    body: Graph,
+    test: Graph | None,
+    layout: Layout,
+    steps: Size,
+    reverse: bool,
+    open: Any = (),
+) -> list[Array]:
     count, carry, consts, xs = layout.parts(values)
     limit = int(count) if layout.counted else (steps if isinstance(steps, int) else None)
     if limit is None and xs:
@@ -56,8 +80,7 @@ def _body(*values: Array, body: Graph, test: Graph | None, layout: Layout, steps
     for stack, symbol in zip(stacks, body.outputs[layout.carry :], strict=True):
         if reverse:
             stack.reverse()
-        shape = (len(stack), *symbol.shape)
-        results.append(np.stack(stack).astype(symbol.dtype) if stack else np.empty(shape, symbol.dtype))
+        results.append(gathered(stack, symbol))
     return results
 
 
@@ -65,7 +88,15 @@ def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     body: Graph = attrs["body"]
     carried: int = attrs["layout"].carry
     carry = [Spec(s.shape, s.dtype, s.spec.weak) for s in body.outputs[:carried]]
-    return (*carry, *(Spec((attrs["steps"], *s.shape), s.dtype) for s in body.outputs[carried:]))
+    joined = dict(attrs.get("open", ()))
+
+    def whole(symbol: Any) -> Spec:
+        name = joined_name(symbol)
+        if name is not None:
+            return Spec((joined[name], *symbol.shape[1:]), symbol.dtype)
+        return Spec((attrs["steps"], *symbol.shape), symbol.dtype)
+
+    return (*carry, *map(whole, body.outputs[carried:]))
 
 
 def loop(
@@ -80,6 +111,8 @@ def loop(
     reverse: bool = False,
 ) -> tuple[Tensor, ...]:
     """Run a loop in the current mode: the final carry, then each further output of the body, stacked.
+
+    Outputs that `rows.joined` has made are joined along their first axis instead, as their steps' numbers differ.
 
     body:   carry, consts, x items -> carry, ys. test: carry, consts -> bool.
     It ends after `count` steps (a 0-d int64 tensor) or `length` steps (known when tracing), or when `test` is false.
@@ -108,6 +141,14 @@ class LoopOp(Op):
     @property
     def differentiable(self) -> bool:
         return True
+
+    def bind(self, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+        """Run the loop in the current mode; attrs["open"] names the lengths of what this one joins."""
+        body: Graph = attrs["body"]
+        names = {name: None for s in body.outputs[attrs["layout"].carry :] if (name := joined_name(s)) is not None}
+        if names:
+            attrs = {**attrs, "open": tuple([(name, Dim.fresh("rows")) for name in names])}
+        return super().bind(inputs, attrs)
 
     def record(
         self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], needed: Sequence[bool]

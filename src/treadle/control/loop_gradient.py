@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.control import rows
 from treadle.control.call import zeros_like, zeros_like_spec
-from treadle.control.loop import Layout, LoopOp, fill_op, loop
+from treadle.control.loop import Layout, LoopOp, fill_op, joined_name, loop
 from treadle.core.dim import Dim
 from treadle.core.dtypes import int64, is_float
 from treadle.core.graph import Graph
@@ -52,10 +53,10 @@ def record_loop(
         )
     count, carry, consts, xs = layout.parts(inputs)
     static = isinstance(attrs["steps"], int) or _is_length(attrs)
-    outputs, stacks, steps = _forward(attrs, plan, count, carry, consts, xs, static)
+    outputs, stacks, numbers, steps = _forward(attrs, plan, count, carry, consts, xs, static)
 
     def pullback(grads: Sequence[Grad]) -> Sequence[Grad]:
-        return _backward(attrs, plan, inputs, outputs, stacks, steps, grads, want)
+        return _backward(attrs, plan, inputs, outputs, stacks, numbers, steps, grads, want)
 
     return outputs, pullback
 
@@ -116,8 +117,11 @@ def _forward(
     consts: list[Tensor],
     xs: list[Tensor],
     static: bool,
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor | None]:
-    """The loop with residuals stacked and, where the trip count is unknown, counted: outputs, stacks, steps made."""
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], dict[int, Tensor], Tensor | None]:
+    """The loop with residuals stacked and, where the trip count is unknown, counted.
+
+    Gives outputs, stacks, for each output that joins rows how many each step made, and the number of steps.
+    """
     from treadle.ops.convert import as_tensor
 
     body: Graph = attrs["body"]
@@ -125,13 +129,15 @@ def _forward(
     layout: Layout = attrs["layout"]
     forward: Graph = plan.split.forward
     extra = 0 if static else 1
+    joins = [k for k in plan.split.cotangents if k >= layout.carry and joined_name(body.outputs[k]) is not None]
 
     def step(*values: Tensor) -> list[Tensor]:
         made = interpret(forward, values[extra:], {})
         residuals = made[len(body.outputs) :]
         kept = [r for r, (kind, _) in zip(residuals, plan.origins, strict=True) if kind == "stack"]
         counted = [] if static else [values[0] + as_tensor(1, int64)]
-        return [*counted, *made[: len(body.outputs)], *kept]
+        numbers = [rows.count_op.bind((made[k],), {})[0] for k in joins]
+        return [*counted, *made[: len(body.outputs)], *kept, *numbers]
 
     counter = [] if static else [Spec((), int64)]
     specs = [*counter, *(Spec(s.shape, s.dtype) for s in body.inputs)]
@@ -154,8 +160,10 @@ def _forward(
         length=attrs["steps"] if static else None,
         reverse=attrs["reverse"],
     )
-    total = len(body.outputs)
-    return made[extra : extra + total], made[extra + total :], (None if static else made[0])
+    total = extra + len(body.outputs)
+    last = len(made) - len(joins)
+    numbers = dict(zip(joins, made[last:], strict=True))
+    return made[extra:total], made[total:last], numbers, (None if static else made[0])
 
 
 def _backward(
@@ -164,10 +172,13 @@ def _backward(
     inputs: tuple[Tensor, ...],
     outputs: tuple[Tensor, ...],
     stacks: tuple[Tensor, ...],
+    numbers: dict[int, Tensor],
     steps: Tensor | None,
     grads: Sequence[Grad],
     want: tuple[bool, ...],
 ) -> Sequence[Grad]:
+    from treadle.ops.convert import as_tensor
+
     layout: Layout = attrs["layout"]
     body: Graph = attrs["body"]
     parts = plan.split
@@ -176,7 +187,9 @@ def _backward(
     carried = [k for k in range(layout.carry) if plan.active[k]]
     shared = [k for k in range(layout.carry, last) if k in parts.gradients]
     stepped = [k for k in range(last, last + layout.xs) if k in parts.gradients]
-    ys = [k for k in range(layout.carry, len(body.outputs)) if k in parts.cotangents and grads[k] is not None]
+    given_ys = [k for k in range(layout.carry, len(body.outputs)) if k in parts.cotangents and grads[k] is not None]
+    ys = [k for k in given_ys if k not in numbers]
+    joins = [k for k in given_ys if k in numbers]  # the rows of one step are taken from where those of all are joined
 
     seen = [outputs[k] for k, _ in plan.nexts]
     start = [g if (g := grads[k]) is not None else zeros_like(carry[k]) for k in carried]
@@ -184,7 +197,10 @@ def _backward(
     used_consts = sorted({k for kind, k in plan.origins if kind == "const"})
     used_xs = sorted({k for kind, k in plan.origins if kind == "x"})
     items = [*stacks, *(xs[k] for k in used_xs), *(g for k in ys if (g := grads[k]) is not None)]
-    fixed = [consts[k] for k in used_consts]
+    items += [numbers[k] for k in joins]
+    whole = [g for k in joins if (g := grads[k]) is not None]
+    places = [as_tensor(0, int64) if attrs["reverse"] else rows.count_op.bind((g,), {})[0] for g in whole]
+    fixed = [*(consts[k] for k in used_consts), *whole]
 
     def step(*values: Tensor) -> list[Tensor]:
         position = 0
@@ -194,13 +210,18 @@ def _backward(
             position += number
             return list(values[position - number : position])
 
-        cots, totals, after, held = take(len(carried)), take(len(shared)), take(len(seen)), take(len(fixed))
-        rows, row_xs, row_ys = take(len(stacks)), take(len(used_xs)), take(len(ys))
+        cots, totals, after, ends = take(len(carried)), take(len(shared)), take(len(seen)), take(len(joins))
+        held, all_rows = take(len(used_consts)), take(len(joins))
+        kept, row_xs, row_ys, counts = take(len(stacks)), take(len(used_xs)), take(len(ys)), take(len(joins))
         seeds: dict[int, Tensor] = dict(zip(carried, cots, strict=True)) | dict(zip(ys, row_ys, strict=True))
+        new_ends = [end + n if attrs["reverse"] else end - n for end, n in zip(ends, counts, strict=True)]
+        firsts = ends if attrs["reverse"] else new_ends
+        for k, x, first, n in zip(joins, all_rows, firsts, counts, strict=True):
+            (seeds[k],) = rows.some_op.bind((x, first, n), {"steps": body.outputs[k].shape[0]})
         sources = {
             "const": dict(zip(used_consts, held, strict=True)),
             "x": dict(zip(used_xs, row_xs, strict=True)),
-            "stack": dict(enumerate(rows)),
+            "stack": dict(enumerate(kept)),
             "next": {k: x for (k, _), x in zip(plan.nexts, after, strict=True)},
         }
         residuals = [sources[kind][k] for kind, k in plan.origins]
@@ -208,16 +229,17 @@ def _backward(
         made = dict(zip(parts.gradients, interpret(parts.backward, [*given, *residuals], {}), strict=True))
         new_cots = [made[k] if k in made else zeros_like_spec(carry[k].spec) for k in carried]
         new_totals = [t + made[k] for t, k in zip(totals, shared, strict=True)]
-        return [*new_cots, *new_totals, *(rows[stack] for _, stack in plan.nexts), *(made[k] for k in stepped)]
+        handed = [kept[stack] for _, stack in plan.nexts]
+        return [*new_cots, *new_totals, *handed, *new_ends, *(made[k] for k in stepped)]
 
     def row(x: Tensor) -> Spec:
         return Spec(x.shape[1:], x.dtype)
 
-    specs = [Spec(x.shape, x.dtype) for x in (*start, *sums, *seen, *fixed)] + [row(x) for x in items]
+    specs = [Spec(x.shape, x.dtype) for x in (*start, *sums, *seen, *places, *fixed)] + [row(x) for x in items]
     graph = trace(step, specs, parts.backward.name, closed=True).graph
     made = loop(
         graph,
-        [*start, *sums, *seen],
+        [*start, *sums, *seen, *places],
         fixed,
         items,
         count=steps,
@@ -226,7 +248,7 @@ def _backward(
     )
     found: list[Grad] = [None] * len(inputs)
     first = int(layout.counted)
-    sources = [*carried, *shared, *(-1 for _ in seen), *stepped]
+    sources = [*carried, *shared, *(-1 for _ in (*seen, *places)), *stepped]
     for k, g in zip(sources, made, strict=True):
         if k < 0 or not want[k]:
             continue
@@ -276,6 +298,7 @@ def push_loop(
         plain, found = parts(values)
         outputs = interpret(graph, [*plain, *(found[k] for k in sorted(found))], {})
         pushed = dict(zip(made, outputs[total:], strict=True))
+        pushed |= {k: rows.joined(pushed[k]) for k in ys if joined_name(body.outputs[k]) is not None}
         kept = [pushed[k] if k in pushed else zeros_like_spec(carry[k].spec) for k in carried]
         return [*outputs[: layout.carry], *kept, *outputs[layout.carry : total], *(pushed[k] for k in ys)]
 

@@ -157,6 +157,61 @@ none_op: Op = register(
 )
 
 
+# Rows of an open number that a loop's body gives: the loop joins those of its steps, where it stacks other results.
+joined_op: Op = register(
+    Op(
+        "joined_rows",
+        lambda x, *, steps: x,
+        _steps,
+        family="host",
+        vjp=lambda g, y, x, *, steps: (reshape_as_op.bind((g, x), {})[0],),
+    )
+)
+
+
+def joined(x: Tensor) -> Tensor:
+    """The same rows, marked to be joined by the loop around."""
+    return joined_op.bind((x,), {"steps": Dim.fresh("joined")})[0]
+
+
+def _some(x: Array, start: Array, number: Array, *, steps: Any) -> Array:
+    first = int(start)
+    return x[first : first + int(number)]
+
+
+# As many rows from a place on as a tensor says; and its transpose, rows put back there, zeros elsewhere.
+some_op: Op = register(
+    Op(
+        "some_rows",
+        _some,
+        _steps,
+        family="host",
+        vjp=lambda g, y, x, start, number, *, steps: (put_at_op.bind((g, x, start), {})[0], None, None),
+    )
+)
+
+
+def _put_at(g: Array, like: Array, start: Array) -> Array:
+    out = np.zeros(like.shape, g.dtype)
+    out[int(start) : int(start) + len(g)] = g
+    return out
+
+
+put_at_op: Op = register(
+    Op(
+        "put_rows_at",
+        _put_at,
+        lambda specs, attrs: (Spec(specs[1].shape, specs[0].dtype),),
+        family="host",
+        vjp=lambda g, y, rows, like, start: (
+            reshape_as_op.bind((some_op.bind((g, start, count_op.bind((rows,), {})[0]), _new())[0], rows), {})[0],
+            None,
+            None,
+        ),
+    )
+)
+
+
 def keep(x: Tensor, mask: Tensor) -> Tensor:
     """The rows of `x` where `mask`, a bool vector, is true."""
     return keep_op.bind((x, mask), _new())[0]

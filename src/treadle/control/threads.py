@@ -22,6 +22,7 @@ from treadle.control.list_states import (
     Item,
     NeedsBuffer,
     NeedsLength,
+    as_rows,
     segments_of,
 )
 from treadle.control.lists import TensorList, grown
@@ -31,6 +32,10 @@ from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor, cast, settled
 
 VALUE, LOG, BUFFER = "value", "log", "buffer"
+
+
+class Rows:
+    """Kind of an entry: rows of an open number, which the loop has joined."""
 
 
 class Thread:
@@ -188,14 +193,12 @@ class Thread:
         masked = any(_present(s) is not None for s in added)
         out: list[Tensor] = []
         self.entries = []
+        if any(isinstance(s, Block) and type(s.count) is not int for s in added):  # steps differ in how many they add
+            found, mask = as_rows(added)
+            self.entries.append((Rows, len(found), masked))
+            return [rows.joined(x) for x in (*found, *([] if mask is None else [mask]))]
         for segment in added:
             leaves = segment.rows if isinstance(segment, Block) else segment.leaves
-            if isinstance(segment, Block) and type(segment.count) is not int:
-                name = self.place.label
-                raise ControlFlowError(
-                    f"{name} grows in a loop inside a loop, and the number of steps of the inner one is not known "
-                    f"while tracing; make it with `{name} = td.TensorList(capacity=n)`"
-                )
             out += [settled(x) for x in leaves]
             if masked:
                 out.append(_certain(segment))
@@ -266,6 +269,8 @@ def appended_count(state: Grown, base: Base) -> Any:
         present = _present(segment)
         if present is not None:
             found.append(total(cast(present, int64)))
+        elif isinstance(segment, Block) and type(segment.count) is not int:
+            found.append(rows.count_op.bind((segment.rows[0],), {})[0])
         elif isinstance(segment, Block):
             known += segment.count
         else:
@@ -288,7 +293,7 @@ def stacked(entries: list[tuple[type, int, bool]], stacks: Sequence[Tensor]) -> 
         for part in parts:
             stack = next(left)
             part.append(expand_dims(stack, axis=1) if kind is Item else stack)
-    if len(entries) == 1 and entries[0][0] is Item:
+    if len(entries) == 1 and entries[0][0] in (Item, Rows):
         whole = list(stacks)
     else:
         whole = [rows.join(part[0] if len(part) == 1 else concat(part, axis=1), 2) for part in parts]

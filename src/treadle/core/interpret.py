@@ -56,7 +56,7 @@ def _renew(steps: Any, sizes: dict[str, Size], traced: bool) -> None:
     if name is None:
         return
     if traced:
-        sizes.setdefault(name, Dim.fresh("steps"))
+        sizes.setdefault(name, Dim.fresh(name.partition("#")[0]))  # what it counts shows in its name
     else:
         sizes.pop(name, None)  # found anew by running
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.control.loop import Layout
+from treadle.control.loop import Layout, gathered
 from treadle.core.graph import Graph, Node
 from treadle.core.interpret import _learn, _renew, bind_attrs, bind_sizes
 from treadle.core.mode import activate
@@ -91,7 +91,7 @@ def _walk(graph: Graph, inputs: Sequence[Tensor], path: tuple[str, ...]) -> Walk
             raise
         for symbol, value in zip(node.outputs, outputs, strict=True):
             values[symbol] = names[symbol.name] = value
-            if node.definition.family == "graph":
+            if node.definition.family == "graph" or "steps" in node.attrs:
                 _learn(symbol.shape, value.shape, sizes)
         if node.op not in _NOTHING and not (node.outputs and _inline(node.outputs[0])):
             yield node, outputs, shown, path
@@ -137,9 +137,7 @@ def _loop(node: Node, given: list[Tensor], attrs: Attrs, path: tuple[str, ...]) 
 
 
 def _stacked(rows: list[list[Tensor]], symbols: Sequence[Symbol]) -> list[Tensor]:
-    if not rows:
-        return [Tensor(np.empty((0, *s.shape), s.dtype)) for s in symbols]
-    return [Tensor(np.stack([row[k].array for row in rows]).astype(s.dtype, copy=False)) for k, s in enumerate(symbols)]
+    return [Tensor(gathered([row[k].array for row in rows], s)) for k, s in enumerate(symbols)]
 
 
 class Stepper(Iterator[Step]):

@@ -59,7 +59,7 @@ def _invariant(body: Graph, layout: Layout) -> tuple[set[Node], set[Node]]:
     moving: set[Node] = set()
     free: set[Node] = set()
     for node in body.nodes:
-        if not node.inputs and node.op in ("constant", "full"):
+        if not node.inputs and node.op in ("constant", "full") and node.outputs[0].spec.static:
             neutral.update(node.outputs)
             free.add(node)
             continue
