@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle import vector
-from treadle.compile.llvm import native, scalar
+from treadle.compile.llvm import native, scalar, tiles
 from treadle.compile.llvm.llvm_text import Builder
 from treadle.compile.llvm.scalar_primitives import CASTS, PRIMITIVES, Value, cast, constant, llvm_type, result_kind
 
@@ -264,6 +264,8 @@ class Emitter:
         if name in native.FUNCTIONS:
             given = self._given(name, values, ["i8"] * len(values))
             return Value(native.FUNCTIONS[name](self.builder, *(v.ir for v in given)), "i8")
+        if tiles.understood(name) == len(values):
+            return Value(tiles.call(self.builder, name, [self.cast(v, "i8").ir for v in values]), "i8")
         raise NotUnderstood(f"the word {name!r}")
 
     def vector_call(self, name: str, values: Sequence[Any]) -> Value:
