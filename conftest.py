@@ -5,4 +5,4 @@ import os
 # The tests' products are small: threads of BLAS would only wait for one another, more so beside other test processes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import treadle  # noqa: E402, F401
+import treadle  # noqa: F401
