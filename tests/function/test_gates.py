@@ -338,3 +338,51 @@ def test_keyword_calls_and_unpacking():
     assert f(*[tensor(1, 2)], **{}).tolist() == [3, 5]
     assert f.__call__(tensor(1, 2)).tolist() == [3, 5]
     assert list(map(lambda t: t.tolist(), map(f, [tensor(1, 2)]))) == [[3, 5]]
+
+
+class Settings:
+    rate = 2.0
+    inner = None
+
+
+def test_what_is_read_outside_is_looked_at_without_python():
+    settings = Settings()
+    settings.inner = Settings()
+    w = tensor(10, 20)
+
+    def make():
+        z = 3
+
+        def set_z(value):
+            nonlocal z
+            z = value
+
+        return td.function(lambda x: x * settings.inner.rate + w + z), set_z
+
+    f, set_z = make()
+    warm(f, tensor(1, 2))
+    result, entered = python_calls(f, tensor(1, 2))
+    assert result.tolist() == [15, 27]
+    assert entered == []
+    settings.inner.rate = 5.0
+    assert f(tensor(1, 2)).tolist() == [18, 33]
+    set_z(0)
+    assert f(tensor(1, 2)).tolist() == [15, 30]
+    w = tensor(0, 0)
+    assert f(tensor(1, 2)).tolist() == [5, 10]
+    del settings.inner.rate
+    assert f(tensor(1, 2)).tolist() == [2, 4]
+    settings.inner = None
+    with pytest.raises(AttributeError, match="rate"):
+        f(tensor(1, 2))
+    settings.inner = Settings()
+    assert f(tensor(1, 2)).tolist() == [2, 4]
+
+
+def test_two_traces_that_differ_in_what_is_outside_take_turns(monkeypatch):
+    f = td.function(lambda x: x * SCALE)
+    for scale in (2.0, 7.0, 2.0, 7.0, 2.0, 7.0):
+        monkeypatch.setitem(globals(), "SCALE", scale)
+        result, entered = python_calls(f, tensor(1, 2))
+        assert result.tolist() == [scale, 2 * scale]
+    assert f.trace_count == 2

@@ -147,8 +147,8 @@ class Function(_Callee, Generic[P, R]):
             return None
         for trace in found.traces:
             if trace.guards is None or trace.guards.hold():
-                if not kwargs and found.tried != changes.count[0]:
-                    self._store.open_gate(Function, args, found)
+                if not kwargs and found.tried.get(trace) != changes.count[0]:
+                    self._store.open_gate(Function, args, found, trace)
                 return trace, arrays, unsafe
         return None
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from treadle import nest
 from treadle.compile.program import program_for
-from treadle.compile.run.gate import Argument, Gate, Results, fit, install, to_function, to_program
-from treadle.compile.run.gate_text import Kind, Made
+from treadle.compile.run.gate import Argument, Gate, Outside, Results, fit, install, to_function, to_program
+from treadle.compile.run.gate_text import Kind, Made, When
 from treadle.config import config
 from treadle.core.mode import _current
 from treadle.core.tensor import Tensor
 from treadle.errors import trim
 from treadle.function import keys
+from treadle.function.guards import NEVER, Guard
+from treadle.function.places import Chain
 
 if TYPE_CHECKING:
     from treadle.function.store import Fast
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 MOST = 16  # gates that a function has; they are tried one after the other
 
 
-@cache
+@functools.cache
 def there_are(function: type, store: type) -> bool:
     """Whether calls of functions go through gates; installed when first asked."""
 
@@ -42,25 +44,46 @@ def there_are(function: type, store: type) -> bool:
     return install(function, store, slow, _current)
 
 
-def gate_for(args: tuple[Any, ...], found: Fast) -> Gate | None:
-    """The gate for calls like this one; None where each must be looked at by Python."""
+def gate_for(args: tuple[Any, ...], found: Fast, trace: Trace) -> Gate | None:
+    """The gate for calls like this one, which this trace serves; None where each must be looked at by Python."""
     if any(version is not None for _, version in found.objects):
         return None
     refs = {id(ref()): ref for ref, _ in found.objects}
     arguments = [_argument(a, refs) for a in args]
-    trace = found.traces[0]
-    if len(found.traces) == 1 and trace.guards is None and not trace.graph.state and not any(trace.live):
+    conditions = [_condition(g) for g in trace.guards.all] if trace.guards is not None else []
+    known = [c for c in conditions if c is not None]
+    if len(known) == len(conditions) and not trace.graph.state and not any(trace.live):
         results = _results(trace.result)
         if results is not None:
             inputs = [a.array if type(a) is Tensor else a for a in args if isinstance(a, Tensor | np.ndarray)]
             captures = [x.array for x in trace.captures]
             program = program_for(trace.graph, [x.shape for x in (*inputs, *captures)])
             if fit(program):
-                return to_program(arguments, program, captures, results, trimmed)
+                return to_program(arguments, known, program, captures, results, trimmed)
     if any(a.kind == Kind.EITHER and type(x) is not Tensor for a, x in zip(arguments, args, strict=True)):
         return None  # arrays of the caller's: results must be kept apart from them
     only = [Argument(Kind.TENSOR, a.what, a.shape) if a.kind == Kind.EITHER else a for a in arguments]
-    return to_function(only, _runner(found.traces))
+    return to_function(only, known, _runner(trace, len(known) == len(conditions)))
+
+
+def _condition(guard: Guard) -> Outside | None:
+    """A guard as a condition of a gate; None where more is to be looked at than which object it is."""
+    get: Any = guard.place.get
+    attrs: tuple[str, ...] = ()
+    if isinstance(get, Chain):
+        get, attrs = get.root, get.attrs
+    wanted, weakly = (guard.expected, False) if guard.weak is None else (guard.weak, True)
+    if guard.version is not None or guard.items is not None or wanted is NEVER:
+        return None
+    if isinstance(get, keys.Ref):
+        return Outside(When.WEAK, get, "", attrs, wanted, weakly)
+    if isinstance(get, functools.partial):
+        if get.func is getattr:
+            return Outside(When.CELL, get.args[0], "", attrs, wanted, weakly)
+        space = getattr(get.func, "__self__", None)
+        if type(space) is dict:
+            return Outside(When.DICT, space, get.args[0], attrs, wanted, weakly)
+    return None
 
 
 def _argument(a: Any, refs: dict[int, keys.Ref]) -> Argument:
@@ -88,15 +111,14 @@ def _is(a: object, b: object) -> bool:
     return a is b
 
 
-def _runner(traces: tuple[Trace, ...]) -> Callable[[list[Any]], Any]:
-    """What runs the trace whose guards hold on arrays; NotImplemented where there is none."""
+def _runner(trace: Trace, checked: bool) -> Callable[[list[Any]], Any]:
+    """What runs a trace on arrays; NotImplemented where its guards do not hold, unless that is checked already."""
 
     def run(arrays: list[Any]) -> Any:
         try:
-            for trace in traces:
-                guards = trace.guards
-                if guards is None or guards.hold():
-                    return trace.run(arrays)
+            guards = trace.guards
+            if checked or guards is None or guards.hold():
+                return trace.run(arrays)
         except Exception as error:
             trimmed(error)
             raise

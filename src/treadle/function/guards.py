@@ -13,7 +13,7 @@ from treadle.records import dataclass
 _FIXED = frozenset({keys.VALUE, keys.FLOAT, keys.COMPLEX, keys.TENSOR, keys.ARRAY})
 # Values that count by identity, and are not kept alive for it.
 _WEAK = frozenset({keys.VARIABLE, keys.OBJECT, keys.ENUM})
-_NEVER = object()
+NEVER = object()  # expected where the object alone does not settle the check
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ def guard(place: Place) -> Guard:
         found = keys.identity(value)
         ref = found if isinstance(found, keys.Ref) else None
         version = value.__treadle_version__ if kind == keys.VERSIONED else None
-    return Guard(place, value if fixed else _NEVER, ref, version, key_of(value), text_of(value), _items(value))
+    return Guard(place, value if fixed else NEVER, ref, version, key_of(value), text_of(value), _items(value))
 
 
 def _items(value: Any) -> tuple[type, tuple[keys.Ref, ...]] | None:

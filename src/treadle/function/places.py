@@ -222,11 +222,21 @@ def weakly(target: Any) -> Callable[[], Any]:
     return ref if isinstance(ref, weakref.ref) else lambda: target
 
 
+class Chain:
+    """Reads attributes of attributes, beginning with what a root gives."""
+
+    __slots__ = ("_chain", "attrs", "root")
+
+    def __init__(self, root: Callable[[], Any], attrs: Sequence[str]) -> None:
+        self.root, self.attrs = root, tuple(attrs)
+        self._chain = operator.attrgetter(".".join(attrs))
+
+    def __call__(self) -> Any:
+        return self._chain(self.root())
+
+
 def _getter(root: Callable[[], Any], attrs: Sequence[str]) -> Callable[[], Any]:
-    if not attrs:
-        return root
-    chain = operator.attrgetter(".".join(attrs))
-    return lambda: chain(root())
+    return Chain(root, attrs) if attrs else root
 
 
 def _computed(value: Any, attr: str, static: Any) -> bool:

@@ -21,7 +21,7 @@ from treadle.function.settings import TRACE_LOCK, forbidden, settings_key, switc
 from treadle.function.signature import Leaf, Signature
 from treadle.function.trace import Trace, matches
 from treadle.function.tracing import Target, make_trace
-from treadle.records import dataclass, replace
+from treadle.records import dataclass, field, replace
 
 _FAST_LIMIT = 1024  # raw keys remembered for the fast path; beyond, it starts anew
 
@@ -34,7 +34,8 @@ class Fast:
     floating: Any  # the default float that they were made under
     # The objects among the arguments, and the version of each Module that the guards do not look at anyway.
     objects: tuple[tuple[keys.Ref, int | None], ...]
-    tried: int = -1  # at which count of changes a gate was asked for
+    # For which of them a gate was asked for, and at which count of changes.
+    tried: dict[Trace, int] = field(default_factory=dict)
 
     def know(self, objects: Sequence[Any]) -> bool:
         """Whether these are the objects, unchanged, of the call that is remembered."""
@@ -89,12 +90,12 @@ class Store:
                 self.fast = {}
             self.fast[raw] = Fast(tuple(traces), settings[0], tuple(known))  # type: ignore[arg-type]
 
-    def open_gate(self, function: type, args: tuple[Any, ...], found: Fast) -> None:
+    def open_gate(self, function: type, args: tuple[Any, ...], found: Fast, trace: Trace) -> None:
         """Let calls with arguments like these run without Python from now on, if they can."""
-        found.tried = int(changes.count[0])
+        found.tried[trace] = int(changes.count[0])
         gates = [g for g in self.gates if g.valid]
         if len(gates) < MOST and there_are(function, Store):
-            gate = gate_for(args, found)
+            gate = gate_for(args, found, trace)
             if gate is not None:
                 gate.lead_to(gates[0] if gates else None)
                 self.gates = [gate, *gates]

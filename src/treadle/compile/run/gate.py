@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
+import types
 import weakref
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -26,7 +27,7 @@ from treadle.compile.llvm import build
 from treadle.compile.program import Program
 from treadle.compile.run import pool
 from treadle.compile.run.executor import Frame, _plain, arrays_readable, system_kernels
-from treadle.compile.run.gate_text import TEXT, Api, Arg, Kind, Made, Result, Word
+from treadle.compile.run.gate_text import TEXT, Api, Arg, Condition, Kind, Made, Result, When, Word
 from treadle.compile.run.machine import EXECUTOR, NUMBERS, Slot
 from treadle.core import changes
 from treadle.records import dataclass
@@ -72,6 +73,21 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """A condition: `attrs` of what a dictionary has under a name, a cell holds, or a weak reference refers to.
+
+    They must lead to the object `wanted`, or, `weakly`, to what that weak reference refers to.
+    """
+
+    when: int
+    where: Any
+    name: str
+    attrs: tuple[str, ...]
+    wanted: Any
+    weakly: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """What becomes of the results: how (`Made`), and the function of a list of tensors for Made.OTHER."""
 
@@ -79,9 +95,11 @@ class Results:
     rebuild: Callable[[list[Any]], Any] | None = None
 
 
-def to_function(arguments: Sequence[Argument], run: Callable[[list[Array]], Any]) -> Gate:
+def to_function(
+    arguments: Sequence[Argument], conditions: Sequence[Outside], run: Callable[[list[Array]], Any]
+) -> Gate:
     """A gate to a function of a list of the tensors' arrays; where that gives NotImplemented, Python takes the call."""
-    gate = _gate(arguments, 0)
+    gate = _gate(arguments, conditions, 0)
     gate.table[Word.RUN] = id(run)
     gate.keep.append(run)
     return gate
@@ -95,14 +113,18 @@ def fit(program: Program) -> bool:
 
 def to_program(
     arguments: Sequence[Argument],
+    conditions: Sequence[Outside],
     program: Program,
     captures: Sequence[Array],
     results: Results,
-    trim: Callable[..., Any],
+    trim: Callable[[BaseException], object],
 ) -> Gate:
-    """A gate to a program whose inputs are the tensors among the arguments, and these arrays. `fit` must say yes."""
+    """A gate to a program whose inputs are the tensors among the arguments, and these arrays. `fit` must say yes.
+
+    trim: what is done to an error before it is raised.
+    """
     code, ends = program.code, program.ends
-    gate = _gate(arguments, len(ends) * Result.SIZE)
+    gate = _gate(arguments, conditions, len(ends) * Result.SIZE)
     if code.layout.parallel and pool.state.block is None:
         pool.start()
     table = gate.table
@@ -128,7 +150,7 @@ def to_program(
     return gate
 
 
-def _gate(arguments: Sequence[Argument], more: int) -> Gate:
+def _gate(arguments: Sequence[Argument], conditions: Sequence[Outside], more: int) -> Gate:
     """A gate for these arguments, with `more` words behind theirs."""
     gate = Gate(Word.ARGS + Arg.SIZE * len(arguments) + more)
     table = gate.table
@@ -147,6 +169,16 @@ def _gate(arguments: Sequence[Argument], more: int) -> Gate:
             gate.keep.append(sizes)
             tensors += 1
     table[Word.TENSORS] = tensors
+    asked = np.zeros((len(conditions), Condition.SIZE), np.int64)
+    for words, condition in zip(asked, conditions, strict=True):
+        attrs = np.array([*map(id, condition.attrs), 0], np.int64)
+        words[Condition.WHEN], words[Condition.WHERE] = condition.when, id(condition.where)
+        words[Condition.NAME] = id(condition.name)
+        words[Condition.DEPTH], words[Condition.ATTRS] = len(condition.attrs), attrs.ctypes.data
+        words[Condition.WANTED], words[Condition.WEAKLY] = id(condition.wanted), condition.weakly
+        gate.keep += (condition, attrs)
+    table[Word.CONDITIONS], table[Word.ASKED] = len(conditions), asked.ctypes.data
+    gate.keep.append(asked)
     return gate
 
 
@@ -192,6 +224,7 @@ class Layout:
     table: int
     array: int
     referent: int
+    cell: int
 
 
 def offset_of(kind: type, name: str) -> int:
@@ -259,17 +292,10 @@ _kept: list[object] = []  # what native code holds the addresses of
 
 def source(layout: Layout) -> build.Source:
     """The native loop's text with the numbers of this process in it."""
-    numbers = {
-        f"OFFSET_{name.upper()}": getattr(layout, name) for name in ("store", "gate", "table", "array", "referent")
-    }
-    for prefix, kind in (
-        ("KIND", Kind),
-        ("MADE", Made),
-        ("WORD", Word),
-        ("ARG", Arg),
-        ("RESULT", Result),
-        ("API", Api),
-    ):
+    offsets = ("store", "gate", "table", "array", "referent", "cell")
+    numbers = {f"OFFSET_{name.upper()}": getattr(layout, name) for name in offsets}
+    for kind in (Api, Arg, Condition, Kind, Made, Result, When, Word):
+        prefix = kind.__name__.upper()
         numbers |= {f"{prefix}_{name}": n for name, n in vars(kind).items() if not name.startswith("__")}
     text = re.sub(r"\b[A-Z]+_[A-Z_]+\b", lambda match: str({**NUMBERS, **numbers}[match[0]]), TEXT)
     return build.Source("gate", text, native=True, hot=True)
@@ -304,12 +330,14 @@ def install(
             table=offset_of(Gate, "table"),
             array=offset_of(tensor, "array"),
             referent=_find(weakref.ref(target), weakref.ref.__basicsize__, id(target)),
+            cell=_find(types.CellType(target), types.CellType.__basicsize__, id(target)),
         )
         functions = {
             **{Api.CONTEXT_GET: "PyContextVar_Get", Api.INCREF: "Py_IncRef", Api.DECREF: "Py_DecRef"},
             **{Api.TUPLE_NEW: "PyTuple_New", Api.LIST_NEW: "PyList_New", Api.ALLOC: "PyType_GenericAlloc"},
             **{Api.CALL: "PyObject_Call", Api.SAVE: "PyEval_SaveThread", Api.RESTORE: "PyEval_RestoreThread"},
-            Api.INTEGER: "PyLong_FromLong",
+            **{Api.INTEGER: "PyLong_FromLong", Api.ITEM: "PyDict_GetItemWithError"},
+            **{Api.ATTRIBUTE: "PyObject_GetAttr", Api.FORGIVE: "PyErr_Clear"},
         }
         for slot, name in functions.items():
             _api[slot] = _function(name)

@@ -12,6 +12,14 @@ class Kind:
     EITHER = 3  # a tensor or a plain array
 
 
+class When:
+    """Where a condition begins to look."""
+
+    DICT = 0  # an item of a dictionary
+    CELL = 1  # a closure's cell
+    WEAK = 2  # what a weak reference refers to
+
+
 class Made:
     """What becomes of the results' tensors."""
 
@@ -38,7 +46,9 @@ class Word:
     REBUILD = 11  # the function for Made.OTHER
     FINISH = 12  # goes on where the executor stopped half-way: a function of arguments, results and reason
     FIRST = 13  # address of the results' words
-    ARGS = 14
+    CONDITIONS = 14  # how many
+    ASKED = 15  # address of the conditions' words
+    ARGS = 16
 
 
 class Arg:
@@ -49,8 +59,20 @@ class Arg:
     NDIM = 2
     SIZES = 3  # address of the sizes
     SLOT = 4  # where in the frame its address goes
-    FOUND = 5  # the array, while a call is being looked at
-    SIZE = 6
+    SIZE = 5
+
+
+class Condition:
+    """The words of a condition: something outside must be the object that it was."""
+
+    WHEN = 0
+    WHERE = 1  # the dictionary, cell or weak reference
+    NAME = 2  # the key in the dictionary
+    DEPTH = 3  # how many attributes to follow
+    ATTRS = 4  # address of their names
+    WANTED = 5  # the object, or a weak reference to it
+    WEAKLY = 6  # whether WANTED is one
+    SIZE = 7
 
 
 class Result:
@@ -88,7 +110,10 @@ class Api:
     RESTORE = 17
     NEW_ARRAY = 18
     INTEGER = 19
-    SIZE = 20
+    ITEM = 20
+    ATTRIBUTE = 21
+    FORGIVE = 22
+    SIZE = 23
 
 
 # Memory as CPython 3.11 and NumPy 2 lay it out: an object's type at 8; a tuple's items from 24 on; a list's items at
@@ -114,6 +139,9 @@ def kernel(function, given, count, names):
             table = 0
     else:
         table = 0
+    if table != 0:
+        gate = load(table + 8 * WORD_SELF)
+        call1(api[API_INCREF], gate)
     while table != 0:
         entry = words(table)
         fits = 0
@@ -145,14 +173,49 @@ def kernel(function, given, count, names):
                     for d in range(want[ARG_NDIM]):
                         if sizes[d] != wanted[d]:
                             fits = 0
-                want[ARG_FOUND] = array
             k += 1
+        c = 0
+        while fits != 0 and c < entry[WORD_CONDITIONS]:
+            asked = words(entry[WORD_ASKED] + 8 * CONDITION_SIZE * c)
+            seen = 0
+            if asked[CONDITION_WHEN] == WHEN_DICT:
+                seen = call_word(api[API_ITEM], asked[CONDITION_WHERE], asked[CONDITION_NAME])
+            elif asked[CONDITION_WHEN] == WHEN_CELL:
+                seen = load(asked[CONDITION_WHERE] + OFFSET_CELL)
+            else:
+                seen = load(asked[CONDITION_WHERE] + OFFSET_REFERENT)
+            owned = 0
+            depth = 0
+            while seen != 0 and depth < asked[CONDITION_DEPTH]:
+                further = call_word(api[API_ATTRIBUTE], seen, load(asked[CONDITION_ATTRS] + 8 * depth))
+                if owned != 0:
+                    call1(api[API_DECREF], seen)
+                seen = further
+                owned = 1
+                depth += 1
+            object = asked[CONDITION_WANTED]
+            if asked[CONDITION_WEAKLY] != 0:
+                object = load(object + OFFSET_REFERENT)
+                if object == api[API_NONE]:
+                    fits = 0
+            if seen == 0:
+                call_word(api[API_FORGIVE])
+                fits = 0
+            elif seen != object:
+                fits = 0
+            if seen != 0 and owned != 0:
+                call1(api[API_DECREF], seen)
+            c += 1
         if fits != 0:
             break
+        # The gate is held while it is looked at: what a condition asks may be code that replaces it.
         table = entry[WORD_NEXT]
+        passed = gate
+        if table != 0:
+            gate = load(table + 8 * WORD_SELF)
+            call1(api[API_INCREF], gate)
+        call1(api[API_DECREF], passed)
     if table != 0:
-        gate = load(table + 8 * WORD_SELF)
-        call1(api[API_INCREF], gate)
         chosen = words(table)
         done = 0
         if chosen[WORD_RUN] != 0:
@@ -165,8 +228,8 @@ def kernel(function, given, count, names):
             for j in range(count):
                 taken = words(table + 8 * WORD_ARGS + 8 * ARG_SIZE * j)
                 if taken[ARG_KIND] >= KIND_TENSOR:
-                    call1(api[API_INCREF], taken[ARG_FOUND])
-                    items[n] = taken[ARG_FOUND]
+                    items[n] = load(load(given + 8 * j) + OFFSET_ARRAY)
+                    call1(api[API_INCREF], items[n])
                     n += 1
             store(packed + 24, arrays)
             done = call_word(api[API_CALL], chosen[WORD_RUN], packed, 0)
@@ -181,7 +244,10 @@ def kernel(function, given, count, names):
             for j in range(count):
                 taken = words(table + 8 * WORD_ARGS + 8 * ARG_SIZE * j)
                 if taken[ARG_KIND] >= KIND_TENSOR:
-                    store(frame + 8 * taken[ARG_SLOT], load(taken[ARG_FOUND] + 16))
+                    source = load(given + 8 * j)
+                    if load(source + 8) == api[API_TENSOR_TYPE]:
+                        source = load(source + OFFSET_ARRAY)
+                    store(frame + 8 * taken[ARG_SLOT], load(source + 16))
             held = 0
             place = 0
             if chosen[WORD_MADE] == MADE_TUPLE:
