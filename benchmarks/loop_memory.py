@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import treadle as td
-from treadle.compile.arenas import arenas
+from treadle.compile.run.arenas import arenas
 
 
 @dataclass(frozen=True, slots=True)
