@@ -98,12 +98,15 @@ def user_frame(depth: int = 1) -> FrameType | None:
 
 def user_location(depth: int = 2) -> Location | None:
     """Where the user's code stands now: the innermost frame outside treadle."""
-    frame = user_frame(depth)
-    if frame is None:
-        return None
-    known = _CODES.get(id(frame.f_code))
-    found = None if known is None else known.places.get(frame.f_lasti)
-    return found or location_in(frame.f_code, frame.f_lasti, frame.f_lineno)
+    frame: FrameType | None = sys._getframe(depth - 1)
+    get = _CODES.get
+    while frame is not None:  # as in `user_frame`: each traced node asks
+        code = frame.f_code
+        found = get(id(code)) or _known(code)
+        if not found.own:
+            return found.places.get(frame.f_lasti) or location_in(code, frame.f_lasti, frame.f_lineno)
+        frame = frame.f_back
+    return None
 
 
 def location_in(code: CodeType, instruction: int, line: int) -> Location:

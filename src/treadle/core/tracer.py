@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from treadle.core.dim import Dim
-from treadle.core.dtypes import int64, weak_dtype
+from treadle.core.dtypes import DType, int64, weak_dtype
 from treadle.core.graph import Const, Graph, Node, StateSlot
 from treadle.core.mode import Mode, activate, current
 from treadle.core.op import Op, register
@@ -38,6 +39,7 @@ identity_op = register(Op("identity", lambda x: x, lambda s, a: (s[0],), family=
 
 
 # What leaves Python numbers as they are; other ops take them as tensors of the default dtype.
+_spec_of = attrgetter("_spec")
 _KEEPS_WEAK = frozenset({"elementwise", "graph", "creation", "effect"})
 
 
@@ -76,6 +78,7 @@ class Tracer(Mode):
         self.origin: Location | None = None  # set while nodes are made on behalf of an earlier node
         self._names: dict[str, int] = {}
         self._constants: dict[Any, Symbol] = {}
+        self._numbers: dict[tuple[type, complex, DType], Symbol] = {}
 
     def unique(self, base: str) -> str:
         """`base`, or `base_1`, `base_2`, ... when it is taken."""
@@ -95,16 +98,31 @@ class Tracer(Mode):
 
     def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
         scope = self.scope
-        symbols = tuple([x if type(x) is Symbol and x.scope is scope else self.lift(x) for x in inputs])
-        if op.family not in _KEEPS_WEAK and any(s._spec.weak for s in symbols):
-            symbols = tuple([self._strong(s) if s._spec.weak else s for s in symbols])
-        specs = op.infer([s._spec for s in symbols], attrs)
-        name = self.unique(attrs.get("label") or op.name)
-        node = Node(op, symbols, attrs, name, self.origin or user_location(3))
+        symbols: tuple[Symbol, ...] = inputs  # type: ignore[assignment]
+        for x in inputs:
+            if x.__class__ is not Symbol or x.scope is not scope:
+                symbols = tuple([self.lift(y) for y in inputs])
+                break
+        before = [*map(_spec_of, symbols)]
+        if op.family not in _KEEPS_WEAK:
+            for spec in before:
+                if spec.weak:
+                    symbols = tuple([self._strong(s) if s._spec.weak else s for s in symbols])
+                    before = [*map(_spec_of, symbols)]
+                    break
+        specs = op.infer(before, attrs)
+        name = op.name
+        if attrs:
+            name = attrs.get("label") or name
+        if name in self._names:
+            name = self.unique(name)
+        else:
+            self._names[name] = 1
+        node = Node(op, symbols, attrs, name, self.origin or user_location(4))
         if len(specs) == 1:
             node.outputs = (Symbol(specs[0], scope, name, node),)
         else:
-            node.outputs = tuple([Symbol(spec, self.scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
+            node.outputs = tuple([Symbol(spec, scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
         self.nodes.append(node)
         return node.outputs
 
@@ -167,6 +185,14 @@ class Tracer(Mode):
             (made,) = self.process(constant_op, (), attrs)
             assert isinstance(made, Symbol)
             found = self._constants[key] = made
+        return found
+
+    def number(self, value: complex, dtype: DType) -> Symbol:
+        """A Python number as a constant of this dtype. OverflowError where it does not fit."""
+        key = value.__class__, value, dtype
+        found = self._numbers.get(key) if value else None  # 0.0 and -0.0 are equal
+        if found is None:
+            found = self._numbers[key] = self.constant(np.asarray(value, dtype))
         return found
 
     def _entry(self, variable: Variable) -> _State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,11 @@ def as_tensor(value: Any, dtype: DType | None = None) -> Tensor:
 
 def scalar(value: Any, dtype: DType | None = None) -> Tensor:
     """A 0-d tensor of a Python scalar; a constant node while tracing."""
+    if dtype is not None and type(value) in SCALARS:
+        tracer = active_tracer()
+        if tracer is not None:
+            with contextlib.suppress(OverflowError):  # said in our words below
+                return tracer.number(value, dtype)
     kind = next(k for k in _SCALARS if isinstance(value, k))
     try:
         array = np.asarray(kind(value), dtype or weak_dtype(kind))
@@ -226,6 +232,16 @@ def _fit(values: Sequence[Any], kinds: frozenset[str]) -> bool:
     return dtype.kind in kinds
 
 
+# A Python scalar leaves these kinds of tensors their dtype.
+SCALARS = {int: frozenset("iufc"), float: frozenset("fc"), complex: frozenset("c")}
+
+
+def _lends(x: Symbol, number: Any, kinds: frozenset[str]) -> bool:
+    """Whether a traced tensor of these kinds lends its dtype to a Python number."""
+    spec = x._spec
+    return not spec.weak and spec.dtype.kind in kinds and spec.dtype.kind in SCALARS.get(type(number), ())
+
+
 def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
     """Operands as tensors of one dtype, fit for an op.
 
@@ -239,8 +255,14 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
         (only,) = values
         if type(only) is Tensor and only.array.dtype.kind in AS_THEY_ARE[want]:
             return [only]
-    if type(values[0]) is Symbol and _fit(values, AS_THEY_ARE[want]):
-        return list(values)
+    first = values[0]
+    if type(first) is Symbol:
+        if _fit(values, AS_THEY_ARE[want]):
+            return list(values)
+        if len(values) == 2 and _lends(first, values[1], AS_THEY_ARE[want]):
+            return [first, scalar(values[1], first._spec.dtype)]
+    elif len(values) == 2 and type(values[1]) is Symbol and _lends(values[1], first, AS_THEY_ARE[want]):
+        return [scalar(first, values[1]._spec.dtype), values[1]]
     prepared = [v if isinstance(v, (Tensor, Variable)) or is_weak(v) else as_tensor(v) for v in values]
     if want == "truth":
         return [as_tensor(v, bool_) for v in prepared]

@@ -12,8 +12,8 @@ from treadle.core.dtypes import DType, bool_, default_float
 from treadle.core.mode import current
 from treadle.core.op import REGISTRY, Attrs, Op, register
 from treadle.core.spec import Spec, broadcast_shapes
-from treadle.core.tensor import Tensor
-from treadle.ops.convert import AS_THEY_ARE, operands
+from treadle.core.tensor import Symbol, Tensor
+from treadle.ops.convert import AS_THEY_ARE, SCALARS, operands
 
 F = TypeVar("F", bound=Callable[..., Any])
 Rule = Callable[..., Any]
@@ -108,8 +108,6 @@ def elementwise(
     return declare
 
 
-# A Python scalar leaves these kinds of tensors their dtype.
-SCALARS = {int: frozenset("iufc"), float: frozenset("fc"), complex: frozenset("c")}
 _new = object.__new__
 _ndarray = np.ndarray
 _F4 = np.dtype(np.float32)  # every op takes it as it is, and comparing by identity is quicker than looking at its kind
@@ -129,7 +127,8 @@ def _unary(op: Op, want: str) -> Callable[..., Any]:
                 if mode is not None:
                     mode.note(op, (x,), NO_ATTRS, tensor)
                 return tensor
-        (x,) = operands((x,), want, op.name)
+        if type(x) is not Symbol or x._spec.weak or x._spec.dtype.kind not in kinds:
+            (x,) = operands((x,), want, op.name)
         return op.bind((x,), {})[0]
 
     return function
@@ -212,4 +211,4 @@ def float_dtype(dtype: DType) -> DType:
     return dtype if dtype.kind in "fc" else default_float()
 
 
-__all__ = ["REGISTRY", "declare", "elementwise", "float_dtype", "sum_to"]
+__all__ = ["REGISTRY", "SCALARS", "declare", "elementwise", "float_dtype", "sum_to"]

@@ -93,9 +93,11 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
     if _differ(inner_a, inner_b):
         raise _misfit(a.shape, b.shape, inner_a, inner_b)
     if b.ndim == 1:
-        return squeeze(matmul(a, expand_dims(b, axis=1)), -1)
+        column = matmul(a, reshape(b, (b.shape[0], 1)))
+        return reshape(column, column.shape[:-1])
     if a.ndim == 1:
-        return squeeze(matmul(expand_dims(a, axis=0), b), -2)
+        row = matmul(reshape(a, (1, a.shape[0])), b)
+        return reshape(row, (*row.shape[:-2], row.shape[-1]))
     if a.ndim > 2 and b.ndim == 2:  # one large product instead of a batch of small ones, also in the gradient
         rows = _product(reshape(a, (product(a.shape[:-1]), a.shape[-1])), b)
         return reshape(rows, (*a.shape[:-1], b.shape[-1]))
