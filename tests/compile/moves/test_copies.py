@@ -36,3 +36,34 @@ def test_repeats_are_written_once() -> None:
 def test_large_joins_in_shares() -> None:
     x = np.random.default_rng(3).normal(size=(300, 701))
     agree(lambda x: (td.concat([x, x * 2.0]), td.concat([x[:5], x[5:]])), x)
+
+
+def test_a_transposed_operand_is_read_in_tiles() -> None:
+    x = np.random.default_rng(4).normal(size=(70, 33)).astype(np.float32)
+    y = np.random.default_rng(5).normal(size=(33, 70)).astype(np.float32)
+    z = np.random.default_rng(6).normal(size=(2, 33, 40)).astype(np.float32)
+    agree(lambda x, y: td.transpose(x) * 2.0 + y, x, y)
+    agree(lambda z: td.transpose(z, (0, 2, 1)) + 1.0 / td.transpose(z, (0, 2, 1)), z)
+    (kernel,) = compiled(lambda x, y: td.transpose(x) * 2.0 + y, x, y).kernels
+    assert "for along in" in kernel.source
+
+
+def test_flipped_axes_are_read_backwards() -> None:
+    x = np.random.default_rng(7).normal(size=(9, 37)).astype(np.float32)
+    agree(lambda x: (td.flip(x), td.flip(x, axis=1) * 2.0, td.sum(td.flip(x, axis=0), axis=0)), x)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_vectors_side_by_side(count: int) -> None:
+    x = np.random.default_rng(8).normal(size=(5, 37)).astype(np.float32)
+    agree(lambda x: td.stack([x[k] * 2.0 for k in range(count)], axis=-1), x)
+    agree(lambda x: td.stack([x[k] for k in range(count)], axis=1), x)
+
+
+def test_only_what_is_around_a_slice_is_laid() -> None:
+    x = np.random.default_rng(9).normal(size=(6, 7, 3)).astype(np.float32)
+    for box in (np.s_[1:-1], np.s_[:4], np.s_[2:, 1:5], np.s_[:, 1:5], np.s_[0:1, 2:, :2], np.s_[::2], np.s_[3:3]):
+        agree(lambda x, box=box: x.at[box].set(2.0), x)  # type: ignore[misc]
+    agree(lambda x: (td.pad(x, 2), td.pad(x, ((1, 0), (0, 0), (0, 0))), td.pad(x, ((0, 0), (1, 2), (0, 0)))), x)
+    program = compiled(lambda x: x.at[1:-1].set(x[1:-1] * 2.0), x)
+    assert "copy output0 <- input0, 84 bytes" in program.code.text()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
-from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE
+from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE, TILE
 from treadle.compile.fusion.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
 from treadle.compile.fusion.fuse import Group, is_scalar_constant
 from treadle.compile.fusion.reduce import combine, identity, is_rounded
@@ -150,6 +151,9 @@ class _Writer(LoopWriter):
         loops = self.order[:-1]
         self._body_text()  # names the constants, which are arguments too
         self.constants()
+        crossed = self._crossed() if self.kind == "map" else None
+        if crossed is not None:
+            return self._tiled(crossed)
         whole_columns = self.kind == "columns" and len([f for f in plan.flags if not f]) == 1
         first = inner if whole_columns or len(self.order) == 1 else self.order[0]
         self.bound(self.order, first)
@@ -228,6 +232,42 @@ class _Writer(LoopWriter):
         for r in self.plan.reductions:
             value = f"{code(r.node.outputs[0].dtype)}({self.plan.body.name(r.node.inputs[0])})"
             self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {value}", r.node)
+
+    def _crossed(self) -> int | None:
+        """The axis along which an operand lies in order that the innermost loop walks in strides; None: there is none.
+
+        By patterns of strides alone, so that the size of the work does not change the text.
+        """
+        plan, inner = self.plan, self.order[-1]
+        if plan.total or plan.reductions or len(self.order) < 2:
+            return None
+        for steps in plan.steps:
+            if steps[inner] not in (-1, 0, 1):
+                for axis in self.order[:-1]:
+                    if steps[axis] in (-1, 1):
+                        return axis
+        return None
+
+    def _tiled(self, across: int) -> Kernel:
+        """Elementwise work that meets an operand in the other order, by tiles: its lines stay in cache for a tile."""
+        sizes, inner = self.plan.sizes, self.order[-1]
+        outside = [k for k in self.order[:-1] if k != across]
+        loops = [*outside, across]
+        for axis in outside:
+            self.bounds[axis] = self.named(f"n{axis}", sizes[axis]) if axis != outside[0] else "lo, hi"
+        down, along = (self.named(f"n{axis}", sizes[axis]) for axis in (across, inner))
+        indent = self.open(outside, 1)
+        tiles = f"({down} + {TILE - 1}) // {TILE}" if outside else "lo, hi"
+        self.text.add(indent, f"for down in range({tiles}):")
+        self.text.add(indent + 1, f"for along in range(({along} + {TILE - 1}) // {TILE}):")
+        self.text.add(indent + 2, f"for j{across} in range(down * {TILE}, min({down}, (down + 1) * {TILE})):")
+        self._pointers(indent + 3, loops, inner, self._element_operands())
+        self.text.add(indent + 3, f"for j{inner} in range(along * {TILE}, min({along}, (along + 1) * {TILE})):")
+        self._inner(indent + 4, inner)
+        hi = sizes[outside[0]] if outside else -(-sizes[across] // TILE)
+        total = math.prod(sizes)
+        grain = max(1, -(-GRAIN * hi // total)) if hi > 1 and total >= 2 * GRAIN else 0
+        return Kernel(self.finished(), tuple(self.args), hi, grain)
 
     def _rows(self, loops: list[int], inner: int) -> None:
         """The innermost axis is reduced: accumulators in registers."""

@@ -92,6 +92,8 @@ class LoopWriter:
             return f"j{inner}"
         if step == 0:
             return "0"
+        if step == -1:  # read backwards: with the stride in the text, that vectorises
+            return f"-j{inner}"
         name = f"e{operand}_{inner}"
         if name not in self._known:
             self._known.add(name)

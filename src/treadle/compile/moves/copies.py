@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
+Bounds = tuple[tuple[int, ...], tuple[int, ...]]  # where a piece starts and stops, along each axis
 STRIP = 16  # columns that a transposing copy reads at once: a line of the cache, for float32
+SIDE_BY_SIDE = 4  # vectors up to which a kernel writes them between each other: LLVM knows shuffles for so many
 LARGE = 1 << 19  # bytes from which two processors copy faster than one
 
 
@@ -55,14 +57,14 @@ def all_zero(symbol: Symbol) -> bool:
     return not array.tobytes().strip(b"\0")
 
 
-def lay(
-    lowerer: Lowerer, symbol: Symbol, target: View, env: Env, piece: Callable[[View], View] = lambda view: view
-) -> None:
+def lay(lowerer: Lowerer, symbol: Symbol, target: View, env: Env, piece: Bounds | None = None) -> None:
     """Bring a value, or a piece of it, into a target in row order; zeros are written, not copied."""
     if all_zero(symbol):
         lowerer.asm.fill(target.ref, 0, target.nbytes)
         return
-    view = piece(lowerer.value(symbol, env))
+    view = lowerer.value(symbol, env)
+    if piece is not None:
+        view = part(view, *piece, (1,) * len(view.shape))
     if view.buffer is not target.buffer or view.offset != target.offset:
         lowerer.copy(view, target)
 
@@ -120,12 +122,45 @@ def copy_transposed(lowerer: Lowerer, target: View, source: View) -> bool:
     return True
 
 
+def _interleave(lowerer: Lowerer, node: Node, target: View, parts: Sequence[View]) -> None:
+    """Whole vectors side by side: element j of each, then element j + 1."""
+    kind, count = code(target.dtype), len(parts)
+    text = Text()
+    text.add(0, "def kernel(args, lo, hi):" + ("  # apart" if _apart(target, parts) else ""))
+    text.add(1, f"y = p_{kind}(args[0])")
+    for d in range(count):
+        text.add(1, f"x{d} = p_{kind}(args[{d + 1}])")
+    text.add(1, "for j in range(lo, hi):")
+    for d in range(count):
+        text.add(2, f"y[j * {count} + {d}] = x{d}[j]", node)
+    text.add(1, "return 0")
+    n = parts[0].size
+    lowerer.call(Kernel(text, (target, *parts), n, GRAIN if n >= 2 * GRAIN else 0), node.op)
+
+
+def _apart(target: View, parts: Sequence[View]) -> bool:
+    table = Operands(target.shape)
+    table.views = [target, *parts]
+    return table.apart
+
+
+def _side_by_side(node: Node, target: View, parts: Sequence[View]) -> bool:
+    """Whether the parts of a join are a few whole vectors, each one element wide along the last axis."""
+    last = len(target.shape) - 1
+    wide = node.attrs["axis"] != last or not 2 <= len(parts) <= SIDE_BY_SIDE or 0 in target.shape
+    return not wide and all(view.shape[last] == 1 and view.contiguous for view in parts)
+
+
 def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     """One copy for each part, into its place in the result."""
     if not copied(node):
         return False
     out, axis = node.outputs[0], node.attrs["axis"]
     target = env[out] = lowerer.fresh(out, targets)
+    parts = [lowerer.value(symbol, env) for symbol in node.inputs]
+    if target.contiguous and _side_by_side(node, target, parts):
+        _interleave(lowerer, node, target, parts)
+        return True
     rank, start = len(target.shape), 0
     for symbol in node.inputs:
         view = lowerer.value(symbol, env)
@@ -137,7 +172,7 @@ def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     return True
 
 
-def around(target: View, starts: Sequence[int], inside: View) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def around(target: View, starts: Sequence[int], inside: View) -> list[Bounds]:
     """What must be laid before a slice is written: bounds of pieces in one go each, what the slice fills left out.
 
     Only along the first axis that it does not fill: other gaps between its rows are written twice.
@@ -192,8 +227,7 @@ def lower_set_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> boo
         lowerer.asm.commit()  # a variable is overwritten
     if value == inside:  # it was made in its place, with the old value around it
         return True
-    for low, high in around(target, node.attrs["starts"], inside):
-        steps = (1,) * len(low)
-        lay(lowerer, node.inputs[0], part(target, low, high, steps), env, lambda v: part(v, low, high, steps))
+    for bounds in around(target, node.attrs["starts"], inside):
+        lay(lowerer, node.inputs[0], part(target, *bounds, (1,) * len(target.shape)), env, bounds)
     lowerer.copy(value, inside)
     return True
