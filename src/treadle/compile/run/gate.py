@@ -108,7 +108,9 @@ def to_function(
 def fit(program: Program) -> bool:
     """Whether a program can run behind a gate: with a frame of its own, on inputs that it only reads."""
     code = getattr(program, "code", None)
-    return code is not None and not (program.inplace or program.open or code._arena_size or code._commits)
+    if code is None or program.inplace or program.open or code._arena_size or code._commits:
+        return False
+    return all(dtype.kind in "biufc" for _, _, _, dtype in program.ends)
 
 
 def to_program(
