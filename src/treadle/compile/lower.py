@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile import hosts, open_sizes
+from treadle.compile import hosts, joining, open_sizes
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.fusion.emit import Kernel, Text
@@ -73,6 +73,7 @@ class Lowerer:
         self.has_checks = False
         self.loops: list[Ref] = []  # the counters of the loops around what is laid out now
         self.repeats: dict[Any, Steps] = {}  # what groups led to, by their structure
+        self.joined: Env = {}  # memory of joins some of whose parts are made
         self.sized: open_sizes.Sized = {}  # where sizes that only running tells can be read
         self._buffers: list[Buffer] = []  # buffers are known by identity, so they must stay alive
 
@@ -129,7 +130,8 @@ class Lowerer:
         """
         items = fuse(graph) if work is None else work
         uses = [reads(item) for item in items]
-        root: dict[Symbol, Symbol] = {}  # view -> the value that it shows
+        parts = joining.parts(self, graph, items, targets)
+        root = {symbol: node.outputs[0] for symbol, (node, _) in parts.items()}  # view -> the value that it shows
         for node in graph.nodes:
             if node.definition.family == "view":
                 root[node.outputs[0]] = root.get(node.inputs[0], node.inputs[0])
@@ -145,6 +147,8 @@ class Lowerer:
                 dying.setdefault(position, []).append(symbol)
         before = set(self.owned)
         for position, item in enumerate(items):
+            if parts and isinstance(item, Group):
+                joining.aim(self, item, parts, env, targets)
             made = self._item(item, env, targets, wanted)
             for symbol in dying.get(position, []):
                 if symbol in env and id(env[symbol].buffer) not in before:

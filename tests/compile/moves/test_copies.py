@@ -67,3 +67,29 @@ def test_only_what_is_around_a_slice_is_laid() -> None:
     agree(lambda x: (td.pad(x, 2), td.pad(x, ((1, 0), (0, 0), (0, 0))), td.pad(x, ((0, 0), (1, 2), (0, 0)))), x)
     program = compiled(lambda x: x.at[1:-1].set(x[1:-1] * 2.0), x)
     assert "copy output0 <- input0, 84 bytes" in program.code.text()
+
+
+def test_parts_of_a_join_are_made_in_their_places() -> None:
+    x, y = (np.random.default_rng(k).normal(size=(6, 5)).astype(np.float32) for k in (4, 5))
+
+    def f(x: td.Tensor, y: td.Tensor) -> td.Tensor:
+        return td.concat([td.tanh(x), x * y, y], axis=1)
+
+    assert [kernel.name for kernel in compiled(f, x, y).kernels] == ["tanh_multiply", "astype"]  # y alone is copied
+    agree(f, x, y)
+    whole = lambda x, y: td.concat([x * 2, y + 1])  # noqa: E731
+    agree(lambda x, y: (whole(x, y) @ td.transpose(whole(y, x)), td.sum(whole(x, y) * 3), whole(x, x)[2:]), x, y)
+
+
+def test_parts_of_joins_in_loops_and_branches() -> None:
+    x = np.random.default_rng(6).normal(size=(4, 6))
+
+    def f(x: td.Tensor) -> list[td.Tensor]:
+        def step(h: td.Tensor, _: td.Tensor) -> tuple[td.Tensor, td.Tensor]:
+            new = td.concat([h[:, 3:] * 0.5, td.tanh(h[:, :3]) + h[:, 3:]], axis=1)
+            return new, td.concat([new[:2] + 1, new[2:] * 2])
+
+        last, rows = td.scan(step, x, td.zeros((5,)))
+        return [last, rows, td.cond(td.sum(x) > 0, lambda: td.concat([x * 2, x + 1]), lambda: td.concat([x, x * x]))]
+
+    agree(f, x)

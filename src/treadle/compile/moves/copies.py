@@ -152,23 +152,24 @@ def _side_by_side(node: Node, target: View, parts: Sequence[View]) -> bool:
 
 
 def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
-    """One copy for each part, into its place in the result."""
+    """One copy for each part that was not made in its place."""
     if not copied(node):
         return False
+    from treadle.compile.joining import piece
+
     out, axis = node.outputs[0], node.attrs["axis"]
-    target = env[out] = lowerer.fresh(out, targets)
+    begun = lowerer.joined.pop(out, None)
+    target = env[out] = begun or lowerer.fresh(out, targets)
     parts = [lowerer.value(symbol, env) for symbol in node.inputs]
-    if target.contiguous and _side_by_side(node, target, parts):
+    if begun is None and target.contiguous and _side_by_side(node, target, parts):
         _interleave(lowerer, node, target, parts)
         return True
-    rank, start = len(target.shape), 0
-    for symbol in node.inputs:
-        view = lowerer.value(symbol, env)
-        size = view.shape[axis]
-        starts, stops = [0] * rank, list(target.shape)
-        starts[axis], stops[axis] = start, start + size
-        start += size
-        lowerer.copy(view, part(target, tuple(starts), tuple(stops), (1,) * rank))
+    start = 0
+    for symbol, view in zip(node.inputs, parts, strict=True):
+        place = piece(target, axis, start, symbol)
+        start += view.shape[axis]
+        if view != place:  # else it was made there
+            lowerer.copy(view, place)
     return True
 
 
