@@ -15,7 +15,8 @@ class Config:
     full_tracebacks (TREADLE_FULL_TRACEBACKS): show treadle's own frames in errors.
     retrace_warning (TREADLE_RETRACE_WARNING): at which trace of one function a RetraceWarning comes; 0 is never.
     unroll_warning (TREADLE_UNROLL_WARNING): from how many nodes on an unrolled Python loop is warned about; 0 is never.
-    compiler (TREADLE_COMPILER): what makes kernels from their text: "direct" (to LLVM) or "numba" (slow, an oracle).
+    compiler (TREADLE_COMPILER): what makes kernels from their text: "direct" (to LLVM), "quick" (the same, but hardly
+        optimised: compiled several times faster, run slower; for test suites) or "numba" (slow, an oracle).
     """
 
     full_tracebacks: bool = False
@@ -44,7 +45,7 @@ class Config:
 
 
 _TYPES: dict[str, type] = {"full_tracebacks": bool, "retrace_warning": int, "unroll_warning": int, "compiler": str}
-_CHOICES = {"compiler": ("direct", "numba")}
+_CHOICES = {"compiler": ("direct", "quick", "numba")}
 
 
 def _parse(name: str, kind: type, text: str) -> Any:

@@ -110,8 +110,22 @@ def test_the_compiler_is_part_of_a_key_but_not_for_native_loops(monkeypatch):
     before = keys()
     monkeypatch.setattr(config, "compiler", "numba")
     assert before[0] != keys()[0] and before[1] == keys()[1]
-    with pytest.raises(ValueError, match="direct, numba"):
+    with pytest.raises(ValueError, match="direct, quick, numba"):
         config.compiler = "llvm"
+
+
+def test_the_quick_way_makes_other_code_that_does_the_same(fresh, monkeypatch):
+    efforts = []
+    direct = importlib.import_module("treadle.compile.llvm.direct")
+    compile_object = direct.compile_object
+    monkeypatch.setattr(
+        direct, "compile_object", lambda ks, effort: (efforts.append(effort), compile_object(ks, effort))[1]
+    )
+    for compiler in ("direct", "quick"):
+        monkeypatch.setattr(config, "compiler", compiler)
+        assert call(build.load([Source("one", adding(1))])[0])[0] == 1
+    assert efforts == [build.Effort.FULL, build.Effort.LEAST]
+    assert build.counters == build.Counters(kernels_compiled=2)
 
 
 def test_a_text_that_only_numba_understands_is_left_to_it(fresh):

@@ -108,7 +108,9 @@ def load(sources: Sequence[Source]) -> tuple[Entry, ...]:
 
 
 def _effort(source: Source) -> int:
-    return Effort.FULL if not source.native else Effort.SOME if source.hot else Effort.LEAST
+    if not source.native:
+        return Effort.LEAST if config.compiler == "quick" else Effort.FULL
+    return Effort.SOME if source.hot else Effort.LEAST
 
 
 def kernel_key(source: Source) -> str:
