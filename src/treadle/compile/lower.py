@@ -15,10 +15,10 @@ import numpy as np
 from treadle.compile import hosts, joining, open_sizes
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
-from treadle.compile.fusion.emit import Kernel, Text
+from treadle.compile.fusion.emit import Kernel, Line, Template, Text, place_of
 from treadle.compile.fusion.fuse import Group, Item, Single, fuse, reads
 from treadle.compile.fusion.groups import call_group, lower_group
-from treadle.compile.fusion.repeats import Steps
+from treadle.compile.fusion.repeats import known
 from treadle.compile.fusion.small_groups import copy_group, name_of
 from treadle.compile.llvm.build import Source
 from treadle.compile.moves.copies import copy_bytes, copy_transposed
@@ -35,14 +35,24 @@ Array = np.ndarray[Any, Any]
 Env = dict[Symbol, View]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KernelInfo:
-    """A kernel of a program, for people: its name, its generated source, and the user's lines in it."""
+    """A kernel of a program, for people: its name, what is compiled, and its lines with the nodes they compute."""
 
     name: str
-    source: str
-    provenance: tuple[str, ...]
     key: str
+    lines: Sequence[Line]
+
+    @property
+    def source(self) -> str:
+        """The generated source, with the user's line beside each operation."""
+        placed = [(line, place_of(node)) for line, node in self.lines]
+        return "\n".join([f"{line:<60}  # {where}" if where else line for line, where in placed]) + "\n"
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """The user's lines in it, in order."""
+        return tuple(dict.fromkeys(where for _, node in self.lines if (where := place_of(node))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +76,13 @@ class Lowerer:
         self.hosts: list[Callable[[Any], None]] = []
         self.infos: dict[str, KernelInfo] = {}
         self.deferred: dict[str, Deferred] = {}
-        self.spare: dict[str, Source] = {}  # kernels that this program does not call, but with larger sizes would
+        self.spare: dict[str, Source] = {}  # see `offer`
         self.inplace = inplace
         self.work = work
         self.owned: set[int] = set()  # buffers of the arena that have not been given back
         self.has_checks = False
         self.loops: list[Ref] = []  # the counters of the loops around what is laid out now
-        self.repeats: dict[Any, Steps] = {}  # what groups led to, by their structure
+        self.repeats = known  # what groups led to, by their structure
         self.joined: Env = {}  # memory of joins some of whose parts are made
         self.sized: open_sizes.Sized = {}  # where sizes that only running tells can be read
         self._buffers: list[Buffer] = []  # buffers are known by identity, so they must stay alive
@@ -273,10 +283,14 @@ class Lowerer:
         group, source, made = copy_group(view)
         call_group(self, group, {source: view}, {made: target}, {})
 
+    def offer(self, source: Source) -> None:
+        """A kernel that this program does not call, but with larger sizes would: compiled along with the others."""
+        self.spare.setdefault(source.text, source)
+
     # -- kernels -------------------------------------------------------------------------------------------------------
 
-    def call(self, kernel: Kernel, name: str, note: Any = None) -> tuple[Deferred, list[Ref | int]]:
-        """Emit the call of a kernel; the kernel, and the arguments as they stand in the program."""
+    def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
+        """Emit the call of a kernel."""
         args: list[Ref | int] = []
         for arg in kernel.args:
             if isinstance(arg, View):
@@ -285,17 +299,18 @@ class Lowerer:
                 args.append(self.asm.constant(arg))
             else:
                 args.append(arg)
-        entry = self.entry(kernel.text, name)
+        entry = self.entry(kernel.text, name, kernel.nodes)
         self.asm.call(entry, args, kernel.hi, kernel.grain, note)
-        return entry, args
 
-    def entry(self, text: Text, name: str) -> Deferred:
-        """The kernel of a text, compiled later together with the others."""
+    def entry(self, text: Text | Template, name: str, nodes: Sequence[Node] = ()) -> Deferred:
+        """The kernel of a text, compiled later together with the others; `nodes` are those that a template names."""
         key = text.key
-        if key not in self.deferred:
-            self.deferred[key] = Deferred(Source(name, key))
-            self.infos[key] = KernelInfo(name, text.readable, text.provenance, key)
-        return self.deferred[key]
+        found = self.deferred.get(key)
+        if found is None:
+            found = self.deferred[key] = Deferred(Source(name, key))
+            lines = text.lines if isinstance(text, Text) else text.text(nodes).lines
+            self.infos[key] = KernelInfo(name, key, lines)
+        return found
 
     def _fill(self, node: Node, env: Env, targets: Env) -> None:
         """A tensor of one value."""

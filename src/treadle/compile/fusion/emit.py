@@ -29,41 +29,65 @@ def code(dtype: np.dtype[Any]) -> str:
     return f"{dtype.kind}{dtype.itemsize}"
 
 
-@dataclass(slots=True)
-class Text:
-    """Lines of a kernel, each with the place in the user's code that it comes from."""
+Line = tuple[str, Node | None]
 
-    lines: list[tuple[str, str]] = field(default_factory=list)
+
+@dataclass(slots=True, eq=False)
+class Text:
+    """Lines of a kernel, each with the node that it computes. Complete when its key is first asked for."""
+
+    lines: list[Line] = field(default_factory=list)
+    _key: str = ""
 
     def add(self, indent: int, line: str, node: Node | None = None) -> None:
         """One more line."""
-        where = node.location.short if node is not None and node.location is not None else ""
-        self.lines.append(("    " * indent + line, where))
+        self.lines.append(("    " * indent + line, node))
 
     @property
     def key(self) -> str:
         """What is compiled."""
-        return "\n".join(line for line, _ in self.lines) + "\n"
+        if not self._key:
+            self._key = "\n".join([line for line, _ in self.lines]) + "\n"
+        return self._key
 
-    @property
-    def readable(self) -> str:
-        """What people read: the user's line beside each operation."""
-        return "\n".join(f"{line:<60}  # {where}" if where else line for line, where in self.lines) + "\n"
 
-    @property
-    def provenance(self) -> tuple[str, ...]:
-        """The user's lines in it, in order."""
-        return tuple(dict.fromkeys(where for _, where in self.lines if where))
+def place_of(node: Node | None) -> str:
+    """The place in the user's code that a node comes from; empty where there is none."""
+    return node.location.short if node is not None and node.location is not None else ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """The text of a kernel for groups of one structure: lines with the positions of their nodes in the group, or -1."""
+
+    key: str
+    lines: tuple[tuple[str, int], ...]
+
+    @staticmethod
+    def of(text: Text | Template, nodes: Sequence[Node]) -> Template:
+        """The text of a kernel that was written for a group of these nodes."""
+        if isinstance(text, Template):
+            return text
+        places = {node: k for k, node in enumerate(nodes)}
+        return Template(text.key, tuple([(line, places.get(node, -1)) for line, node in text.lines]))  # type: ignore[arg-type]
+
+    def text(self, nodes: Sequence[Node]) -> Text:
+        """The text for a group of these nodes."""
+        return Text([(line, nodes[k] if k >= 0 else None) for line, k in self.lines], self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A finished kernel text, and the arguments of one call: views (their addresses), constants and numbers."""
+    """A finished kernel text, and the arguments of one call: views (their addresses), constants and numbers.
 
-    text: Text
+    nodes: those whose positions a template names.
+    """
+
+    text: Text | Template
     args: tuple[Any, ...]
     hi: int
     grain: int
+    nodes: Sequence[Node] = ()
 
 
 def literal(array: np.ndarray[Any, Any], limit: int) -> str | None:

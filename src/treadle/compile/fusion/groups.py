@@ -75,12 +75,12 @@ def call_group(
         return
     steps = lowerer.repeats.get(structure.key)
     if steps is not None:
-        repeat(lowerer, structure, steps)
+        repeat(lowerer, structure, steps, group.nodes)
         return
-    recorder = Recorder(lowerer, structure)
+    recorder = Recorder(lowerer, structure, group.nodes)
     _call_group(recorder, group, env, stores, ends)
     if recorder.whole:
-        lowerer.repeats[structure.key] = recorder.steps
+        lowerer.repeats[structure.key] = recorder.finished()
 
 
 def _call_group(
@@ -141,7 +141,7 @@ def _call_or_spare(lowerer: Lowerer | Recorder, kernel: Kernel, name: str, call:
     if call:
         lowerer.call(kernel, name)
     else:
-        lowerer.spare.setdefault(kernel.text.key, Source(name, kernel.text.key))
+        lowerer.offer(Source(name, kernel.text.key))
 
 
 def _call_rows(
@@ -188,7 +188,7 @@ def _combine(lowerer: Lowerer | Recorder, partials: Mapping[Symbol, View], ends:
 def _spare(lowerer: Lowerer | Recorder, ends: Mapping[Symbol, View], ranks: Mapping[Symbol, int]) -> None:
     """Kernels that larger sizes will need are compiled now, so that a larger size compiles nothing."""
     for source in combining(ends, ranks):
-        lowerer.spare.setdefault(source.text, source)
+        lowerer.offer(source)
 
 
 __all__ = ["call_group", "lower_group"]

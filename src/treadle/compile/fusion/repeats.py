@@ -1,28 +1,33 @@
 """Groups of one structure: what the first led to is done again for the others, with their memory in place of its own.
 
-The layers of a network are the same kernels over other arrays. Planning and writing a kernel costs a millisecond;
-what comes out depends only on the ops of the group and on how its operands lie to each other, so that a second group of
-the same structure takes over the calls of the first. Only within a program: kernels show the lines of the code they
-come from, and within a program the first that needs a kernel gives it its lines.
+The layers of a network are the same kernels over other arrays, and a function that is traced again holds the groups of
+its first trace. Planning and writing a kernel costs a millisecond; what comes out depends only on the ops of the group
+and on how its operands lie to each other, so that a second group of the same structure, in whatever program of this
+process, takes over the calls of the first. The places in the user's code that kernels show are its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from treadle.compile.fusion.emit import Kernel
+import numpy as np
+
+from treadle.compile.fusion import rules
+from treadle.compile.fusion.emit import Kernel, Template
 from treadle.compile.fusion.fuse import Group, is_scalar_constant
+from treadle.compile.llvm.build import Source
+from treadle.compile.run import pool
+from treadle.compile.run.executor import Ref
 from treadle.compile.views import Buffer, View
+from treadle.core.graph import Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 from treadle.records import dataclass
 
 if TYPE_CHECKING:
-    from treadle.compile.assembler import Deferred
-    from treadle.compile.llvm.build import Source
     from treadle.compile.lower import Lowerer
-    from treadle.compile.run.executor import Ref
 
 Env = Mapping[Symbol, View]
 
@@ -51,15 +56,43 @@ class Give:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A step: a kernel is called."""
+    """A step: a kernel is called. Arrays among the arguments are constants."""
 
-    entry: Deferred
-    args: tuple[Place | Ref | int, ...]
+    template: Template
+    name: str
+    args: tuple[Place | Ref | int | np.ndarray[Any, Any], ...]
     hi: int
     grain: int
 
 
-Steps = list[Take | Give | Call]
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A step: a kernel is compiled that only larger sizes call."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What laying out a group consists of, and how often it made use of each rule."""
+
+    steps: tuple[Take | Give | Call | Offer, ...]
+    used: Mapping[str, int]
+
+
+class Known(dict[Any, Steps]):
+    """The steps of each structure met; bounded, the oldest going first."""
+
+    def __init__(self, limit: int = 2048) -> None:
+        self.limit = limit
+
+    def __setitem__(self, key: Any, steps: Steps) -> None:
+        if len(self) >= self.limit:
+            self.pop(next(iter(self)), None)
+        super().__setitem__(key, steps)
+
+
+known = Known()  # of this process
 
 
 @dataclass(slots=True)
@@ -78,7 +111,8 @@ def structure_of(
     known: dict[Symbol, int] = {}
     bases: list[View] = []
     numbers: dict[int, int] = {}
-    key: list[Any] = [group.shape, group.inner, group.across, group.banded, group.band]
+    # How columns are shared out depends on the number of processors.
+    key: list[Any] = [group.shape, group.inner, group.across, group.banded, group.band, pool.processors()]
 
     def place(view: View) -> None:
         number = numbers.get(id(view.buffer))
@@ -124,17 +158,23 @@ def structure_of(
 class Recorder:
     """Lays out a group in place of the lowerer, and takes down what it leads to."""
 
-    def __init__(self, lowerer: Lowerer, structure: Structure) -> None:
+    def __init__(self, lowerer: Lowerer, structure: Structure, nodes: Sequence[Node]) -> None:
         self.lowerer = lowerer
+        self.nodes = nodes
         self.bases = list(structure.bases)
         self.numbers = dict(structure.numbers)
-        self.steps: Steps = []
+        self.steps: list[Take | Give | Call | Offer] = []
         self.whole = True  # whether all that happened could be taken down
+        self._before = Counter(rules.counts)
 
-    @property
-    def spare(self) -> dict[str, Source]:
+    def finished(self) -> Steps:
+        """What has happened."""
+        return Steps(tuple(self.steps), rules.counts - self._before)
+
+    def offer(self, source: Source) -> None:
         """See `Lowerer`."""
-        return self.lowerer.spare
+        self.lowerer.offer(source)
+        self.steps.append(Offer(source))
 
     def value(self, symbol: Symbol, env: dict[Symbol, View]) -> View:
         """See `Lowerer`."""
@@ -159,36 +199,45 @@ class Recorder:
 
     def call(self, kernel: Kernel, name: str) -> None:
         """See `Lowerer`."""
-        entry, args = self.lowerer.call(kernel, name)
-        places: list[Place | Ref | int] = []
-        for given, arg in zip(kernel.args, args, strict=True):
-            if not isinstance(given, View):
+        self.lowerer.call(kernel, name)
+        places: list[Place | Ref | int | np.ndarray[Any, Any]] = []
+        for arg in kernel.args:
+            if isinstance(arg, View):
+                number = self.numbers.get(id(arg.buffer))
+                if number is None:
+                    self.whole = False
+                    return
+                base = self.bases[number]
+                places.append(Place(number, arg.offset * arg.dtype.itemsize - base.offset * base.dtype.itemsize))
+            elif isinstance(arg, (int, np.ndarray)) or (isinstance(arg, Ref) and arg.kind == "fresh"):
                 places.append(arg)
-                continue
-            number = self.numbers.get(id(given.buffer))
-            if number is None:
+            else:  # a place of this program
                 self.whole = False
                 return
-            base = self.bases[number]
-            places.append(Place(number, given.offset * given.dtype.itemsize - base.offset * base.dtype.itemsize))
-        self.steps.append(Call(entry, tuple(places), kernel.hi, kernel.grain))
+        self.steps.append(Call(Template.of(kernel.text, self.nodes), name, tuple(places), kernel.hi, kernel.grain))
 
 
-def repeat(lowerer: Lowerer, structure: Structure, steps: Steps) -> None:
-    """Do for a group what another of its structure led to."""
+def repeat(lowerer: Lowerer, structure: Structure, found: Steps, nodes: Sequence[Node]) -> None:
+    """Do for a group of these nodes what another of its structure led to."""
     views = list(structure.bases)
     refs = [view.ref for view in views]
-    for step in steps:
-        if isinstance(step, Call):
+    for step in found.steps:
+        if step.__class__ is Call:
             args: list[Ref | int] = []
             for arg in step.args:
-                if isinstance(arg, Place):
+                if arg.__class__ is Place:
                     args.append(refs[arg.number].at(arg.nbytes) if arg.nbytes else refs[arg.number])
+                elif isinstance(arg, np.ndarray):
+                    args.append(lowerer.asm.constant(arg))
                 else:
-                    args.append(arg)
-            lowerer.asm.call(step.entry, args, step.hi, step.grain)
+                    args.append(arg)  # type: ignore[arg-type]
+            lowerer.asm.call(lowerer.entry(step.template, step.name, nodes), args, step.hi, step.grain)
         elif isinstance(step, Take):
             views.append(lowerer.memory(step.spec))
             refs.append(views[-1].ref)
-        else:
+        elif isinstance(step, Give):
             lowerer.free(views[step.number].buffer)
+        elif isinstance(step, Offer):
+            lowerer.offer(step.source)
+    for rule, count in found.used.items():
+        rules.counts[rule] += count

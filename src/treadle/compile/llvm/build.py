@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from treadle.compile.llvm import flat, loader, symbols
@@ -116,7 +116,13 @@ def _effort(source: Source) -> int:
 def kernel_key(source: Source) -> str:
     """A kernel's name in memory and on disk: a digest of its text and of everything else that shapes its code."""
     kind = "native" if source.native else config.compiler
-    return new_digest(_surroundings() + f"{kind}\n{source.text}".encode()).hexdigest()
+    return _key(_surroundings(), kind, source.text)
+
+
+@lru_cache(4096)
+def _key(surroundings: bytes, kind: str, text: str) -> str:
+    """See `kernel_key`: each program asks again for the kernels that it shares with others."""
+    return new_digest(surroundings + f"{kind}\n{text}".encode()).hexdigest()
 
 
 @cache

@@ -6,10 +6,11 @@ stored transposed each element is a sum along two rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from treadle.compile.cost import GRAIN
-from treadle.compile.fusion.emit import BLOCK, Kernel, Text, code
+from treadle.compile.fusion.emit import BLOCK, Kernel, Template, Text, code
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
@@ -32,6 +33,7 @@ class Side:
     inner: int
 
 
+_NODE: Any = object()  # stands in texts for the node that does the product
 HEAD = ("c0", "a0", "b0", "m", "n", "k", "inner", "ao", "ai", "ar", "ac", "bo", "bi", "br", "bc")
 
 
@@ -41,7 +43,8 @@ def _head(text: Text) -> None:
         text.add(1, f"{name} = args[{j}]")
 
 
-def _rows_text(node: Node, kind: str) -> Text:
+@cache
+def _rows_text(kind: str) -> Template:
     """B's rows lie in order: c[r] += a[r, q] * b[q], four q at a time."""
     size = kind[1]
     text = Text()
@@ -59,17 +62,18 @@ def _rows_text(node: Node, kind: str) -> Text:
         text.add(4, f"w{d} = a[(4 * g + {d}) * ac]")
         text.add(4, f"y{d} = p_{kind}(pb + (4 * g + {d}) * br * {size})")
     text.add(4, "for j in range(n):")
-    text.add(5, f"c[j] = {kind}(c[j] + ((w0 * y0[j] + w1 * y1[j]) + (w2 * y2[j] + w3 * y3[j])))", node)
+    text.add(5, f"c[j] = {kind}(c[j] + ((w0 * y0[j] + w1 * y1[j]) + (w2 * y2[j] + w3 * y3[j])))", _NODE)
     text.add(3, "for q in range(k // 4 * 4, k):")
     text.add(4, "w = a[q * ac]")
     text.add(4, f"y = p_{kind}(pb + q * br * {size})")
     text.add(4, "for j in range(n):")
-    text.add(5, f"c[j] = {kind}(c[j] + w * y[j])", node)
+    text.add(5, f"c[j] = {kind}(c[j] + w * y[j])", _NODE)
     text.add(1, "return 0")
-    return text
+    return Template.of(text, (_NODE,))
 
 
-def _dots_text(node: Node, kind: str, unit: bool) -> Text:
+@cache
+def _dots_text(kind: str, unit: bool) -> Template:
     """Each element is a sum over q; `unit`: both rows lie in order."""
     size = kind[1]
     text = Text()
@@ -87,10 +91,10 @@ def _dots_text(node: Node, kind: str, unit: bool) -> Text:
     text.add(4, "for q in range(k):")
     product = f"{left} * {right}"
     added = f"add_reassoc_{kind}(total, {product})" if kind[0] == "f" else f"{kind}(total + {product})"
-    text.add(5, f"total = {added}", node)
+    text.add(5, f"total = {added}", _NODE)
     text.add(4, "c[j] = total")
     text.add(1, "return 0")
-    return text
+    return Template.of(text, (_NODE,))
 
 
 def call_small(lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k: int, count: int, inner: int) -> None:
@@ -98,16 +102,17 @@ def call_small(lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k: 
     m, n = target.shape[-2:]
     kind = code(target.dtype)
     if b.column == 1 or n == 1:
-        text = _rows_text(node, kind)
+        text = _rows_text(kind)
     else:
-        text = _dots_text(node, kind, a.column == 1 and b.row == 1)
+        text = _dots_text(kind, a.column == 1 and b.row == 1)
     work = m * n * max(k, 1)
     grain = max(1, GRAIN // work) if count > 1 and count * work >= 2 * GRAIN else 0
     numbers = (m, n, k, inner, a.outer, a.inner, a.row, a.column, b.outer, b.inner, b.row, b.column)
-    lowerer.call(Kernel(text, (target, a.view, b.view, *numbers), count, grain), node.op)
+    lowerer.call(Kernel(text, (target, a.view, b.view, *numbers), count, grain, (node,)), node.op)
 
 
-def _dot_text(node: Node, kind: str) -> Text:
+@cache
+def _dot_text(kind: str) -> Template:
     """Sums of products over blocks of elements, one sum a block."""
     text = Text()
     text.add(0, "def kernel(args, lo, hi):")
@@ -117,13 +122,14 @@ def _dot_text(node: Node, kind: str) -> Text:
     text.add(1, "for t in range(lo, hi):")
     text.add(2, f"total = {kind}(0)")
     text.add(2, f"for j in range(t * {BLOCK}, min(n, (t + 1) * {BLOCK})):")
-    text.add(3, f"total = add_reassoc_{kind}(total, a[j] * b[j])", node)
+    text.add(3, f"total = add_reassoc_{kind}(total, a[j] * b[j])", _NODE)
     text.add(2, "y[t] = total")
     text.add(1, "return 0")
-    return text
+    return Template.of(text, (_NODE,))
 
 
-def _sum_text(node: Node, kind: str) -> Text:
+@cache
+def _sum_text(kind: str) -> Template:
     """The sum of the blocks' sums."""
     text = Text()
     text.add(0, "def kernel(args, lo, hi):")
@@ -131,21 +137,21 @@ def _sum_text(node: Node, kind: str) -> Text:
     text.add(1, f"y = p_{kind}(args[1])")
     text.add(1, f"total = {kind}(0)")
     text.add(1, "for j in range(args[2]):")
-    text.add(2, f"total = add_reassoc_{kind}(total, a[j])", node)
+    text.add(2, f"total = add_reassoc_{kind}(total, a[j])", _NODE)
     text.add(1, "y[0] = total")
     text.add(1, "return 0")
-    return text
+    return Template.of(text, (_NODE,))
 
 
 def call_dot(lowerer: Lowerer, node: Node, a: View, b: View, target: View, n: int) -> None:
     """Lay out the sum of products of two vectors of n elements in order; blocks can be shared out."""
     kind = code(target.dtype)
     blocks = -(-n // BLOCK)
-    text = _dot_text(node, kind)
+    text = _dot_text(kind)
     if blocks == 1:
-        lowerer.call(Kernel(text, (a, b, target, n), 1, 0), "dot")
+        lowerer.call(Kernel(text, (a, b, target, n), 1, 0, (node,)), "dot")
         return
     partial = lowerer.memory(Spec((blocks,), target.dtype))
-    lowerer.call(Kernel(text, (a, b, partial, n), blocks, 1), "dot")
-    lowerer.call(Kernel(_sum_text(node, kind), (partial, target, blocks), 1, 0), "dot_sum")
+    lowerer.call(Kernel(text, (a, b, partial, n), blocks, 1, (node,)), "dot")
+    lowerer.call(Kernel(_sum_text(kind), (partial, target, blocks), 1, 0, (node,)), "dot_sum")
     lowerer.free(partial.buffer)
