@@ -16,21 +16,20 @@ def explain(trail: Trail, target: Tensor, source: Any) -> str:
     early = _without_record(trail, target, source, name)
     if early is not None:
         return early
-    reached = set(trail.reads[id(source)] if isinstance(source, Variable) else (id(source),))
-    beyond: set[int] = set()  # what only paths through stop_gradient lead to
+    reached: set[int | None] = set(trail.reads[id(source)] if isinstance(source, Variable) else (trail.number(source),))
+    beyond: set[int | None] = set()  # what only paths through stop_gradient lead to
     used = False
-    for op, inputs, outputs in trail.steps:
-        passes = any(x in reached for x in inputs)
-        if not passes and not any(x in beyond for x in inputs):
+    for op, inputs, made in trail.steps:
+        passes = not reached.isdisjoint(inputs)
+        if not passes and beyond.isdisjoint(inputs):
             continue
         used = True
         passes = passes and op.name != "stop_gradient"
-        (reached if passes else beyond).update(outputs)
-    found = trail.watched.get(id(target))
-    recorded = found is not None and found() is target
-    if recorded and id(target) in reached:
+        (reached if passes else beyond).update(filter(None, (made,) if isinstance(made, int) else made))
+    end = trail.number(target)
+    if end in reached:
         return f"not None: a recorded path leads from {name} to the target"
-    if recorded and id(target) in beyond:
+    if end in beyond:
         return f"None: every path from {name} to the target ends at stop_gradient, which lets no gradient through"
     blocked = trail.blocked.get(id(target))
     if blocked is not None and blocked[0]() is target:
@@ -40,7 +39,7 @@ def explain(trail: Trail, target: Tensor, source: Any) -> str:
     ends = sorted({op.name for _, op in trail.blocked.values()})
     if ends:
         return f"None: every path from {name} ends before the target; {', '.join(ends)} let no gradient through"
-    if not recorded:
+    if end is None:
         return "None: the target was made outside the tape, or from tensors that are not watched"
     return f"None: the target does not depend on {name}"
 
@@ -60,7 +59,6 @@ def _without_record(trail: Trail, target: Tensor, source: Any, name: str) -> str
         return f"None: the variable {name} is not on the tape: {why}"
     if source is target:
         return "not None: target and source are the same tensor"
-    found = trail.watched.get(id(source))
-    if found is None or found() is not source:
+    if trail.number(source) is None:
         return f"None: {name} is not watched; call tape.watch(x) before it is used"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,6 @@ class GradientTape:
 
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
         self._persistent = persistent
-        self._watch_variables = watch_accessed_variables
         self._tape = Tape(watch_accessed_variables)
         self._scope: Scope | None = None
         self._used = False
@@ -65,7 +65,9 @@ class GradientTape:
                 "is one operation to it; watch the tensor outside, or enter a tape inside"
             )
         for x in nest.flatten(nest_of_tensors):
-            if isinstance(x, Variable):
+            if type(x) is Tensor and x.array.dtype.kind in "fc":
+                self._tape.watch(x)
+            elif isinstance(x, Variable):
                 self._tape.watch_variable(x)
             elif isinstance(x, Tensor):
                 if not is_float(x.dtype):
@@ -83,13 +85,9 @@ class GradientTape:
 
     def reset(self) -> None:
         """Forget everything recorded and watched so far."""
-        outer = self._tape.outer
-        active = bool(self._tokens)
-        fresh = Tape(self._watch_variables)
-        self._tape.records, self._tape.watched = fresh.records, fresh.watched
-        self._tape.variables, self._tape.blocked = fresh.variables, fresh.blocked
-        self._tape.outer = outer if active else None
-        self._tape.recording = True
+        self._tape.reset()
+        if not self._tokens:
+            self._tape.outer = None
         self._used, self._trail = False, None
 
     def watched_variables(self) -> tuple[Variable, ...]:
@@ -110,14 +108,18 @@ class GradientTape:
             raise GradientError(f'gradient: unconnected must be "none" or "zero", got {unconnected!r}')
         self._check_use()
         leaves, structure = nest.flatten_with_structure(sources)
-        groups = [self._group(x) for x in leaves]
-        self._check_seen([*nest.flatten(target), *leaves])
-        targets = [as_tensor(t) for t in nest.flatten(target) if t is not None]
+        groups = [(x,) if type(x) is Tensor else self._group(x) for x in leaves]
+        asked = nest.flatten(target)
+        self._check_seen([*asked, *leaves])
+        targets = [as_tensor(t) for t in asked if t is not None]
         seeds = self._seeds(targets, output_gradients)
-        pairs = [(t, s) for t, s in zip(targets, seeds, strict=True) if is_float(t.dtype)]
+        if not all(is_float(t.dtype) for t in targets):
+            seeds = [seed for t, seed in zip(targets, seeds, strict=True) if is_float(t.dtype)]
+            targets = [t for t in targets if is_float(t.dtype)]
         with activate(self._around()):
-            found = self._tape.backward([t for t, _ in pairs], [s for _, s in pairs], groups)
-            grads = [self._finish(g, x, unconnected) for g, x in zip(found, leaves, strict=True)]
+            grads = self._tape.backward(targets, seeds, groups)
+            if unconnected == "zero":
+                grads = [_zeros(x) if g is None else g for g, x in zip(grads, leaves, strict=True)]
         if not self._persistent:
             self._finish_record()
         return nest.unflatten(structure, grads)
@@ -143,13 +145,13 @@ class GradientTape:
         with activate(self._around()):
             for k in range(count):
                 rows.append(self._tape.backward([target], [_basis(target, k, count)], groups))
-            results = []
+            results: list[Grad] = []
             for position, x in enumerate(leaves):
                 column = [row[position] for row in rows]
                 if all(g is None for g in column):
-                    results.append(self._finish(None, x, unconnected))
+                    results.append(_zeros(x) if unconnected == "zero" else None)
                     continue
-                filled = [g if g is not None else zeros(x.shape, dtype=x.dtype) for g in column]
+                filled = [g if g is not None else _zeros(x) for g in column]
                 results.append(reshape(stack(filled), (*target.shape, *x.shape)))
         if not self._persistent:
             self._finish_record()
@@ -190,19 +192,21 @@ class GradientTape:
     def _check_seen(self, tensors: list[Any]) -> None:
         """What a branch or a loop body makes is inside one operation of a tape that was entered around it."""
         own = self._scope
+        if own is None:
+            return
         for x in tensors:
-            if isinstance(x, Symbol) and own is not None and x.scope is not own and own.encloses(x.scope):
+            if isinstance(x, Symbol) and x.scope is not own and own.encloses(x.scope):
                 raise GradientError(
                     f"gradient: the tensor {x.name!r} was made inside a branch or a loop body, which is one operation "
                     "to this tape, entered outside it; ask for gradients of its results, or enter a tape inside",
                     x.location,
                 )
 
-    def _group(self, source: Any) -> list[Tensor]:
+    def _group(self, source: Any) -> Sequence[Tensor]:
         if isinstance(source, Variable):
             return self._tape.variables.get(id(source), (source, []))[1]
         if isinstance(source, Tensor):
-            return [source]
+            return (source,)
         raise GradientError(
             f"gradient: a source must be a tensor or a Variable, got {type(source).__name__}; "
             "make it with td.asarray and watch it"
@@ -219,11 +223,6 @@ class GradientTape:
                 raise ShapeError(f"gradient: output_gradients has shape {g.shape}, the target {t.shape}")
         return [cast(g, t.dtype) for t, g in zip(targets, given, strict=True)]
 
-    def _finish(self, g: Grad, source: Any, unconnected: str) -> Grad:
-        if g is None and unconnected == "zero":
-            return zeros(source.shape, dtype=source.dtype)
-        return g
-
     def __repr__(self) -> str:
         state = "recording" if self._tape in modes() else "stopped"
         kind = "persistent, " if self._persistent else ""
@@ -235,6 +234,11 @@ def _ones(like: Tensor) -> Tensor:
     if type(like) is Tensor and current() is None:
         return Tensor(np.ones(like.array.shape, like.array.dtype))
     return ones(like.shape, dtype=like.dtype)
+
+
+def _zeros(like: Any) -> Tensor:
+    """The gradient of a source that nothing depends on."""
+    return zeros(like.shape, dtype=like.dtype)
 
 
 class _Paused:

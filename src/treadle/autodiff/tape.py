@@ -203,7 +203,7 @@ class Tape(Mode):
         found = [cotangents[n] for n in flat]
         if apart:
             beside = [apart.get(id(x)) for group in sources for x in group]
-            found = [g or other for g, other in zip(found, beside, strict=True)]
+            found = [other if g is None else g for g, other in zip(found, beside, strict=True)]
         if [*map(len, sources)] == [1] * len(found):
             return found
         parts = iter(found)
@@ -229,7 +229,7 @@ def _walk(records: Iterable[Record], cotangents: list[Grad], ends: set[int]) -> 
     kept = tracer.origin if tracer is not None else None
     try:
         for record in records:
-            op, numbers, made, inputs, y, attrs, pullback = record
+            op, numbers, made, inputs, y, attrs, _ = record
             if tracer is not None:
                 tracer.origin = _location(y) or kept
             rules = op.vjp

@@ -20,8 +20,8 @@ class Mode:
     # right above eager execution.
     plain = False
 
-    def note(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], output: Tensor) -> None:
-        """Hear of an op that has computed at once; a Python number among the inputs stands for a 0-d tensor."""
+    def note(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any], output: Tensor) -> None:
+        """Hear of an op that has computed at once."""
         raise NotImplementedError
 
     def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:

@@ -10,7 +10,8 @@ from treadle.core.mode import current
 from treadle.core.spec import broadcast_shapes
 from treadle.core.tensor import Tensor
 from treadle.ops.convert import as_tensor, operands
-from treadle.ops.families import SCALARS, elementwise
+from treadle.ops.families import NO_ATTRS, SCALARS, elementwise
+from treadle.ops.select import choose
 
 
 @elementwise(body=np.equal, scalar="{0} == {1}", want="any", out="bool")
@@ -141,7 +142,7 @@ def signbit(x: Any, /) -> Tensor:
 
 
 @elementwise(
-    body=np.where,
+    body=choose,
     scalar="select({0}, {1}, {2})",
     vjp=(None, lambda g, y, c, a, b: where(c, g, 0), lambda g, y, c, a, b: where(c, 0, g)),
     name="where",
@@ -155,20 +156,23 @@ _where_op = _where.op  # type: ignore[attr-defined]
 
 def _where_at_once(condition: np.ndarray[Any, Any], x1: Any, x2: Any) -> Tensor | None:
     """`where` without promotion: tensors of one dtype, or one and a Python number that takes its dtype."""
-    if condition.dtype.kind != "b":
-        return None
-    if type(x1) is Tensor:
-        a, b = x1.array, x2.array if type(x2) is Tensor else x2
-        fits = a.dtype is b.dtype if type(x2) is Tensor else type(x2) in SCALARS and a.dtype.kind in SCALARS[type(x2)]
-    elif type(x2) is Tensor and type(x1) in SCALARS:
-        a, b = x1, x2.array
-        fits = b.dtype.kind in SCALARS[type(x1)]
+    if type(x2) is Tensor:
+        b = x2.array
+        if type(x1) is Tensor:
+            a = x1.array
+            fits = a.dtype is b.dtype
+        else:
+            a = x1
+            fits = type(x1) in SCALARS and b.dtype.kind in SCALARS[type(x1)]
+    elif type(x1) is Tensor and type(x2) in SCALARS:
+        a, b = x1.array, x2
+        fits = a.dtype.kind in SCALARS[type(x2)]
     else:
         return None
-    if not fits or (a if type(x1) is Tensor else b).dtype.kind == "T":
+    if not fits or condition.dtype.kind != "b":
         return None
     try:
-        return Tensor(np.where(condition, a, b))
+        return Tensor(choose(condition, a, b))
     except (ValueError, OverflowError):
         return None  # a misfit: the longer way reports it
 
@@ -188,8 +192,9 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
             found = _where_at_once(condition.array, x1, x2)
             if found is not None:
                 if mode is not None:
-                    parts = [x if type(x) is Tensor else Tensor(np.asarray(x, found.array.dtype)) for x in (x1, x2)]
-                    mode.note(_where_op, (condition, *parts), {}, found)
+                    a = x1 if type(x1) is Tensor else Tensor(np.asarray(x1, found.array.dtype))
+                    b = x2 if type(x2) is Tensor else Tensor(np.asarray(x2, found.array.dtype))
+                    mode.note(_where_op, (condition, a, b), NO_ATTRS, found)
                 return found
     (chosen,) = operands((condition,), "truth", "where")
     first, second = operands((x1, x2), "any", "where")

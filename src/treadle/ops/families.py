@@ -14,6 +14,7 @@ from treadle.core.op import REGISTRY, Attrs, Op, register
 from treadle.core.spec import Spec, broadcast_shapes
 from treadle.core.tensor import Symbol, Tensor
 from treadle.ops.convert import AS_THEY_ARE, SCALARS, operands
+from treadle.ops.numbers import as_operand
 
 F = TypeVar("F", bound=Callable[..., Any])
 Rule = Callable[..., Any]
@@ -21,12 +22,12 @@ Rule = Callable[..., Any]
 
 def sum_to(g: Tensor, shape: tuple[Any, ...]) -> Tensor:
     """Sum over the axes that broadcasting added or stretched: the gradient of broadcasting."""
-    before = g.shape
+    before = g.array.shape if type(g) is Tensor else g.shape
     if before == shape:
         return g
     extra = len(before) - len(shape)
     if type(g) is Tensor and extra > 0 and before[extra:] == shape and current() is None:
-        return Tensor(np.asarray(np.add.reduce(g.array, axis=tuple(range(extra)))))
+        return made_of(np.add.reduce(g.array, axis=0 if extra == 1 else tuple(range(extra))))
     from treadle.ops.reductions import sum as sum_  # reductions are built on this module
     from treadle.ops.shaping import reshape
 
@@ -41,11 +42,14 @@ def _unbroadcast(rule: Rule | None, position: int) -> Rule | None:
     if rule is None:
         return None
 
-    def wrapped(g: Tensor, y: Tensor, *inputs: Tensor, **attrs: Any) -> Tensor | None:
-        found = rule(g, y, *inputs, **attrs)
-        if found is None or (type(found) is Tensor and found.array.shape == inputs[position].shape):
+    def wrapped(g: Tensor, y: Tensor, *inputs: Tensor) -> Tensor | None:
+        found = rule(g, y, *inputs)
+        if found is None:
+            return None
+        x = inputs[position]
+        if type(found) is Tensor and type(x) is Tensor and found.array.shape == x.array.shape:
             return found
-        return sum_to(found, inputs[position].shape)
+        return sum_to(found, x.shape)
 
     return wrapped
 
@@ -114,19 +118,29 @@ _F4 = np.dtype(np.float32)  # every op takes it as it is, and comparing by ident
 NO_ATTRS: dict[str, Any] = {}
 
 
+def made_of(result: Any) -> Tensor:
+    """The tensor of what NumPy gave: it hands out scalars for 0-d arrays."""
+    tensor = _new(Tensor)
+    tensor.array = result if type(result) is _ndarray else np.asarray(result)
+    return tensor
+
+
 def _unary(op: Op, want: str) -> Callable[..., Any]:
     body, kinds = op.body, AS_THEY_ARE[want]
+    quick = _F4 if "f" in kinds else None
 
     def function(x: Any, /) -> Tensor:
-        if type(x) is Tensor and x.array.dtype.kind in kinds:
-            mode = current()
-            if mode is None or mode.plain:
-                result = body(x.array)
-                tensor = _new(Tensor)
-                tensor.array = result if type(result) is _ndarray else np.asarray(result)
-                if mode is not None:
-                    mode.note(op, (x,), NO_ATTRS, tensor)
-                return tensor
+        if type(x) is Tensor:
+            a = x.array
+            if a.dtype is quick or a.dtype.kind in kinds:
+                mode = current()
+                if mode is None or mode.plain:
+                    result = body(a)
+                    tensor = _new(Tensor)
+                    tensor.array = result if type(result) is _ndarray else np.asarray(result)
+                    if mode is not None:
+                        mode.note(op, (x,), NO_ATTRS, tensor)
+                    return tensor
         if type(x) is not Symbol or x._spec.weak or x._spec.dtype.kind not in kinds:
             (x,) = operands((x,), want, op.name)
         return op.bind((x,), {})[0]
@@ -137,28 +151,24 @@ def _unary(op: Op, want: str) -> Callable[..., Any]:
 def _binary(op: Op, want: str) -> Callable[..., Any]:
     body, kinds = op.body, AS_THEY_ARE[want]
     scalars = {kind: kinds & taken for kind, taken in SCALARS.items()} if isinstance(body, np.ufunc) else {}
-
     quick = _F4 if "f" in kinds else None
 
     def function(x1: Any, x2: Any, /) -> Tensor:
-        a: Any
-        b: Any
+        fits = False
         if type(x1) is Tensor:
             a = x1.array
             dtype = a.dtype
             if type(x2) is Tensor:
                 b = x2.array
                 fits = dtype is b.dtype and (dtype is quick or dtype.kind in kinds)
-            elif type(x2) in scalars:  # NumPy, too, lets a Python scalar take the array's dtype
-                b = x2
-                fits = dtype.kind in scalars[type(x2)]
-            else:
-                fits = False
+            elif type(x2) in scalars and dtype.kind in scalars[type(x2)]:  # NumPy, too, lets it take the array's dtype
+                b = as_operand(x2, dtype)
+                fits = True
         elif type(x2) is Tensor and type(x1) in scalars:
-            a, b = x1, x2.array
-            fits = b.dtype.kind in scalars[type(x1)]
-        else:
-            fits = False
+            b = x2.array
+            if b.dtype.kind in scalars[type(x1)]:
+                a = as_operand(x1, b.dtype)
+                fits = True
         if fits:
             mode = current()
             if mode is None or mode.plain:
@@ -173,7 +183,9 @@ def _binary(op: Op, want: str) -> Callable[..., Any]:
                 tensor = _new(Tensor)
                 tensor.array = result if type(result) is _ndarray else np.asarray(result)
                 if mode is not None:
-                    mode.note(op, (x1, x2), NO_ATTRS, tensor)
+                    first = x1 if type(x1) is Tensor else Tensor(np.asarray(a, b.dtype))
+                    second = x2 if type(x2) is Tensor else Tensor(np.asarray(b, a.dtype))
+                    mode.note(op, (first, second), NO_ATTRS, tensor)
                 return tensor
         first, second = operands((x1, x2), want, op.name)
         if current() is None:
@@ -211,4 +223,4 @@ def float_dtype(dtype: DType) -> DType:
     return dtype if dtype.kind in "fc" else default_float()
 
 
-__all__ = ["REGISTRY", "SCALARS", "declare", "elementwise", "float_dtype", "sum_to"]
+__all__ = ["REGISTRY", "SCALARS", "declare", "elementwise", "float_dtype", "made_of", "sum_to"]

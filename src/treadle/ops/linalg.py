@@ -49,21 +49,25 @@ def _matmul_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
 
 def _matmul_vjp_a(g: Tensor, y: Tensor, a: Tensor, b: Tensor, *, transpose_a: bool, transpose_b: bool) -> Tensor:
     found = _product(b, g, transpose_b, True) if transpose_a else _product(g, b, False, not transpose_b)
-    return sum_to(found, a.shape)
+    return found if len(found.shape) == 2 else sum_to(found, a.shape)
 
 
 def _matmul_vjp_b(g: Tensor, y: Tensor, a: Tensor, b: Tensor, *, transpose_a: bool, transpose_b: bool) -> Tensor:
     found = _product(g, a, True, transpose_a) if transpose_b else _product(a, g, not transpose_a, False)
-    return sum_to(found, b.shape)
+    return found if len(found.shape) == 2 else sum_to(found, b.shape)
 
 
 matmul_op: Op = declare("matmul", _matmul_body, _matmul_infer, family="contraction", vjp=(_matmul_vjp_a, _matmul_vjp_b))
 
 
+_AS_THEY_ARE = {"transpose_a": False, "transpose_b": False}
+
+
 def _product(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     """The matrix product of tensors of two axes or more and one dtype, either of them transposed first."""
     if type(a) is Tensor and type(b) is Tensor and current() is None:
-        return Tensor(_matmul_body(a.array, b.array, transpose_a=transpose_a, transpose_b=transpose_b))
+        first, second = a.array, b.array
+        return Tensor(np.matmul(first.mT if transpose_a else first, second.mT if transpose_b else second))
     return matmul_op.bind((a, b), {"transpose_a": transpose_a, "transpose_b": transpose_b})[0]
 
 
@@ -78,13 +82,16 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
     """
     if type(x1) is Tensor and type(x2) is Tensor:
         first, second = x1.array, x2.array
-        same = first.dtype is second.dtype and first.dtype.kind in "iufc"
-        if same and first.ndim == second.ndim == 2 and first.shape[1] == second.shape[0]:
+        dtype = first.dtype
+        if dtype is second.dtype and first.ndim == second.ndim == 2 and dtype.kind in "iufc":
             mode = current()
             if mode is None or mode.plain:
-                result = Tensor(np.matmul(first, second))
+                try:
+                    result = Tensor(np.matmul(first, second))
+                except ValueError:
+                    raise _misfit(first.shape, second.shape, first.shape[1], second.shape[0]) from None
                 if mode is not None:
-                    mode.note(matmul_op, (x1, x2), {"transpose_a": False, "transpose_b": False}, result)
+                    mode.note(matmul_op, (x1, x2), _AS_THEY_ARE, result)
                 return result
     a, b = operands((x1, x2), "numeric", "matmul")
     if not a.ndim or not b.ndim:
