@@ -9,6 +9,7 @@ the last row.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 
 from treadle.compile.cost import LOOK_AHEAD, MAX_NODES, MAX_OPERANDS, SIBLINGS
 from treadle.compile.fusion.levels import Axes, is_alias, is_row_shape, reads_as_row, row_like, true_axes
@@ -116,17 +117,35 @@ class Fuser:
         self.reading: dict[Symbol, list[Group]] = {}  # groups that read an array of their own shape
         self.needed = 0  # bit set of all that something else comes after
         self.effect: Item | None = None
-        self.readers: dict[Symbol, list[Node]] = {}
-        for node in graph.nodes:
-            for symbol in set(node.inputs):
-                self.readers.setdefault(symbol, []).append(node)
+        self.graph = graph
+        made = [s for node in graph.nodes for s in node.outputs]
+        self.fits = {s for s in (*graph.inputs, *made) if in_kernel(s._spec)}
         for node in graph.nodes:
             if node.op == "constant" and is_scalar_constant(node.outputs[0]):
                 self.constants.add(node.outputs[0])
-            elif is_elementwise(node) or is_reduction(node) or is_alias(node):
+            elif self._elementwise(node) or is_reduction(node) or is_alias(node):
                 self._join(node)
             else:
                 self._single(node)
+
+    @cached_property
+    def readers(self) -> dict[Symbol, list[Node]]:
+        """The nodes that read each value."""
+        found: dict[Symbol, list[Node]] = {}
+        for node in self.graph.nodes:
+            for symbol in set(node.inputs):
+                found.setdefault(symbol, []).append(node)
+        return found
+
+    def _elementwise(self, node: Node) -> bool:
+        """`is_elementwise`, for the nodes of this graph."""
+        op = node.definition
+        return (
+            op.family == "elementwise"
+            and op.scalar is not None
+            and self.fits.issuperset(node.inputs)
+            and self.fits.issuperset(node.outputs)
+        )
 
     def _producers(self, node: Node) -> list[Item]:
         found: list[Item] = []
@@ -165,6 +184,7 @@ class Fuser:
         producers = self._producers(node)
         fresh = {s for s in node.inputs if s not in self.constants}
         chosen: Group | None = None
+        where: str | None = None  # what the node makes in it, if that is known
         places = {item: self._place(item, node) for item in producers if isinstance(item, Group)}
         for item in sorted(places, key=lambda item: places[item] != "row"):
             if places[item] is None or not self._open(item, fresh):
@@ -173,9 +193,10 @@ class Fuser:
             if bit & self.needed and any(other.after & bit for other in producers if other is not item):
                 continue  # a producer needs the group's results: joining would make a circle
             if chosen is None:
-                chosen = item
+                chosen, where = item, places[item]
             elif self._mergeable(chosen, item, fresh):
                 self._merge(chosen, item)
+                where = None
                 used("two groups become one")
         if chosen is None:
             if is_alias(node):
@@ -185,7 +206,7 @@ class Fuser:
         if chosen is None:
             chosen = Group(worked_shape(node))
             self._bit(chosen)
-        self._add(chosen, node, fresh)
+        self._add(chosen, node, fresh, where or self._place(chosen, node))
         grown = 0
         for other in producers:
             item_now: Item = other.find() if isinstance(other, Group) else other
@@ -221,16 +242,15 @@ class Fuser:
             for node in self.readers.get(symbol, ()):
                 seen += 1
                 out = node.outputs[0]
-                if is_elementwise(node) and out.shape == shape:
+                if self._elementwise(node) and out.shape == shape:
                     if reads_as_row(symbol.shape, shape, axes):
                         return True
-                elif (is_elementwise(node) or is_alias(node)) and is_row_shape(out.shape, shape, axes):
+                elif (self._elementwise(node) or is_alias(node)) and is_row_shape(out.shape, shape, axes):
                     front.append(out)
         return False
 
-    def _add(self, group: Group, node: Node, fresh: set[Symbol]) -> None:
+    def _add(self, group: Group, node: Node, fresh: set[Symbol], where: str | None) -> None:
         symbol = node.outputs[0]
-        where = self._place(group, node)
         assert where is not None
         if not group.rows.isdisjoint(fresh):
             used("a row's value is read in its kernel")

@@ -26,16 +26,22 @@ def place(group: Group, node: Node, comes_back: Callable[[Node], bool]) -> str |
     """
     family, out = node.definition.family, node.outputs[0]
     inner = group.inner
+    if inner is None:
+        if family == "view":
+            return None
+        if family == "reduction":
+            return place_of_reduction(group, node, False, comes_back)
+        return "full" if out._spec.shape == group.shape else None
     mine = [s for s in node.inputs if s in group.made]
-    as_row = bool(mine) and inner is not None and all(s in group.rows for s in mine)
+    as_row = bool(mine) and all(s in group.rows for s in mine)
     if family == "view":
-        return "row" if as_row and is_row_shape(out.shape, group.shape, inner or ()) else None
+        return "row" if as_row and is_row_shape(out.shape, group.shape, inner) else None
     if family == "reduction":
         return place_of_reduction(group, node, as_row, comes_back)
     if out.shape == group.shape:
-        fits = inner is None or all(reads_as_row(s.shape, group.shape, inner) for s in mine if s in group.rows)
+        fits = all(reads_as_row(s.shape, group.shape, inner) for s in mine if s in group.rows)
         return "full" if fits else None
-    return "row" if as_row and is_row_shape(out.shape, group.shape, inner or ()) else None
+    return "row" if as_row and is_row_shape(out.shape, group.shape, inner) else None
 
 
 def place_of_reduction(group: Group, node: Node, as_row: bool, comes_back: Callable[[Node], bool]) -> str | None:
