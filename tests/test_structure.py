@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,20 @@ def package(module: str) -> str:
     return parts[1] if len(parts) > 1 else "__init__"
 
 
+@cache
+def parsed(path: Path) -> tuple[str | None, list[ast.Import | ast.ImportFrom]]:
+    """A file's docstring, and all its import statements, late ones too; each file is parsed once for all tests."""
+    tree = ast.parse(path.read_text())
+    return ast.get_docstring(tree), [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+
+
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Dotted names of treadle's modules that a file imports, with line numbers; late imports too."""
     name = ["treadle", *path.relative_to(ROOT).with_suffix("").parts]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in parsed(path)[1]:
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names if alias.name.split(".")[0] == "treadle")
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = (
                 ".".join([*name[: -node.level], *([node.module] if node.module else [])]) if node.level else node.module
             )
@@ -67,9 +75,8 @@ def test_only_the_compiler_imports_numba() -> None:
     for path in ROOT.rglob("*.py"):
         if "compile" in path.relative_to(ROOT).parts:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for node in parsed(path)[1]:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             assert not any(name.split(".")[0] in ("numba", "llvmlite") for name in names), path
 
 
@@ -94,4 +101,4 @@ def test_public_names_are_there_and_known_to_type_checkers() -> None:
 
 def test_files_say_what_they_are_for() -> None:
     for path in ROOT.rglob("*.py"):
-        assert ast.get_docstring(ast.parse(path.read_text())), f"{path} begins with no docstring"
+        assert parsed(path)[0], f"{path} begins with no docstring"
