@@ -26,6 +26,7 @@ from treadle.compile.run.executor import Code, Ref
 from treadle.compile.stepping.scalar_loops import is_scalar_loop
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
 from treadle.compile.ways import way as way_of
+from treadle.core.dim import is_static
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -175,7 +176,7 @@ class Lowerer:
         if isinstance(item, Group):
             return lower_group(self, item, env, targets, wanted)
         node = item.node
-        if node.definition.family == "view" and plain(node.inputs[0].spec) and plain(node.outputs[0].spec):
+        if node.definition.family == "view" and plain(node.inputs[0]._spec) and plain(node.outputs[0]._spec):
             found = view_of(node, self.value(node.inputs[0], env))
             if found is None:
                 copied = self._in_order(node.inputs[0], env, targets)
@@ -373,7 +374,7 @@ class Lowerer:
 
 def plain(spec: Spec) -> bool:
     """Whether values of a spec are plain memory of a known size."""
-    return spec.static and spec.dtype.kind != "T"
+    return spec.dtype.kind != "T" and is_static(spec.shape)
 
 
 __all__ = ["Item", "KernelInfo", "Lowered", "Lowerer", "Single", "name_of", "plain"]

@@ -91,6 +91,11 @@ def view_of(node: Node, source: View) -> View | None:
     shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
     if math.prod(shape) == 0:
         return View(source.buffer, shape, out.dtype, contiguous_strides(shape), 0)
+    if node.op == "reshape" and source.strides == contiguous_strides(source.shape):
+        return View(source.buffer, shape, source.dtype, contiguous_strides(shape), source.offset)
+    if node.op == "transpose":
+        steps = tuple([source.strides[k] for k in node.attrs["axes"]])
+        return View(source.buffer, shape, source.dtype, steps, source.offset)
     itemsize = source.dtype.itemsize
     # A fake array of the source's geometry: 1-byte elements, strides shifted so that nothing is out of the address
     # space; view ops compute new strides and never touch an element.

@@ -40,6 +40,10 @@ class Const:
         return repr(self.array.tolist())
 
 
+# The families of ops that may hold graphs among their attributes.
+HOLDING = frozenset(("graph", "effect"))
+
+
 class Node:
     """One op applied to symbols.
 
@@ -71,9 +75,10 @@ class Node:
     @property
     def effect(self) -> bool:
         """Whether it must run, in program order: its op has an effect, or a node of a graph that it holds."""
-        if self.definition.effect:
+        op = self.definition
+        if op.effect:
             return True
-        return any(graph.effect for _, graph in self.graphs())
+        return op.family in HOLDING and any(graph.effect for _, graph in self.graphs())
 
     def __repr__(self) -> str:
         return f"<node {self.name}: {self.op}>"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.core.graph import Const, Graph, Node
+from treadle.core.graph import HOLDING, Const, Graph, Node
 from treadle.core.op import Op
 from treadle.core.spec import Spec
 from treadle.core.tensor import Scope, Symbol
@@ -127,7 +127,7 @@ class Sweep:
         """Sweep all nodes."""
         graph, moved = self.graph, self.symbols
         for node in graph.nodes:
-            if node.definition.family in _HOLDING or (moved and not moved.keys().isdisjoint(node.inputs)):
+            if node.definition.family in HOLDING or (moved and not moved.keys().isdisjoint(node.inputs)):
                 self.take(node, moved)
             else:
                 placed = self.place(node)
@@ -145,7 +145,7 @@ class Sweep:
         if symbols and not symbols.keys().isdisjoint(inputs):
             inputs = tuple([symbols.get(s, s) for s in inputs])
         attrs = node.attrs
-        if node.definition.family in _HOLDING:
+        if node.definition.family in HOLDING:
             attrs = self.inner(attrs)
         if copy or attrs is not node.attrs or inputs is not node.inputs:
             name = _base(node) if copy else node.name
@@ -267,7 +267,6 @@ class Sweep:
         return name
 
 
-_HOLDING = frozenset(("graph", "effect"))
 _NUMBERED = frozenset(("constant", "full"))
 
 
@@ -282,7 +281,7 @@ def _number(node: Node) -> Kind:
 
 def holds_graphs(node: Node) -> bool:
     """Whether graphs may be among the node's attributes: cheaper than to look."""
-    return node.definition.family in _HOLDING
+    return node.definition.family in HOLDING
 
 
 def has_effect(node: Node) -> bool:

@@ -73,7 +73,11 @@ def call_group(
     if structure is None:
         _call_group(lowerer, group, env, stores, ends)
         return
-    steps = lowerer.repeats.get(structure.key)
+    try:
+        steps = lowerer.repeats.get(structure.key)
+    except TypeError:  # an attribute that does not hash
+        _call_group(lowerer, group, env, stores, ends)
+        return
     if steps is not None:
         repeat(lowerer, structure, steps, group.nodes)
         return

@@ -107,7 +107,7 @@ class Structure:
 def structure_of(
     lowerer: Lowerer, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
 ) -> Structure | None:
-    """The structure of a group; None where it has none that can be compared."""
+    """The structure of a group; None where it has none that can be compared. Its key may hold what does not hash."""
     known: dict[Symbol, int] = {}
     bases: list[View] = []
     numbers: dict[int, int] = {}
@@ -123,19 +123,25 @@ def structure_of(
         key.extend((number, offset, view.buffer.kind, view.shape, view.strides, view.dtype))
 
     placed = 0
+    rows, reduced = group.rows, group.ends
     for node in group.nodes:
         for symbol in node.inputs:
-            if symbol not in known:
-                known[symbol] = len(known)
-                if is_scalar_constant(symbol):
-                    assert symbol.node is not None
-                    key.append(symbol.node.attrs["value"])
-                else:
-                    place(lowerer.value(symbol, env))  # type: ignore[arg-type]
-            key.append(known[symbol])
+            number = known.get(symbol)
+            if number is None:
+                number = known[symbol] = len(known)
+                view = env.get(symbol)
+                if view is None or symbol._spec.shape == ():
+                    if is_scalar_constant(symbol):
+                        key.append(symbol.node.attrs["value"])  # type: ignore[union-attr]
+                        key.append(number)
+                        continue
+                    view = lowerer.value(symbol, env)  # type: ignore[arg-type]
+                place(view)
+            key.append(number)
         (out,) = node.outputs
         known[out] = len(known)
-        key.extend((node.definition, out.shape, out.dtype, out in group.rows, out in group.ends))
+        spec = out._spec
+        key.extend((node.definition, spec.shape, spec.dtype, out in rows, out in reduced))
         if node.attrs:
             key.extend(node.attrs.items())
         for targets in (stores, ends):
@@ -145,14 +151,14 @@ def structure_of(
                 placed += 1
                 place(target)
     # Buffers that are one place under two names, or results that no node here makes, are left to be planned anew.
-    if placed != len(stores) + len(ends) or len({view.buffer.ref for view in bases}) != len(bases):
+    if placed != len(stores) + len(ends) or len({_where(view.buffer.ref) for view in bases}) != len(bases):
         return None
-    made = tuple(key)
-    try:
-        hash(made)
-    except TypeError:
-        return None
-    return Structure(made, bases, numbers)
+    return Structure(tuple(key), bases, numbers)
+
+
+def _where(ref: Ref | None) -> tuple[str, int, int] | None:
+    """A place as a tuple, which is compared more quickly."""
+    return None if ref is None else (ref.kind, ref.index, ref.offset)
 
 
 class Recorder:

@@ -34,6 +34,9 @@ class _Batch:
     b: tuple[int, int]
 
 
+_SINGLE = _Batch(1, 1, (0, 0), (0, 0))
+
+
 def _matrix(view: View) -> tuple[bool, int] | None:
     """How BLAS can read the last two axes: (transposed, leading dimension); None when it cannot."""
     rows, columns = view.shape[-2:]
@@ -51,6 +54,8 @@ def _matrix(view: View) -> tuple[bool, int] | None:
 
 def _batches(a: View, b: View, batch: tuple[int, ...]) -> _Batch | None:
     """The batch's axes merged where both sides allow; None where more than two are left."""
+    if not batch:
+        return _SINGLE
     steps = [broadcast_strides(View(v.buffer, v.shape[:-2], v.dtype, v.strides[:-2], v.offset), batch) for v in (a, b)]
     merged: list[tuple[int, int, int]] = []
     for size, one, two in zip(batch, *steps, strict=True):
