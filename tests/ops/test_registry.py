@@ -172,6 +172,7 @@ CASES = {
     "dynamic_update_slice": (lambda x: td.dynamic_update_slice(x, x[:1, :2] ** 2, td.asarray([1, 0])), X, True),
     "matmul": (lambda x: x @ td.matrix_transpose(x * x), X, True),
     "windows": (lambda x: td.nn.conv2d(td.reshape(x, (1, 2, 3, 1)), td.reshape(x[:, :2], (2, 2, 1, 1))), X, True),
+    "block_max": (lambda x: td.nn.max_pool2d(td.reshape(x * x, (1, 2, 3, 1)), (2, 1)), X, True),
     "sort": (lambda x: td.sort(x, axis=1), X, True),
     "argsort": (lambda x: td.argsort(x, axis=1), X, False),
     "searchsorted": (lambda x: td.searchsorted(td.sort(x[0]), x[1]), X, False),

@@ -28,6 +28,8 @@ WAYS: dict[str, tuple[str, str]] = {
     "dynamic_slice": ("gathers", "lower_dynamic_slice"),
     "dynamic_update_slice": ("gathers", "lower_dynamic_update"),
     "fold": ("gathers", "lower_fold"),
+    "block_max": ("blocks", "lower_block_max"),
+    "block_share": ("blocks", "lower_block_share"),
     "concat": ("copies", "lower_concat"),
     "pad_slice": ("copies", "lower_pad_slice"),
     "set_slice": ("copies", "lower_set_slice"),

@@ -14,7 +14,7 @@ from treadle.ops.creation import full
 from treadle.ops.linalg import matmul
 from treadle.ops.reductions import max, mean, sum
 from treadle.ops.shaping import concat, permute_dims, product, reshape
-from treadle.ops.windows import windows
+from treadle.ops.windows import block_max, windows
 
 Pair = int | Sequence[int]
 
@@ -117,15 +117,22 @@ def _pooled(x: Any, pool_size: Pair, strides: Pair | None, padding: str, name: s
     return x, sizes, steps, margins
 
 
+def _whole_blocks(x: Tensor, sizes: tuple[int, int], steps: tuple[int, int]) -> Tensor | None:
+    """The part of images that is filled by windows which touch each other; None where they do not, or none fits."""
+    height, width = x.shape[1:3]
+    if sizes != steps or not isinstance(height, int) or not isinstance(width, int):
+        return None
+    counts = (height // sizes[0], width // sizes[1])
+    return x[:, : counts[0] * sizes[0], : counts[1] * sizes[1]] if 0 not in counts else None
+
+
 def _split(x: Tensor, sizes: tuple[int, int], steps: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
     """The windows, and the axes inside them; windows that touch each other are no more than a reshape."""
-    n, height, width, channels = x.shape
-    if sizes == steps and isinstance(height, int) and isinstance(width, int):
-        counts = (height // sizes[0], width // sizes[1])
-        if 0 not in counts:
-            x = x[:, : counts[0] * sizes[0], : counts[1] * sizes[1]]
-            return reshape(x, (n, counts[0], sizes[0], counts[1], sizes[1], channels)), (2, 4)
-    return windows(x, sizes, steps, (1, 1)), (3, 4)
+    blocks = _whole_blocks(x, sizes, steps)
+    if blocks is None:
+        return windows(x, sizes, steps, (1, 1)), (3, 4)
+    n, height, width, channels = blocks.shape
+    return reshape(blocks, (n, height // sizes[0], sizes[0], width // sizes[1], sizes[1], channels)), (2, 4)
 
 
 def max_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding: str = "valid") -> Tensor:
@@ -139,8 +146,9 @@ def max_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding
     [[[[5.0], [7.0]], [[13.0], [15.0]]]]
     """
     x, sizes, steps, margins = _pooled(x, pool_size, strides, padding, "max_pool2d")
-    found, axes = _split(_enlarged(x, margins, -float("inf")), sizes, steps)
-    return max(found, axis=axes)
+    x = _enlarged(x, margins, -float("inf"))
+    blocks = _whole_blocks(x, sizes, steps)
+    return max(windows(x, sizes, steps, (1, 1)), axis=(3, 4)) if blocks is None else block_max(blocks, sizes)
 
 
 def avg_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding: str = "valid") -> Tensor:

@@ -1,7 +1,8 @@
 """Sliding windows over the axes between the first and the last, and their gradient: what convolution and pooling need.
 
 `windows` is a view (strides alone, nothing moves); `fold` adds windows up where they came from. Each is the other's
-gradient, so that all derivatives of what is built on them come by themselves.
+gradient, so that all derivatives of what is built on them come by themselves. `block_max` is the largest of blocks that
+fill two axes, and `block_share` brings a gradient back to where the largest stood.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Tensor
 from treadle.errors import ShapeError
+from treadle.ops.creation import full_like
 from treadle.ops.families import declare
+from treadle.ops.reductions import sum
+from treadle.ops.shaping import reshape
 
 Ints = tuple[int, ...]
 
@@ -81,6 +85,68 @@ fold_op: Op = declare(
     family="shaping",
     vjp=lambda g, y, x, *, shape, **attrs: windows_op.bind((g,), attrs)[0],
 )
+
+
+def _blocks(shape: Shape, sizes: Ints) -> tuple[Size, ...]:
+    """The shape with both axes between the first and the last cut into blocks; the axes inside are 2 and 4."""
+    n, height, width, channels = shape
+    return n, height // sizes[0], sizes[0], width // sizes[1], sizes[1], channels
+
+
+def _block_max_body(x: Array, *, sizes: Ints) -> Array:
+    result: Array = x.reshape(_blocks(x.shape, sizes)).max((2, 4))
+    return result
+
+
+def _block_max_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    n, height, _, width, _, channels = _blocks(specs[0].shape, attrs["sizes"])
+    return (specs[0].with_shape((n, height, width, channels)),)
+
+
+block_max_op: Op = declare(
+    "block_max",
+    _block_max_body,
+    _block_max_infer,
+    family="shaping",
+    vjp=lambda g, y, x, *, sizes: block_share_op.bind((g, y, x), {"sizes": sizes})[0],
+)
+
+
+def _block_share_body(g: Array, y: Array, x: Array, *, sizes: Ints) -> Array:
+    parts = x.reshape(_blocks(x.shape, sizes))
+    largest = y[:, :, None, :, None]
+    largest = (parts == largest) | (np.isnan(parts) & np.isnan(largest))
+    share = g / largest.sum((2, 4), dtype=g.dtype)
+    result: Array = np.where(largest, share[:, :, None, :, None], g.dtype.type(0)).reshape(x.shape)
+    return result
+
+
+def _block_share_vjp(c: Tensor, out: Tensor, g: Tensor, y: Tensor, x: Tensor, *, sizes: Ints) -> Tensor:
+    """It is linear in g: the mean of what stands where the largest are; y and x only say where that is."""
+    ones = full_like(g, 1)
+    return block_sum(c * block_share_op.bind((ones, y, x), {"sizes": sizes})[0], sizes)
+
+
+block_share_op: Op = declare(
+    "block_share",
+    _block_share_body,
+    lambda specs, attrs: (specs[2],),
+    family="shaping",
+    vjp=(_block_share_vjp, None, None),
+)
+
+
+def block_sum(x: Tensor, sizes: Ints) -> Tensor:
+    """The sums of blocks of (n, height, width, channels)."""
+    return sum(reshape(x, _blocks(x.shape, sizes)), axis=(2, 4))
+
+
+def block_max(x: Tensor, sizes: Ints) -> Tensor:
+    """The largest of each block of (n, height, width, channels), NaN if there is one; sizes divide height and width.
+
+    Ties share the gradient.
+    """
+    return block_max_op.bind((x,), {"sizes": tuple(sizes)})[0]
 
 
 def windows(x: Tensor, sizes: Ints, strides: Ints, dilations: Ints) -> Tensor:

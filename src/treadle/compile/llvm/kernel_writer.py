@@ -20,6 +20,7 @@ PARAMETERS = (("args", "p_i8"), ("lo", "i8"), ("hi", "i8"), ("more", "i8"))  # t
 # At the end of a text's first line: what its arguments point to does not overlap where anything is written. LLVM then
 # needs no checks of that at run time, of which it makes some for up to about 18 pointers, and beyond no vector code.
 APART = "# apart"
+SHORT = "# apart, short"  # and the innermost loops are of a few vectors
 
 
 def write_kernel(module: Module, symbol: str, text: str) -> None:
@@ -32,7 +33,7 @@ def write_kernel(module: Module, symbol: str, text: str) -> None:
         raise NotUnderstood("the text must define one function of three or four parameters")
     builder = Builder(module)
     settled, stored = settled_names(definition)
-    writer = KernelWriter(builder, settled, text.lstrip().partition("\n")[0].endswith(APART))
+    writer = KernelWriter(builder, settled, text.lstrip().partition("\n")[0])
     for argument, (name, kind) in zip(definition.args.args, PARAMETERS, strict=False):
         given = Value(Operand(I64.as_pointer() if kind in POINTERS else I64, f"%{name}"), kind)
         if argument.arg in stored:
@@ -100,9 +101,11 @@ def calls_vector_math(block: Block) -> bool:
 class KernelWriter:
     """Writes one kernel's statements; `names` holds what a name means, `places` where names on the stack lie."""
 
-    def __init__(self, builder: Builder, settled: frozenset[str], apart: bool) -> None:
+    def __init__(self, builder: Builder, settled: frozenset[str], head: str) -> None:
+        """settled: see `settled_names`; head: the text's first line."""
         self.builder = builder
-        self.emit = Emitter(builder, apart)
+        self.emit = Emitter(builder, head.endswith((APART, SHORT)))
+        self.short = head.endswith(SHORT)
         self.settled = settled
         self.names: dict[str, Value] = {}
         self.places: dict[str, tuple[Any, str]] = {}
@@ -241,7 +244,11 @@ class KernelWriter:
         following = self.builder.add(counter, I64(1), ("nsw",))
         counter.add_incoming(following, onward)
         straight = self.builder.blocks[-1] is end  # no block was made in the body
-        note = self.builder.module.pairwise() if straight and calls_vector_math(inside) else ""
+        note = ""
+        if straight and calls_vector_math(inside):
+            note = self.builder.module.pairwise()
+        elif straight and self.short:
+            note = self.builder.module.one_by_one()
         self.builder.cbranch(self.builder.icmp_signed("<", following, last), inside, end, note)
         self.builder.position_at_end(end)
         del self.names[name]

@@ -54,7 +54,7 @@ class Module:
         self._scopes: dict[int, tuple[int, dict[int, tuple[int, int]]]] = {}  # builder -> domain, origin -> numbers
         self._notes = 0  # numbers of metadata given out
         self._kept: list[Builder] = []  # known by identity, so they must stay alive
-        self._loops: list[tuple[int, int]] = []  # the numbers of notes at loops
+        self._loops: list[tuple[int, int, int]] = []  # the numbers of notes at loops, and how many vectors they go by
 
     def declare_intrinsic(self, name: str, types: Sequence[Any] = (), kind: Any = None) -> Operand:
         """An intrinsic of LLVM, named and declared as llvmlite does it."""
@@ -93,7 +93,14 @@ class Module:
 
     def pairwise(self) -> str:
         """The note of a loop whose vectors go two at a time: one waits for results while the other computes."""
-        self._loops.append((self._number(), self._number()))
+        return self._noted(2)
+
+    def one_by_one(self) -> str:
+        """The note of a loop of few vectors, which leaves none to the loop behind that goes element by element."""
+        return self._noted(1)
+
+    def _noted(self, vectors: int) -> str:
+        self._loops.append((self._number(), self._number(), vectors))
         return f", !llvm.loop !{self._loops[-1][0]}"
 
     def _number(self) -> int:
@@ -102,9 +109,9 @@ class Module:
 
     def _metadata(self) -> Iterator[str]:
         """Loops; scopes: one a domain and origin, and for each origin the list of it alone and that of all others."""
-        for loop, hint in self._loops:
+        for loop, hint, vectors in self._loops:
             yield f"!{loop} = distinct !{{!{loop}, !{hint}}}"
-            yield f'!{hint} = !{{!"llvm.loop.interleave.count", i32 2}}'
+            yield f'!{hint} = !{{!"llvm.loop.interleave.count", i32 {vectors}}}'
         count = self._notes
         for domain, numbers in self._scopes.values():
             yield f"!{domain} = distinct !{{!{domain}}}"
