@@ -18,6 +18,7 @@ from treadle.core.variable import Variable
 from treadle.errors import GradientError, ShapeError
 from treadle.ops.convert import as_tensor, cast
 from treadle.ops.creation import ones, zeros
+from treadle.ops.numbers import as_operand
 
 
 class GradientTape:
@@ -232,7 +233,8 @@ class GradientTape:
 def _ones(like: Tensor) -> Tensor:
     """The cotangent of a target that is summed."""
     if type(like) is Tensor and current() is None:
-        return Tensor(np.ones(like.array.shape, like.array.dtype))
+        one = as_operand(1, like.array.dtype)
+        return Tensor(one if not like.array.ndim else np.full(like.array.shape, one))
     return ones(like.shape, dtype=like.dtype)
 
 

@@ -103,6 +103,8 @@ def _check_fit(labels: Tensor, scores: Tensor) -> None:
             "the order is (y_true, y_pred)"
         )
     batch = scores.shape[:-1]
+    if scores.shape and labels.shape == batch:
+        return
     fits = len(labels.shape) == len(batch) and _all_equal(labels.shape, batch)
     if not scores.shape or not fits:
         raise ShapeError(

@@ -99,7 +99,7 @@ def elementwise(
                 body,
                 _elementwise_infer(op_name, out),
                 family="elementwise",
-                vjp=wrapped if wrapped is None or arity > 1 else wrapped[0],
+                vjp=wrapped,
                 scalar=scalar,
             )
         )

@@ -70,7 +70,8 @@ def _reduction(name: str, ufunc: np.ufunc, *, vjp: Any = None, dtype: DType | No
             return np.zeros(reduced_shape(x.shape, axes, keepdims), x.dtype)
         return ufunc.reduce(x, axis=axes, keepdims=keepdims, dtype=dtype or x.dtype)  # type: ignore[no-any-return]
 
-    return register(Op(name, body, _infer(name, dtype, identity), family="reduction", vjp=vjp))
+    rules = None if vjp is None else (vjp,)
+    return register(Op(name, body, _infer(name, dtype, identity), family="reduction", vjp=rules))
 
 
 def _restore(g: Tensor, like: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
@@ -83,6 +84,8 @@ def _restore(g: Tensor, like: Tensor, axes: tuple[int, ...], keepdims: bool) -> 
 def _sum_vjp(g: Tensor, y: Tensor, x: Tensor, *, axes: tuple[int, ...], keepdims: bool) -> Tensor:
     from treadle.ops.shaping import broadcast_to
 
+    if type(g) is Tensor and not g.array.ndim:  # one value needs no axes to be repeated
+        return broadcast_to(g, x.shape)
     return broadcast_to(_restore(g, x, axes, keepdims), x.shape)
 
 

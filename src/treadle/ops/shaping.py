@@ -152,8 +152,11 @@ ravel = flatten
 
 def expand_dims(x: Any, /, *, axis: int | Sequence[int] = 0) -> Tensor:
     """The tensor with axes of size 1 put in, where `axis` counts in the result. Raises ShapeError for a bad axis."""
-    if type(x) is Tensor and type(axis) is int and -x.ndim - 1 <= axis <= x.ndim and current() is None:
-        return Tensor(np.expand_dims(x.array, axis))
+    if type(x) is Tensor and type(axis) is int:
+        array = x.array
+        if -array.ndim - 1 <= axis <= array.ndim:
+            before = axis if axis >= 0 else array.ndim + 1 + axis
+            return reshape(x, (*array.shape[:before], 1, *array.shape[before:]))
     x = as_tensor(x)
     count = 1 if isinstance(axis, (int, np.integer)) else len(axis)
     axes = normalize_axes(axis, x.ndim + count, "expand_dims")
@@ -244,9 +247,18 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
 # -- broadcast_to ------------------------------------------------------------------------------------------------------
 
 
+def repeated(x: Array, shape: tuple[int, ...]) -> Array:
+    """What `np.broadcast_to` gives, in a sixth of its time for one value. ValueError where it cannot be."""
+    if x.size == 1 and x.ndim <= len(shape) and min(shape, default=0) >= 0 and x.dtype.kind != "T":
+        view: Array = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+        view.flags.writeable = False
+        return view
+    return np.broadcast_to(x, shape)
+
+
 def _broadcast_body(x: Array, *, shape: tuple[int, ...]) -> Array:
     try:
-        return np.broadcast_to(x, shape)
+        return repeated(x, shape)
     except ValueError:
         raise ShapeError(f"broadcast_to: shape {x.shape} does not broadcast to {shape}") from None
 
@@ -265,6 +277,19 @@ def broadcast_to(x: Any, /, shape: Any) -> Tensor:
 
     Raises ShapeError when it cannot be.
     """
+    if type(x) is Tensor and type(shape) is tuple:
+        mode = current()
+        if mode is None or mode.plain:
+            if x.array.shape == shape:
+                return x
+            try:
+                result = Tensor(repeated(x.array, shape))
+            except (ValueError, TypeError):
+                pass  # say it in our words below
+            else:
+                if mode is not None:
+                    mode.note(broadcast_to_op, (x,), {"shape": shape}, result)
+                return result
     tensor = as_tensor(x)
     new = as_sizes(shape)
     if new == tensor.shape:
