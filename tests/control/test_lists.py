@@ -67,6 +67,28 @@ def two_at_once(m, x, n):
     return m.stack(xs)
 
 
+def its_last_elements(m, x, n):
+    xs = [x[0], x[1]]
+    while m.sum(xs[-1] * xs[-1]) < 500.0:
+        if xs[-1] > 2.0:
+            xs.append(xs[-1] * 1.5 + xs[0])
+        xs.append(xs[-1] + xs[-2] * 0.5 + 1.0)
+        xs[-1] = xs[-1] * x[2]
+    return m.stack(xs)
+
+
+def its_last_pair(m, x, n):
+    pairs, out = [], []
+    for i in m.range(n):
+        if len(pairs) > 1:
+            a, k = pairs[-2]
+            for j in m.range(i):
+                pairs.append((a * 0.5 + pairs[-1][0] * j, k + j))
+            out.append(a + k)
+        pairs.append((x[1] * i, i))
+    return m.stack(out)
+
+
 def until_break(m, x, n):
     xs = []
     for _ in m.range(n + 10):
@@ -229,7 +251,8 @@ def by_a_callee(m, x, n):
 
 
 FUNCTIONS = [
-    *(steps_unknown, steps_known, rows_of_a_tensor, some, one_or_two, two_at_once, until_break, skipping, nested),
+    *(steps_unknown, steps_known, its_last_elements, its_last_pair, rows_of_a_tensor, some, one_or_two),
+    *(two_at_once, until_break, skipping, nested),
     *(rows_of_rows, rows_of_any_number, in_a_branch, reads_itself, counts_itself, goes_over_it, a_stack),
     *(made_explicit, slots, slots_by_tensor, extended, bound_anew, held_elsewhere, by_a_callee),
 ]
@@ -282,7 +305,17 @@ def test_derivatives(f):
     np.testing.assert_allclose(inside.numpy(), plain.numpy(), rtol=1e-9)
 
 
-TWICE = [steps_unknown, some, one_or_two, two_at_once, rows_of_any_number, reads_itself, slots]
+TWICE = [
+    steps_unknown,
+    its_last_elements,
+    its_last_pair,
+    some,
+    one_or_two,
+    two_at_once,
+    rows_of_any_number,
+    reads_itself,
+    slots,
+]
 
 
 @pytest.mark.parametrize("f", TWICE, ids=lambda f: f.__name__)
@@ -391,7 +424,7 @@ def uneven_branches(x, n):
 def read_while(x, n):
     xs = [x, x]
     while x < 100.0:
-        x = x + xs[0] + xs[-2]
+        x = x + xs[0] + xs[n - len(xs)]
         xs.append(x)
     return xs
 

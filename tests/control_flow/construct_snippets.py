@@ -306,6 +306,24 @@ def read_while_it_grows(x, n):
     return out[-1]
 
 
+def read_anywhere_while_it_grows(x, n):
+    out = [x]
+    for i in td.range(n):
+        out.append(out[i // 2] * 0.5 + i)
+    return out[-1]
+
+
+def append_in_nested_loops(x, n):
+    out, sums = [x], []
+    for i in td.range(n + 1):
+        row = []
+        for j in td.range(i + 1):
+            row.append(x * j)
+            out.append(x + i)
+        sums.append(td.sum(td.stack(row)))
+    return td.stack(out), td.stack(sums), len(out)
+
+
 def item_stores(x, n):
     parts, table = [x, x * 2], {"s": x}
     for i in td.range(n):

@@ -152,6 +152,8 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         _release(lowerer, test, seen, before)
     rows = loop.rows(stacks)
     aims: Env = {body.outputs[k]: state[k] for k in straight if k not in framed}
+    own = {k: source for k, source in straight.items() if k not in framed}
+    aims |= {symbol: state[k] for symbol, k in inplace.updated(body, own).items()}
     for turn in pairs:
         turns.aim(turn, body.outputs[turn.k], aims)
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):

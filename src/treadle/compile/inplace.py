@@ -7,6 +7,8 @@ may keep what they read of a variable. A loop's carried values are its own, so t
 
 from __future__ import annotations
 
+import itertools
+
 from treadle.compile.fusion.fuse import Fuser, Group, Item, makes, reads
 from treadle.compile.ways import never_fails, updates_in_place
 from treadle.core.graph import Graph
@@ -37,13 +39,31 @@ def _settled(graph: Graph, pairs: dict[int, int], careful: bool) -> tuple[dict[i
     fuser = Fuser(graph)
     roots = _roots(graph)
     pairs = _candidates(graph, pairs, roots)
+    between = {} if careful else {k: _between(graph.outputs[k], graph.inputs[pairs[k]]) for k in pairs}
     # The order of the work depends on which groups come late, so what fits must fit in the order that it leads to.
     while True:
-        items = fuser.ordered(frozenset(graph.outputs[k] for k in pairs))
-        fitting = _fitting(graph, pairs, items, roots, careful) if pairs else pairs
+        late = frozenset(s for k in pairs for s in (graph.outputs[k], *between.get(k, ())))
+        items = fuser.ordered(late)
+        fitting = _fitting(graph, pairs, items, roots, careful, between) if pairs else pairs
         if len(fitting) == len(pairs):
             return pairs, items
         pairs = fitting
+
+
+def updated(body: Graph, pairs: dict[int, int]) -> dict[Symbol, int]:
+    """Values between the old and the new one of these outputs, which lie where these do: value -> output."""
+    return {s: k for k in pairs for s in _between(body.outputs[k], body.inputs[pairs[k]])}
+
+
+def _between(new: Symbol, old: Symbol) -> tuple[Symbol, ...]:
+    """What updates make of the old value on the way to the new one, the last first; nothing where other work does."""
+    found: list[Symbol] = []
+    while (node := new.node) is not None and updates_in_place(node):
+        new = node.inputs[0]
+        if new is old:
+            return tuple(found)
+        found.append(new)
+    return ()
 
 
 def _candidates(graph: Graph, pairs: dict[int, int], roots: dict[Symbol, Symbol]) -> dict[int, int]:
@@ -73,7 +93,12 @@ def _roots(graph: Graph) -> dict[Symbol, Symbol]:
 
 
 def _fitting(
-    graph: Graph, pairs: dict[int, int], items: list[Item], roots: dict[Symbol, Symbol], careful: bool
+    graph: Graph,
+    pairs: dict[int, int],
+    items: list[Item],
+    roots: dict[Symbol, Symbol],
+    careful: bool,
+    between: dict[int, tuple[Symbol, ...]],
 ) -> dict[int, int]:
     """Those of the pairs that may be updated in place when the work is done in this order."""
     place = {s: k for k, item in enumerate(items) for s in makes(item)}
@@ -87,6 +112,13 @@ def _fitting(
         new, old = graph.outputs[output], graph.inputs[source]
         at, read = place.get(new), last.get(old, -1)
         if at is None or at < failing or at < read:
+            continue
+        if between.get(output):
+            chain = [old, *reversed(between[output]), new]
+            steps = [(a, items[place[b]], place[b]) for a, b in itertools.pairwise(chain)]
+            alone = not any(roots.get(s, s) is a for s in graph.outputs for a in chain[:-1])
+            if alone and all(last.get(a) == k and _updates(item, a, roots) for a, item, k in steps):
+                fitting[output] = source
             continue
         item = items[at]
         fits = _overwrites(item, new, old, roots) or (not careful and read < at and not _is_view(item))

@@ -110,7 +110,7 @@ class _Loop:
         self.body_fn, self.test_fn, self.names, self.threads = body_fn, test_fn, names, threads
         self.xs, self.rebuild, self.collect = xs, rebuild, collect
         self.groups: list[Group] = []  # one a name
-        self.held: dict[Any, tuple[str, int, Group]] = {}  # one a place, with the mode that it was made for
+        self.held: dict[Any, tuple[Any, Group]] = {}  # one a place, with how it is carried
 
     @property
     def leaves(self) -> list[Leaf]:
@@ -118,15 +118,14 @@ class _Loop:
         return [leaf for group in self._all() for leaf in group.leaves]
 
     def _all(self) -> list[Group]:
-        return [*self.groups, *(group for _, _, group in self.held.values())]
+        return [*self.groups, *(group for _, group in self.held.values())]
 
     def renew(self, owner: Any = None) -> None:
         """Make groups for places that are new, or carried in a new way."""
         for key, thread in self.threads.all.items():
-            how = (thread.mode, thread.capacity + thread.counted)
             held = self.held.get(key)
-            if held is None or held[:2] != how:
-                self.held[key] = (*how, Group(thread.place.label, thread.initial()))
+            if held is None or held[0] != thread.how:
+                self.held[key] = thread.how, Group(thread.place.label, thread.initial())
 
     def inputs(self, tracer: Tracer) -> tuple[list[Any], list[Any]]:
         """The values of names and places that a trace gets."""

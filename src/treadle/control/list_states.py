@@ -32,6 +32,14 @@ class NeedsLength(BaseException):
         self.owner = owner
 
 
+class NeedsRecent(NeedsBuffer):
+    """A body reads one of the last elements of such a list: trace it again with the last `number` carried along."""
+
+    def __init__(self, owner: TensorList, number: int) -> None:
+        self.owner = owner
+        self.number = number
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
     """One element, its leaves; `present`, a bool scalar, tells whether it is there at all."""
@@ -55,9 +63,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Base:
-    """What a list held when the body of a loop began; `length` tells how many, where somebody has asked."""
+    """What a list held when the body of a loop began.
+
+    length: how many elements, where somebody has asked. recent: the leaves of the last ones, the very last first, as
+    many as somebody has read. before: what the list held before the loop, which is still its beginning.
+    """
 
     length: Tensor | None = None
+    recent: tuple[tuple[Any, ...], ...] = ()
+    before: Grown | None = None
+    unsure: bool = False  # there may be fewer than `recent` tells
 
 
 Segment = Item | Block | Base
@@ -247,12 +262,81 @@ def write_row(buffer: Tensor, value: Tensor, index: Tensor) -> Tensor:
     return dynamic_update_slice(buffer, row, [index, *[0] * len(value.shape)])
 
 
-def held_item(state: Grown, index: int) -> tuple[Any, ...] | None:
-    """The element at an index, where it is one of the items at the list's end or beginning."""
-    segments = state.segments[::-1] if index < 0 else state.segments
-    position = -index - 1 if index < 0 else index
-    for segment in segments[: position + 1]:
+def held_item(owner: Any, state: Grown, index: int) -> tuple[Any, ...] | None:
+    """The element at an index, where it stands by itself at the list's end or beginning; None where it does not.
+
+    Raises NeedsRecent where a loop is to carry it along.
+    """
+    if index >= 0:
+        return _from_the_beginning(owner, state, index)
+    for position, segment in enumerate(reversed(state.segments), 1):
+        if not isinstance(segment, Item) or segment.present is not None:
+            break
+        if position == -index:
+            return segment.leaves
+    if not state.based or owner.capacity is not None:
+        return None
+    last = recent(state)
+    if last is None:
+        return None
+    if len(last) < -index:
+        base = state.segments[0]
+        assert isinstance(base, Base)
+        raise NeedsRecent(owner, len(base.recent) - index - len(last))
+    return last[-index - 1]
+
+
+def _from_the_beginning(owner: Any, state: Grown, index: int) -> tuple[Any, ...] | None:
+    for position, segment in enumerate(state.segments):
+        if isinstance(segment, Base):
+            return None if segment.before is None else _from_the_beginning(owner, segment.before, index)
         if not isinstance(segment, Item) or segment.present is not None:
             return None
-    found = segments[position] if position < len(segments) else None
-    return found.leaves if isinstance(found, Item) else None
+        if position == index:
+            return segment.leaves
+    return None
+
+
+_MOST = 16  # rows of a block that are looked at one by one
+
+
+def recent(state: Grown) -> list[tuple[Any, ...]] | None:
+    """The last elements of a list in a loop's body, the very last first; None where they are not to be had."""
+    from treadle.ops.comparison import where
+
+    base = state.segments[0]
+    assert isinstance(base, Base)
+    last = list(base.recent)
+    for segment in state.segments[1:]:
+        if isinstance(segment, Item):
+            longer = [segment.leaves, *last]
+            if segment.present is not None:
+                there = segment.present
+                chosen = [
+                    tuple([where(there, settled(x), settled(y)) for x, y in zip(a, b, strict=True)])
+                    for a, b in zip(longer, last, strict=False)
+                ]
+                longer = chosen
+            last = longer
+        elif isinstance(segment, Block):
+            if segment.mask is None and type(segment.count) is int and segment.count <= _MOST:
+                rows_of = [tuple([x[k, ...] for x in segment.rows]) for k in range(segment.count)]
+                last = [*reversed(rows_of), *last]
+            elif last:
+                last = _behind(last, segment)
+        else:
+            return None
+    return last
+
+
+def _behind(last: list[tuple[Any, ...]], block: Block) -> list[tuple[Any, ...]]:
+    """The last elements after a block of any number of rows, as many as there were before it."""
+    from treadle.ops.shaping import concat, stack
+
+    found = []
+    for k, x in enumerate(block.rows):
+        own = x if block.mask is None else rows.keep(x, block.mask)
+        earlier = stack([cast(settled(leaves[k]), x.dtype) for leaves in reversed(last)])
+        whole = rows.join(concat([earlier, own], axis=0), 1)
+        found.append([rows.row_op.bind((whole, as_tensor(-j - 1, int64)), {})[0] for j in range(len(last))])
+    return [tuple(leaves) for leaves in zip(*found, strict=True)]

@@ -210,7 +210,8 @@ class TensorList(list[Any]):
             elif index < 0:
                 where = state.length + index
             return self._buffered_row(state, where)
-        if isinstance(index, int) and isinstance(state, Grown) and (held := held_item(state, index)) is not None:
+        if isinstance(index, int) and isinstance(state, Grown) and (held := held_item(self, state, index)) is not None:
+            self._check_recent(state, index)
             return nest.unflatten(state.element, held)
         tensors = self._rows()
         element = self._element()
@@ -231,9 +232,13 @@ class TensorList(list[Any]):
             return
         if isinstance(index, slice):
             raise self._cannot("a store into a slice")
-        if isinstance(state, Grown) and state.based:
-            raise NeedsBuffer(self)
         leaves, element = nest.flatten_with_structure(value)
+        if isinstance(state, Grown) and state.based:
+            last = state.segments[-1]
+            if not (type(index) is int and index == -1 and isinstance(last, Item) and last.present is None):
+                raise NeedsBuffer(self)
+            self._state = appended(self, replace(state, segments=state.segments[:-1]), value)
+            return
         if isinstance(state, Buffered):
             where = state.length + index if isinstance(index, int) and index < 0 else as_tensor(index, int64)
             made = [write_row(x, as_tensor(y), where) for x, y in zip(state.buffers, leaves, strict=True)]
@@ -308,6 +313,14 @@ class TensorList(list[Any]):
 
     def _change(self) -> None:
         journal.note(self, "list", None, self.name)
+
+    def _check_recent(self, state: Grown, index: int) -> None:
+        """One of the last elements, where it is not certain that there are so many: checked when it runs."""
+        base = state.segments[0]
+        if index < 0 and isinstance(base, Base) and base.unsure and len(state.segments) - 1 < -index:
+            from treadle.ops.effects import assert_
+
+            assert_(as_tensor(self.length()) >= -index, f"an index is out of range for {self.name}")
 
     def _element(self) -> nest.Structure:
         found = self._state.element if self._state is not None else grown(self).element

@@ -187,9 +187,9 @@ def _backward(
     carried = [k for k in range(layout.carry) if plan.active[k]]
     shared = [k for k in range(layout.carry, last) if k in parts.gradients]
     stepped = [k for k in range(last, last + layout.xs) if k in parts.gradients]
-    given_ys = [k for k in range(layout.carry, len(body.outputs)) if k in parts.cotangents and grads[k] is not None]
-    ys = [k for k in given_ys if k not in numbers]
-    joins = [k for k in given_ys if k in numbers]  # the rows of one step are taken from where those of all are joined
+    stacked = (k for k in range(layout.carry, len(body.outputs)) if k in parts.cotangents and k not in numbers)
+    ys = [k for k in stacked if grads[k] is not None]
+    joins = list(numbers)  # the rows of one step are taken from where those of all are joined
 
     seen = [outputs[k] for k, _ in plan.nexts]
     start = [g if (g := grads[k]) is not None else zeros_like(carry[k]) for k in carried]
@@ -198,7 +198,7 @@ def _backward(
     used_xs = sorted({k for kind, k in plan.origins if kind == "x"})
     items = [*stacks, *(xs[k] for k in used_xs), *(g for k in ys if (g := grads[k]) is not None)]
     items += [numbers[k] for k in joins]
-    whole = [g for k in joins if (g := grads[k]) is not None]
+    whole = [g if (g := grads[k]) is not None else zeros_like(outputs[k]) for k in joins]
     places = [as_tensor(0, int64) if attrs["reverse"] else rows.count_op.bind((g,), {})[0] for g in whole]
     fixed = [*(consts[k] for k in used_consts), *whole]
 

@@ -22,8 +22,13 @@ from treadle.control.list_states import (
     Item,
     NeedsBuffer,
     NeedsLength,
+    NeedsRecent,
     as_rows,
+    element_specs,
+    held_item,
+    recent,
     segments_of,
+    together,
 )
 from treadle.control.lists import TensorList, grown
 from treadle.core.dtypes import int64
@@ -51,6 +56,8 @@ class Thread:
         self.before = place.old
         self.mode = VALUE
         self.counted = False
+        self.recent = 0  # how many of the last elements are carried along
+        self.unsure = False  # whether there may be fewer
         self.like = Grown()
         self.capacity = 0
         self.after: Any = None
@@ -67,12 +74,18 @@ class Thread:
         """Whether the loop's stacks hold what an iteration appends."""
         return self.mode == LOG
 
+    @property
+    def how(self) -> tuple[Any, ...]:
+        """What the carried values depend on."""
+        return self.mode, self.capacity, self.counted, self.recent
+
     # -- what goes into an iteration -----------------------------------------------------------------------------------
 
     def initial(self) -> Any:
         """The nest that the loop carries for this place."""
         if self.mode == LOG:
-            return (self.count_before(),) if self.counted else ()
+            last = tuple([self.recent_before(k) for k in range(1, self.recent + 1)])
+            return ((self.count_before(),) if self.counted else ()), last
         if self.mode == BUFFER:
             assert self.start is not None
             return (*self.start.buffers, self.start.length)
@@ -85,13 +98,42 @@ class Thread:
             return as_tensor(state.length, int64)
         return cast(as_tensor(self.place.obj.length()), int64)
 
+    def carry_recent(self, number: int) -> None:
+        """From now on carry the last elements along."""
+        own = self.before if isinstance(self.before, Grown) else grown(self.place.obj)
+        known = own.length
+        if known is None or known < number:
+            self.unsure = self.counted = True
+        self.recent = max(self.recent, number)
+
+    def recent_before(self, k: int) -> tuple[Any, ...]:
+        """The leaves of the element k from the end before the loop; zeros where there may be fewer."""
+        from treadle.ops.creation import zeros
+        from treadle.ops.shaping import concat
+
+        own = self.before if isinstance(self.before, Grown) else grown(self.place.obj)
+        held = held_item(self.place.obj, own, -k) if own.segments else None
+        if held is not None:
+            return held
+        specs = element_specs(own if element_specs(own) else self.like)
+        if own.length == 0:
+            return tuple([zeros(s.shape, dtype=s.dtype) for s in specs])
+        found = together(self.place.obj, own)
+        if own.length is None or own.length < k:
+            found = [
+                rows.join(concat([zeros((k, *s.shape), dtype=s.dtype), x], axis=0), 1)
+                for s, x in zip(specs, found, strict=True)
+            ]
+        return tuple([rows.row_op.bind((x, as_tensor(-k, int64)), {})[0] for x in found])
+
     def begin(self, carried: Any) -> None:
         """Put what the body's trace gets at the place."""
         note(self.place.obj, self.place.kind, self.place.key, self.place.label)
         value = carried
         if self.mode == LOG:
-            self.base = Base(carried[0] if self.counted else None)
             own = self.before if isinstance(self.before, Grown) else grown(self.place.obj)
+            count, last = carried
+            self.base = Base(count[0] if count else None, last, own, self.unsure)
             like = own if own.element is not None else self.like
             value = Grown(like.element, (self.base,), like.shapes)
         elif self.mode == BUFFER:
@@ -115,7 +157,11 @@ class Thread:
             return self.after
         if self.mode == BUFFER:
             return (*self.after.buffers, self.after.length)
-        return (self.base.length + appended_count(self.after, self.base),) if self.counted else ()
+        length = self.base.length
+        count = () if length is None else (length + appended_count(self.after, self.base),)
+        last = recent(self.after) if self.recent else []
+        assert last is not None
+        return count, tuple(last[: self.recent])
 
     def settle(self) -> bool:
         """Whether the mode fits what the body did; else it is changed, and the body is to be traced again."""
@@ -343,6 +389,8 @@ class Threads:
             if thread.place.obj is need.owner and thread.mode == LOG:
                 if isinstance(need, NeedsLength) and not thread.counted:
                     thread.counted = True
+                elif isinstance(need, NeedsRecent):
+                    thread.carry_recent(need.number)
                 else:
                     thread.buffer()
                 return True

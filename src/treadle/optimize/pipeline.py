@@ -21,6 +21,7 @@ from treadle.optimize.prune import prune
 from treadle.optimize.stepped import gathered, stepped
 from treadle.optimize.sums import sums
 from treadle.optimize.sweep import Counts, Run, Step, Steps, holds_graphs
+from treadle.optimize.updates import updates
 
 Pass = Callable[[Graph, Counts], Graph]
 
@@ -62,7 +63,7 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("prune", prune),
     ("simplify", _simplify),
     ("prune again", prune),
-    ("hoist", where(LOOPS, sweep(hoist, stepped, gathered))),
+    ("hoist", where(LOOPS, sweep(hoist, stepped, gathered, updates))),
     ("simplify again", where(CONTROL, _simplify)),
     ("prune last", where(CONTROL, prune)),
 )
