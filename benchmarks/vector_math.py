@@ -26,13 +26,13 @@ Array = np.ndarray[Any, Any]
 COUNT, SECONDS = 10_000, 0.05
 ARC = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh"}
 ARC |= {"acosh": "arccosh", "atanh": "arctanh"}
-SCIPY = {"sigmoid": "expit", "erf": "erf", "erfc": "erfc", "lgamma": "gammaln"}
+SCIPY = {name: name for name in ("erf", "erfc", "erfinv", "digamma")} | {"sigmoid": "expit", "lgamma": "gammaln"}
 RANGES = {
     **dict.fromkeys(("log", "log2", "log10", "rsqrt", "sqrt"), (0.01, 100.0)),
-    **dict.fromkeys(("asin", "acos", "atanh"), (-0.99, 0.99)),
+    **dict.fromkeys(("asin", "acos", "atanh", "erfinv"), (-0.99, 0.99)),
     **dict.fromkeys(("log1p",), (-0.9, 10.0)),
     **dict.fromkeys(("acosh",), (1.0, 100.0)),
-    **dict.fromkeys(("pow", "lgamma"), (0.1, 20.0)),
+    **dict.fromkeys(("pow", "lgamma", "digamma"), (0.1, 20.0)),
 }
 
 

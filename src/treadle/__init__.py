@@ -260,7 +260,15 @@ if TYPE_CHECKING:
         unstack,
     )
     from treadle.ops.closeness import allclose, array_equal, isclose
-    from treadle.ops.cumulative import cumprod, cumsum, cumulative_prod, cumulative_sum
+    from treadle.ops.cumulative import (
+        cummax,
+        cummin,
+        cumprod,
+        cumsum,
+        cumulative_prod,
+        cumulative_sum,
+        logcumsumexp,
+    )
     from treadle.ops.dynamic import dynamic_slice, dynamic_update_slice
     from treadle.ops.effects import print, py_function
     from treadle.ops.einsum import einsum
@@ -280,6 +288,7 @@ if TYPE_CHECKING:
         unique_inverse,
         unique_values,
     )
+    from treadle.ops.special import cbrt, digamma, erfinv, lgamma, polygamma
 
 __all__ = [
     "Dim",
@@ -332,6 +341,7 @@ __all__ = [
     "broadcast_to",
     "can_cast",
     "cast",
+    "cbrt",
     "ceil",
     "checkpoint",
     "clip",
@@ -345,6 +355,8 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cummax",
+    "cummin",
     "cumprod",
     "cumsum",
     "cumulative_prod",
@@ -356,6 +368,7 @@ __all__ = [
     "diag",
     "diagonal",
     "diff",
+    "digamma",
     "divide",
     "dot",
     "dynamic_slice",
@@ -367,6 +380,7 @@ __all__ = [
     "equal",
     "erf",
     "erfc",
+    "erfinv",
     "errors",
     "exp",
     "exp2",
@@ -410,6 +424,7 @@ __all__ = [
     "jvp",
     "less",
     "less_equal",
+    "lgamma",
     "linalg",
     "linspace",
     "log",
@@ -417,6 +432,7 @@ __all__ = [
     "log2",
     "log10",
     "logaddexp",
+    "logcumsumexp",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -452,6 +468,7 @@ __all__ = [
     "pad",
     "permute_dims",
     "pi",
+    "polygamma",
     "positive",
     "pow",
     "print",
@@ -549,7 +566,7 @@ _LATER = {
     "nn.module": "Module",
     "ops.arranging": "diag diagonal diff meshgrid pad repeat roll shape split tile tril triu unstack",
     "ops.closeness": "allclose array_equal isclose",
-    "ops.cumulative": "cumprod cumsum cumulative_prod cumulative_sum",
+    "ops.cumulative": "cummax cummin cumprod cumsum cumulative_prod cumulative_sum logcumsumexp",
     "ops.dynamic": "dynamic_slice dynamic_update_slice",
     "ops.effects": "print py_function",
     "ops.einsum": "einsum",
@@ -557,6 +574,7 @@ _LATER = {
         "argsort argwhere isin nonzero one_hot searchsorted sort take take_along_axis unique unique_all "
         "unique_counts unique_inverse unique_values"
     ),
+    "ops.special": "cbrt digamma erfinv lgamma polygamma",
 }
 _NAMES = {name: module for module, names in _LATER.items() for name in names.split()}
 

@@ -11,6 +11,7 @@ import pytest
 from common import agrees, check_gradients, leaves, traced
 
 import treadle as td
+import treadle.ops.special  # noqa: F401  (imported when first used: its ops are to be found)
 from treadle.autodiff.functional import grad
 from treadle.control import rows
 from treadle.core.op import REGISTRY
@@ -27,6 +28,8 @@ DOMAINS = {
     **dict.fromkeys(("log", "log2", "log10", "sqrt", "rsqrt", "log1p", "reciprocal"), (0.3, 3.0)),
     **dict.fromkeys(("asin", "acos", "atanh"), (-0.8, 0.8)),
     "acosh": (1.3, 3.0),
+    "erfinv": (-0.8, 0.8),
+    **dict.fromkeys(("lgamma", "digamma"), (0.4, 4.0)),
     "pow": (0.5, 2.5),
 }
 ELEMENTWISE = sorted(
@@ -149,6 +152,10 @@ CASES = {
     "linspace of tensors": (lambda x: td.linspace(x[0, 0], x[1, 2], 4), X, True),
     "eye": (lambda x: x @ td.eye(3, dtype=F8), X, True),
     "cumsum": (lambda x: td.cumsum(x, 1) + td.cumsum(x, 0, reverse=True), X, True),
+    "cummax": (lambda x: td.cummax(x, 1) * td.cummax(x, reverse=True)[:3], X, True),
+    "cummin": (lambda x: td.cummin(x, 0) * td.cummin(x, 1, reverse=True), X, True),
+    "logcumsumexp": (lambda x: td.logcumsumexp(x, 1) * td.logcumsumexp(x, 0, reverse=True), X, True),
+    "polygamma": (lambda x: td.polygamma(1, x + 2.0) + td.polygamma(2, x - 0.5), X, True),
     "cumprod": (lambda x: td.cumulative_prod(x, axis=1) + td.cumulative_prod(x * (x > 0), axis=0), X, True),
     "mean var std": (lambda x: td.mean(x, 0) + td.var(x, 0, correction=1) + td.std(x, 0), X, True),
     "logsumexp": (lambda x: td.logsumexp(x, axis=1), X, True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from common import same, traced
@@ -185,6 +186,56 @@ def test_running_sums_and_products():
     assert td.cumulative_prod(td.asarray([2, 3]), include_initial=True).tolist() == [1, 2, 6]
     with pytest.raises(ShapeError, match="needs an axis"):
         td.cumulative_sum(t)
+
+
+def test_running_extremes_and_logarithms_of_sums():
+    x = np.array([[1.0, 3.0, 2.0], [3.0, np.nan, 5.0]])
+    t = td.asarray(x)
+    same(td.cummax(t, 1).numpy(), np.maximum.accumulate(x, 1))
+    same(td.cummin(t, 0).numpy(), np.minimum.accumulate(x, 0))
+    assert td.cummin(td.asarray([3, 1, 2]), reverse=True).tolist() == [1, 1, 2]
+    big = np.array([-np.inf, 0.0, 1000.0, 1000.0])
+    want = [-np.inf, 0.0, 1000.0, 1000.0 + np.log(2.0)]
+    for f in (td.logcumsumexp, td.function(td.logcumsumexp)):
+        np.testing.assert_allclose(f(td.asarray(big)).numpy(), want, rtol=1e-14)
+    slope = td.grad(lambda x: td.sum(td.logcumsumexp(x)[1:]))(td.asarray(big)).numpy()
+    np.testing.assert_allclose(slope, [0.0, 1.0, 1.5, 0.5], rtol=1e-12)
+    ties = td.grad(lambda x: td.sum(td.cummax(x) * td.asarray([1.0, 2.0, 4.0])))(td.asarray([1.0, 1.0, 0.0]))
+    assert ties.tolist() == [1.0, 6.0, 0.0]
+
+
+def test_special_functions():
+    from scipy import special
+
+    x = np.array([-2.5, -0.3, 0.2, 1.4616321449683623, 3.0, 7.5, 40.0])
+    for n in range(4):
+        want = [float(mpmath.polygamma(n, v)) for v in x]
+        np.testing.assert_allclose(td.polygamma(n, td.asarray(x)).numpy(), want, rtol=1e-12, atol=1e-15)
+    assert td.polygamma(1, td.asarray([0.0, -1.0])).tolist() == [np.inf, np.inf]
+    with pytest.raises(ValueError, match="order"):
+        td.polygamma(-1, x)
+    same(td.lgamma(td.asarray(x)).numpy(), special.gammaln(x))
+    same(td.cbrt(td.asarray([8.0, -27.0])).numpy(), np.array([2.0, -3.0], np.float32))
+    assert td.erfinv(td.asarray([1.0, -1.0])).tolist() == [np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_powers_are_products(dtype):
+    x = np.concatenate([np.linspace(-3, 3, 101), [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-5, 1e5]]).astype(dtype)
+    x = x[x != 0] if dtype == "float32" else x
+    powers = [-4, -3, -2, -1, 2, 3, 4, 5, 6, 7, 8]
+    with np.errstate(all="ignore"):
+        eager = [td.asarray(x) ** n for n in powers]
+    traced = td.function(lambda x: [x**n for n in powers])(td.asarray(x))
+    with np.errstate(all="ignore"):
+        for n, a, b in zip(powers, eager, traced, strict=True):
+            same(a.numpy(), b.numpy())
+            want = x.astype(np.longdouble) ** n
+            error = np.abs(a.numpy() - want) / np.spacing(np.abs(want.astype(dtype)))
+            fine = np.isfinite(want.astype(dtype)) & (np.abs(want) > np.finfo(dtype).tiny)
+            assert np.all(error[fine] <= 4)
+            np.testing.assert_allclose(a.numpy(), want.astype(dtype), rtol=1e-5)
+    assert (td.asarray([2, -3]) ** 3).tolist() == [8, -27]
 
 
 def test_casts():

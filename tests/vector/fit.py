@@ -138,6 +138,29 @@ def stirling_rest(w: Any) -> Any:
     return z * (mp.loggamma(z) - (z - mp.mpf(1) / 2) * mp.log(z) + z - mp.log(2 * mp.pi) / 2)
 
 
+def digamma_rest(v: Any) -> Any:
+    """digamma(z) / (z - root), z = v + 1.5; at the root from beside it."""
+    z, root = v + mp.mpf("1.5"), mp.findroot(mp.digamma, mp.mpf("1.4616"))
+    z += mp.mpf("1e-25") if abs(z - root) < mp.mpf("1e-25") else 0
+    return mp.digamma(z) / (z - root)
+
+
+def digamma_far(w: Any) -> Any:
+    """(log(z) - 1/(2 z) - digamma(z)) z**2 as a function of w = 1 / (z * z)."""
+    if w < mp.mpf("1e-12"):
+        return mp.mpf(1) / 12 - w / 120
+    z = 1 / mp.sqrt(w)
+    return (mp.log(z) - 1 / (2 * z) - mp.digamma(z)) / w
+
+
+def erfinv_rest(w: Any) -> Any:
+    """erfinv(x) / x as a function of w = -log(1 - x * x)."""
+    if not w:
+        return mp.sqrt(mp.pi) / 2
+    x = mp.sqrt(-mp.expm1(-w))
+    return mp.erfinv(x) / x
+
+
 def targets() -> dict[str, tuple[Any, ...]]:
     """Every fit used: name -> (function, from, to, degree, weight)."""
     ln = mp.mpf("0.3467")
@@ -179,6 +202,19 @@ def targets() -> dict[str, tuple[Any, ...]]:
         found[f"erfc {kind}"] = (g, -1, mp.mpf(end), degree, lambda t, g=g: 1 / g(t))
     found["lgamma"] = (lgamma_rest, mp.mpf("-0.6251"), mp.mpf("0.6251"), 21, lambda v: 1 / lgamma_rest(v))
     found["stirling"] = (stirling_rest, 0, mp.mpf("0.0157"), 5, lambda w: mp.mpf(1))
+    found["digamma"] = (digamma_rest, mp.mpf("-0.5001"), mp.mpf("0.5001"), 21, lambda v: 1 / digamma_rest(v))
+    found["digamma far"] = (digamma_far, 0, mp.mpf(1) / 64, 6, lambda w: w / 2)
+    for name, middle, low, high, degree in (
+        ("near", "3.125", "3.125", "3.126", 22),
+        ("near f4", "3.125", "3.125", "3.126", 10),
+        ("mid", "3.25", "0.751", "0.751", 17),
+        ("far f4", "3.25", "0.751", "0.9", 9),
+        ("far", "5", "1.001", "1.02", 16),
+    ):
+        power = 1 if "near" in name else 2
+        inverse = lambda v, middle=mp.mpf(middle), power=power: erfinv_rest((v + middle) ** power)
+        weight = lambda v, inverse=inverse: 1 / inverse(v)
+        found[f"erfinv {name}"] = (inverse, -mp.mpf(low), mp.mpf(high), degree, weight)
     found["cbrt"] = (mp.cbrt, mp.mpf("0.353"), mp.mpf("2.83"), 5, lambda m: 1 / mp.cbrt(m))
     return found
 

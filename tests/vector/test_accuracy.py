@@ -17,6 +17,8 @@ EXACT = {
     "logaddexp": lambda a, b: max(a, b) + mp.log1p(mp.exp(-abs(a - b))),
     "pow": mp.power,
     "lgamma": lambda x: mp.log(mp.pi / abs(x * mp.sinpi(x))) - mp.loggamma(-x) if x < 0 else mp.loggamma(x),
+    "digamma": mp.digamma,
+    "erfinv": mp.erfinv,
     "cbrt": lambda x: mp.sign(x) * mp.cbrt(abs(x)),
     "rsqrt": lambda x: 1 / mp.sqrt(x),
 }
@@ -26,6 +28,8 @@ WIDE = {
     "erfc": sp.erfc,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "lgamma": sp.gammaln,
+    "digamma": sp.digamma,
+    "erfinv": sp.erfinv,
     "softplus": lambda x: np.logaddexp(0.0, x),
 }
 ARC = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh"}
@@ -48,13 +52,15 @@ def drawn(name: str, kind: str, n: int) -> list[np.ndarray]:
         x = np.concatenate([x[x > -1], rng.uniform(-1, 2, n)])
     elif name == "acosh":
         x = 1 + np.concatenate([abs(x), abs(every)])
-    elif name in ("asin", "acos", "atanh"):
+    elif name in ("asin", "acos", "atanh", "erfinv"):
         x = np.concatenate([rng.uniform(-1, 1, n), 1 - np.exp2(rng.uniform(-24, -1, n)), x[abs(x) < 1]])
     elif name in ("sin", "cos", "tan"):
         near = np.round(rng.uniform(-1e5, 1e5, n)) * (np.pi / 2)
         x = np.concatenate([x, signs[:n] * np.exp2(rng.uniform(0, high, n)), near])
     elif name == "erfc":
         x = np.concatenate([x[x < 5], rng.uniform(-3, 10 if kind == "f4" else 26, n)])
+    elif name == "digamma":
+        x = np.concatenate([x, 5 * x[:n], 9 * abs(x[:n]), 1 + x[n:] % 1.0, abs(every), 1.4616321 + 1e-3 * x[:n]])
     elif name == "lgamma":
         x = np.concatenate([x, 5 * x[:n], 9 * abs(x[:n]), 1 + x[n:] % 1.0, abs(every)])
     elif name == "logaddexp":
@@ -90,6 +96,8 @@ def test_bound_against_mpmath(native, full: str) -> None:
                 unit = max(unit, *map(abs, values))
             if name == "lgamma" and values[0] < 0:
                 unit = max(unit, 1, mp.loggamma(-values[0]))
+            if name == "digamma" and values[0] < 0:
+                unit = max(unit, abs(mp.digamma(1 - values[0])), abs(mp.pi * mp.cot(mp.pi * values[0])))
             ulp = mp.ldexp(1, mp.frexp(unit)[1] - 1 - info.nmant)
             error = abs(mp.mpf(float(y)) - true) / ulp
             assert error <= vector.BOUNDS[full], (full, [float(v) for v in values], float(y), float(error))
@@ -113,6 +121,10 @@ def test_dense_sweep_against_float64(native, full: str) -> None:
         if name == "lgamma":
             unit = np.where(x < 0, np.maximum(np.maximum(unit, 1), sp.gammaln(abs(x.astype(np.float64)))), unit)
             true[np.isneginf(x) | ((abs(x) < 1e-30) & (x == 0))] = np.inf
+        if name == "digamma":
+            wide = x.astype(np.float64)
+            parts = np.maximum(abs(sp.digamma(1 - wide)), abs(np.pi / np.tan(np.pi * (wide - np.rint(wide)))))
+            unit = np.where(wide < 0, np.fmax(unit, parts), unit)
         error = abs(got - true) / np.exp2(np.floor(np.log2(unit)) - 23)
         rounded = true.astype(np.float32)
         plain = np.isfinite(true) & np.isfinite(rounded) & np.isfinite(got)

@@ -28,6 +28,8 @@ OTHER = {
     "sigmoid": sp.expit,
     "erf": sp.erf,
     "erfc": sp.erfc,
+    "digamma": sp.digamma,
+    "erfinv": lambda x: np.copysign(sp.erfinv(x), x),  # SciPy drops the sign of a zero
     "pow": np.power,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "lgamma": lambda x: np.array([lgamma(float(v)) for v in x]),

@@ -35,6 +35,9 @@ WAYS: dict[str, tuple[str, str]] = {
     "set_slice": ("copies", "lower_set_slice"),
     "cumsum": ("scans", "lower_scan"),
     "cumprod": ("scans", "lower_scan"),
+    "cummax": ("scans", "lower_scan"),
+    "cummin": ("scans", "lower_scan"),
+    "logcumsumexp": ("scans", "lower_scan"),
     "arange": ("ranges", "lower_range"),
     "linspace": ("ranges", "lower_range"),
     "eye": ("ranges", "lower_eye"),
@@ -59,7 +62,7 @@ def way(op: str) -> Way | None:
 
 # Ops whose kernels can take any values that kernels hold, and check nothing.
 SURE = {"concat", "pad_slice", "set_slice", "cumsum", "cumprod", "eye", "random_uniform", "random_exponential"}
-SURE |= {"random_normal"}
+SURE |= {"random_normal", "cummax", "cummin", "logcumsumexp"}
 # Ops that change a few elements of their first input, and can do so in its place.
 UPDATES = {"scatter", "set_slice", "dynamic_update_slice"}
 

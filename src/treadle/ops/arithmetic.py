@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ def _pow(x1: Any, x2: Any, /) -> Tensor:
 def pow(x1: Any, x2: Any, /) -> Tensor:
     """The first tensor to the power of the second, element by element; the gradient of `x ** 0` is 0.
 
+    A Python number from -4 to 8, whole and not 0 or 1, means multiplications (of the reciprocal): at most 4 ULP.
     Integers to a negative power give 0 (1 and -1 excepted). Raises DTypeError for an integer tensor to a Python number
     below 0, which is meant as a float power.
 
@@ -104,13 +106,13 @@ def pow(x1: Any, x2: Any, /) -> Tensor:
     >>> td.pow(td.asarray([1., 2., 3.]), 2)
     Tensor([1., 4., 9.], shape=(3,), dtype=float32)
     """
-    if type(x2) is int and isinstance(x1, Tensor):
-        if x2 == 2:
-            return square(x1)
-        if x2 < 0 and x1.dtype.kind in "iub":
+    if type(x2) in (int, float) and isinstance(x1, Tensor):
+        kind = x1.dtype.kind
+        if x2 < 0 and kind in "iub" and type(x2) is int:
             raise DTypeError(f"pow: an integer tensor to the power {x2}; write {float(x2)} for a float result")
-    elif type(x2) is float and x2 == 2.0 and isinstance(x1, Tensor) and x1.dtype.kind in "fc":
-        return square(x1)
+        whole = _WHOLE.get(x2)
+        if whole is not None and (kind in "fc" or (type(x2) is int and kind in "iu")):
+            return whole(x1)
     if type(x1) is Tensor and type(x2) in (int, float) and x1.array.dtype.kind == "f" and current() is None:
         return Tensor(np.asarray(np.power(x1.array, x2)))
     return _pow(x1, x2)
@@ -182,6 +184,32 @@ def rsqrt(x: Any, /) -> Tensor:
 def reciprocal(x: Any, /) -> Tensor:
     """One over each element; integers become the default float."""
     raise NotImplementedError
+
+
+def _fifth(x: Tensor) -> Tensor:
+    return square(square(x)) * x
+
+
+def _seventh(x: Tensor) -> Tensor:
+    second = square(x)
+    return square(second) * (second * x)
+
+
+# Exponents that mean multiplications: each rounds once more, so the eighth power may be 3.5 ULP wrong. A negative power
+# is one of the reciprocal, which neither overflows nor vanishes before the result does.
+_WHOLE: dict[float, Callable[[Tensor], Tensor]] = {
+    2: square,
+    3: lambda x: square(x) * x,
+    4: lambda x: square(square(x)),
+    5: _fifth,
+    6: lambda x: square(square(x) * x),
+    7: _seventh,
+    8: lambda x: square(square(square(x))),
+    -1: reciprocal,
+    -2: lambda x: square(reciprocal(x)),
+    -3: lambda x: _WHOLE[3](reciprocal(x)),
+    -4: lambda x: square(square(reciprocal(x))),
+}
 
 
 def _larger(g: Tensor, a: Tensor, b: Tensor) -> Tensor:

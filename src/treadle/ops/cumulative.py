@@ -1,4 +1,4 @@
-"""Running sums and products along an axis."""
+"""Running sums, products, extremes and logarithms of sums of exponentials along an axis."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from treadle.core.op import Attrs, Op, register
 from treadle.core.spec import Spec, normalize_axis
 from treadle.core.tensor import Tensor
 from treadle.errors import ShapeError
-from treadle.ops.convert import as_tensor
-from treadle.ops.creation import full, zeros
+from treadle.ops.comparison import isinf, where
+from treadle.ops.convert import as_tensor, operands
+from treadle.ops.creation import arange, full, zeros
+from treadle.ops.exponential import exp
 from treadle.ops.reductions import accumulator, products_before
-from treadle.ops.shaping import concat, flatten, moveaxis
-from treadle.ops.slicing import slice_axis
+from treadle.ops.searching import add_along_op
+from treadle.ops.shaping import concat, flatten, moveaxis, reshape
+from treadle.ops.slicing import flip, slice_axis
 
 Array = np.ndarray[Any, Any]
 
@@ -84,14 +87,18 @@ def _cumprod_body(x: Array, *, axis: int) -> Array:
 def _cumprod_vjp(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
     """Right at zeros: (product before i) * r_i, where r_i = g_i + x_{i+1} r_{i+1}, by doubling steps."""
     rows, slope = moveaxis(x, axis, -1), moveaxis(g, axis, -1)
-    count = rows.shape[-1]
+    return moveaxis(products_before(rows) * _carried("cumulative_prod", slope, _shift_back(rows, 1)), -1, axis)
+
+
+def _carried(name: str, slope: Tensor, factor: Tensor) -> Tensor:
+    """r with r_i = slope_i + factor_i r_{i+1} along the last axis, by doubling steps."""
+    count, by = slope.shape[-1], 1
     if not isinstance(count, int):
-        raise ShapeError(f"cumulative_prod: its gradient needs an axis of known size, got {count}")
-    factor, by = _shift_back(rows, 1), 1
+        raise ShapeError(f"{name}: its gradient needs an axis of known size, got {count}")
     while by < count:
         slope = slope + factor * _shift_back(slope, by)
         factor, by = factor * _shift_back(factor, by), by * 2
-    return moveaxis(products_before(rows) * slope, -1, axis)
+    return slope
 
 
 def _shift_back(x: Tensor, by: int) -> Tensor:
@@ -108,6 +115,84 @@ def cumprod(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Tensor:
     """Running products along an axis (None: of all elements in row-major order)."""
     x, axis = _along("cumprod", x, axis, dtype)
     return cumprod_op.bind((x,), {"axis": axis})[0]
+
+
+def _extreme_vjp(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
+    """Each element's gradient goes to where its extreme stands: the last of equal ones so far."""
+    count = x.shape[axis]
+    places = reshape(arange(count), tuple([count if k == axis else 1 for k in range(x.ndim)]))
+    at = cummax_op.bind((where(x == y, places, 0),), {"axis": axis})[0]
+    return add_along_op.bind((g, at), {"axis": axis, "size": count})[0]
+
+
+def _running(name: str, step: np.ufunc, vjp: Any) -> Op:
+    body: Any = lambda x, *, axis: step.accumulate(x, axis)  # noqa: E731
+    return register(Op(name, body, _same, family="host", vjp=vjp))
+
+
+cummax_op = _running("cummax", np.maximum, _extreme_vjp)
+cummin_op = _running("cummin", np.minimum, _extreme_vjp)
+
+
+def _run(op: Op, want: str, x: Any, axis: int | None, reverse: bool) -> Tensor:
+    """A running result, from the end with `reverse`; without an axis, of all elements in row-major order."""
+    (x,) = operands((x,), want, op.name)
+    if axis is None:
+        x, axis = flatten(x), 0
+    axis = normalize_axis(axis, x.ndim, op.name)
+    if reverse:
+        return flip(op.bind((flip(x, axis=axis),), {"axis": axis})[0], axis=axis)
+    return op.bind((x,), {"axis": axis})[0]
+
+
+def cummax(x: Any, /, axis: int | None = None, *, reverse: bool = False) -> Tensor:
+    """The largest element so far along an axis (None: of all elements in row-major order); from a NaN on, NaN.
+
+    With `reverse` from the end. The gradient goes to the last of equal elements.
+
+    >>> import treadle as td
+    >>> td.cummax(td.asarray([1, 3, 2, 5]))
+    Tensor([1, 3, 3, 5], shape=(4,), dtype=int64)
+    """
+    return _run(cummax_op, "real", x, axis, reverse)
+
+
+def cummin(x: Any, /, axis: int | None = None, *, reverse: bool = False) -> Tensor:
+    """The smallest element so far along an axis (None: of all elements in row-major order); from a NaN on, NaN.
+
+    With `reverse` from the end. The gradient goes to the last of equal elements.
+    """
+    return _run(cummin_op, "real", x, axis, reverse)
+
+
+def _logcumsumexp_vjp(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
+    """exp(x_i - y_i) r_i, where r_i = g_i + exp(y_i - y_{i+1}) r_{i+1}: no factor is above 1."""
+    rows, slope, ends = (moveaxis(t, axis, -1) for t in (x, g, y))
+    count = slope.shape[-1]
+    inside = arange(count) < count - 1
+    factor = where(inside, _share(ends, where(inside, _shift_back(ends, 1), ends)), 0)
+    return moveaxis(_share(rows, ends) * _carried("logcumsumexp", slope, factor), -1, axis)
+
+
+def _share(a: Tensor, b: Tensor) -> Tensor:
+    """exp(a - b), 0 where both are -inf."""
+    none = (a == b) & isinf(a)
+    return where(none, 0, exp(where(none, 0, a) - where(none, 0, b)))
+
+
+logcumsumexp_op = _running("logcumsumexp", np.logaddexp, _logcumsumexp_vjp)
+
+
+def logcumsumexp(x: Any, /, axis: int | None = None, *, reverse: bool = False) -> Tensor:
+    """The logarithms of running sums of exp(x) along an axis (None: of all elements in row-major order), no overflow.
+
+    With `reverse` from the end. The gradient needs an axis of known size.
+
+    >>> import treadle as td
+    >>> td.logcumsumexp(td.asarray([0., 0., 1000.]))
+    Tensor([0.0000000e+00, 6.9314718e-01, 1.0000000e+03], shape=(3,), dtype=float32)
+    """
+    return _run(logcumsumexp_op, "real float", x, axis, reverse)
 
 
 def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:

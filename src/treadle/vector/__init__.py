@@ -19,6 +19,7 @@ from treadle.vector import (
     exponential,
     gamma,
     integer,
+    inverse_error_function,
     inverse_trigonometric,
     logarithm,
     power,
@@ -32,8 +33,8 @@ __all__ = ["BOUNDS", "FUNCTIONS", "interpreted_namespace", "source_version"]
 
 def _collect() -> dict[str, Callable[..., Any]]:
     """Name in kernels -> function: those with a bound, the exact float rules, the integer rules by kind."""
-    families = (exponential, logarithm, trigonometric, inverse_trigonometric, error_function, power, gamma)
-    defined = {name: value for module in families for name, value in vars(module).items()}
+    families = (exponential, logarithm, trigonometric, inverse_trigonometric, error_function, inverse_error_function)
+    defined = {name: value for module in (*families, power, gamma) for name, value in vars(module).items()}
     found: dict[str, Callable[..., Any]] = {name: defined[name] for name in BOUNDS}
     for name in ("floordiv", "mod", "sign"):
         for kind in ("f4", "f8"):

@@ -1,7 +1,8 @@
 """What each vector function promises: the largest error, in units in the last place (ULP) of the exact result.
 
 logaddexp can cancel: its unit is that of the largest of |a|, |b| and |result|. So can lgamma below 0:
-there it is that of the largest of 1, |result| and lgamma(|x|).
+there it is that of the largest of 1, |result| and lgamma(|x|). For digamma below 0 it is that of the largest of
+|result|, |digamma(1 - x)| and |pi cot(pi x)|.
 """
 
 from __future__ import annotations
@@ -57,8 +58,12 @@ BOUNDS: dict[str, float] = {
     "erf_f8": 3.0,
     "erfc_f4": 2.0,
     "erfc_f8": 4.0,
+    "erfinv_f4": 1.0,
+    "erfinv_f8": 4.0,
     "lgamma_f4": 1.0,
     "lgamma_f8": 4.0,
+    "digamma_f4": 1.0,
+    "digamma_f8": 4.0,
     "pow_f4": 1.0,
     "pow_f8": 2.0,
     "cbrt_f4": 1.0,

@@ -1,4 +1,4 @@
-"""The logarithm of the gamma function, for float32 and float64, without branches.
+"""The logarithm of the gamma function and its derivative, for float32 and float64, without branches.
 
 Near its zeros at 1 and 2 a polynomial times both distances keeps the digits; the recurrence brings other small
 arguments there, Stirling's formula serves large ones, reflection negative ones. Fits are in tests/vector/fit.py.
@@ -7,10 +7,12 @@ arguments there, Stirling's formula serves large ones, reflection negative ones.
 from __future__ import annotations
 
 from treadle.vector.logarithm import log_f8
-from treadle.vector.primitives import F4, F8, abs_f8, f4, f8, fma_f8, rint_f8, select
+from treadle.vector.primitives import F4, F8, abs_f8, copysign_f8, f4, f8, fma_f8, rint_f8, select
 from treadle.vector.trigonometric import cos_fraction_f8, sin_fraction_f8
 
 INF = float("inf")
+NAN = float("nan")
+ROOT_REST = 9.5499954299656977152e-17  # of the root of digamma, beside its float64
 
 
 def lgamma_near(c: F8) -> F8:
@@ -117,3 +119,127 @@ def lgamma_f8(x: F8) -> F8:
 def lgamma_f4(x: F4) -> F4:
     """log|gamma(x)| by way of float64, 1 ULP for x >= 0; below, of the largest of 1, |result| and lgamma(|x|)."""
     return f4(lgamma_f8(f8(x)))
+
+
+def digamma_near(z: F8) -> F8:
+    """digamma(z) / (z - root) for z from 1 to 2, root = 1.4616321449683623."""
+    v = z - 1.5
+    q0 = -0.42362742128146056635 * v + 0.95105587603183289322
+    q1 = -0.14840492305389045078 * v + 0.24054248424077389655
+    q2 = -0.061922133274682489344 * v + 0.094988724454984831477
+    q3 = -0.026975796691198776041 * v + 0.040760833810147626233
+    q4 = -0.011908219430175462052 * v + 0.017907252499474469022
+    q5 = -0.0052799460189813760469 * v + 0.007926943736522834782
+    q6 = -0.0023454233728304991711 * v + 0.003519014797753642868
+    q7 = -0.0010368259755783308316 * v + 0.0015565837928187274029
+    q8 = -0.00048478897663691926592 * v + 0.00072349214232120237332
+    q9 = -0.00014686230401719667502 * v + 0.00022691690378084249047
+    q10 = -0.00017665828067785611384 * v + 0.00025994162886087121668
+    v2 = v * v
+    q0 = q1 * v2 + q0
+    q1 = q3 * v2 + q2
+    q2 = q5 * v2 + q4
+    q3 = q7 * v2 + q6
+    q4 = q9 * v2 + q8
+    q5 = q10
+    v4 = v2 * v2
+    q0 = q1 * v4 + q0
+    q1 = q3 * v4 + q2
+    q2 = q5 * v4 + q4
+    v8 = v4 * v4
+    q0 = q1 * v8 + q0
+    q1 = q2
+    v16 = v8 * v8
+    q0 = q1 * v16 + q0
+    return q0
+
+
+def digamma_far(i: F8) -> F8:
+    """log(z) - 1/(2 z) - digamma(z) for z = 1/i from 8."""
+    w = i * i
+    q0 = -0.0083333333330408866538 * w + 0.083333333333333156453
+    q1 = -0.0041666229660457855424 * w + 0.0039682538043894882126
+    q2 = -0.020589004513119767918 * w + 0.0075694777256112817435
+    q3 = 0.061537346047966546823
+    w2 = w * w
+    q0 = q1 * w2 + q0
+    q1 = q3 * w2 + q2
+    w4 = w2 * w2
+    q0 = q1 * w4 + q0
+    return w * q0
+
+
+def digamma_parts(z: F8) -> F8:
+    """digamma(z) for z >= 1, and digamma(1 + z) for z < 1: the recurrence brings all below 8 between 1 and 2."""
+    small = z < 1.0
+    t = select(small, z + 1.0, z)
+    above = f8(0.0)
+    below = f8(1.0)
+    for_two = t >= 2.0
+    u = t - 1.0
+    above = select(for_two, f8(1.0), above)
+    below = select(for_two, u, below)
+    for_three = t >= 3.0
+    u = t - 2.0
+    above = select(for_three, above * u + below, above)
+    below = select(for_three, below * u, below)
+    for_four = t >= 4.0
+    u = t - 3.0
+    above = select(for_four, above * u + below, above)
+    below = select(for_four, below * u, below)
+    for_five = t >= 5.0
+    u = t - 4.0
+    above = select(for_five, above * u + below, above)
+    below = select(for_five, below * u, below)
+    for_six = t >= 6.0
+    u = t - 5.0
+    above = select(for_six, above * u + below, above)
+    below = select(for_six, below * u, below)
+    for_seven = t >= 7.0
+    u = t - 6.0
+    above = select(for_seven, above * u + below, above)
+    below = select(for_seven, below * u, below)
+    shift = select(for_two, f8(1.0), f8(0.0))
+    shift = select(for_three, 2.0, shift)
+    shift = select(for_four, 3.0, shift)
+    shift = select(for_five, 4.0, shift)
+    shift = select(for_six, 5.0, shift)
+    shift = select(for_seven, 6.0, shift)
+    large = t >= 8.0
+    c = select(large, 1.5, t - shift)
+    near = ((c - 1.4616321449683623) - ROOT_REST) * digamma_near(c) + above / below
+    i = 1.0 / select(large, t, 8.0)
+    far = log_f8(select(large, t, 8.0)) - (0.5 * i + digamma_far(i))
+    return select(large, far, near)
+
+
+def pi_cot_turn(z: F8) -> F8:
+    """pi cot(pi z), exact reduction; NaN at whole numbers."""
+    d = z - rint_f8(z)
+    a = abs_f8(d)
+    steep = a > 0.25
+    t = select(steep, 0.5 - a, a)
+    r = fma_f8(t, 3.1415926535897931, 0.0)
+    e = fma_f8(t, 3.1415926535897931, -r) + t * 1.2246467991473532e-16
+    s = sin_fraction_f8(r, e)
+    c = cos_fraction_f8(r, e)
+    y = copysign_f8(3.1415926535897931 * (select(steep, s, c) / select(steep, c, s)), d)
+    return select(a == 0.0, NAN, y)
+
+
+def digamma_f8(x: F8) -> F8:
+    """The derivative of log|gamma(x)|, 4 ULP for x > 0; below, of the largest of its parts. -inf at 0, NaN at poles.
+
+    The parts below 0: digamma(x) = digamma(1 - x) - pi cot(pi x). The root at 1.46 keeps its digits.
+    """
+    z = abs_f8(x)
+    y = digamma_parts(z)
+    small = z < 1.0
+    above = select(small, y, y + 1.0 / z)
+    reflected = above + pi_cot_turn(z)
+    return select(x < 0.0, reflected, select(small, y - 1.0 / x, y))
+
+
+def digamma_f4(x: F4) -> F4:
+    """The derivative of log|gamma(x)| by way of float64, 1 ULP for x > 0; below, of the largest of its parts."""
+    return f4(digamma_f8(f8(x)))

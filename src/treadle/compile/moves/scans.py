@@ -1,4 +1,7 @@
-"""Running sums and products as kernels: along rows one element after another, along other axes row after row."""
+"""Running sums, products, extremes and logarithms of sums of exponentials as kernels.
+
+Along rows one element goes after another, along other axes row after row.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,21 @@ if TYPE_CHECKING:
 Env = dict[Symbol, View]
 
 
-def _along_rows(node: Node, kind: str, sign: str) -> Text:
+# op -> one more element `{1}` after the running result `{0}`, of kind `{t}`
+STEPS = {
+    "cumsum": "{t}({0} + {1})",
+    "cumprod": "{t}({0} * {1})",
+    "cummax": "top_{t}({1}, {0})",
+    "cummin": "bottom_{t}({1}, {0})",
+    "logcumsumexp": "logaddexp_{t}({0}, {1})",
+}
+
+
+def _step(node: Node, kind: str, before: str, element: str) -> str:
+    return STEPS[node.op].format(before, element, t=kind)
+
+
+def _along_rows(node: Node, kind: str) -> Text:
     """The scanned axis is the last: row j has n elements; `first` and `step` tell where it begins and which way."""
     text = Text()
     text.add(0, "def kernel(args, lo, hi):")
@@ -31,13 +48,14 @@ def _along_rows(node: Node, kind: str, sign: str) -> Text:
     text.add(2, "total = x[0]")
     text.add(2, "y[0] = total")
     text.add(2, "for k in range(1, n):")
-    text.add(3, f"total = {kind}(total {sign} x[{step.lstrip('+ ')}])", node)
-    text.add(3, f"y[{step.lstrip('+ ')}] = total")
+    at = step.lstrip("+ ")
+    text.add(3, f"total = {_step(node, kind, 'total', f'x[{at}]')}", node)
+    text.add(3, f"y[{at}] = total")
     text.add(1, "return 0")
     return text
 
 
-def _across_rows(node: Node, kind: str, sign: str) -> Text:
+def _across_rows(node: Node, kind: str) -> Text:
     """Blocks of n rows of `inner` elements: each row of results is the one before it and a row of x."""
     text = Text()
     text.add(0, "def kernel(args, lo, hi):")
@@ -56,13 +74,13 @@ def _across_rows(node: Node, kind: str, sign: str) -> Text:
     text.add(3, f"v = p_{kind}(a0 + start)")
     text.add(3, f"w = p_{kind}(a0 + start {back} * {kind[1]})")
     text.add(3, "for i in range(inner):")
-    text.add(4, f"v[i] = {kind}(w[i] {sign} u[i])", node)
+    text.add(4, f"v[i] = {_step(node, kind, 'w[i]', 'u[i]')}", node)
     text.add(1, "return 0")
     return text
 
 
 def lower_scan(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
-    """Lay out a cumsum or cumprod; False where its values cannot live in kernels."""
+    """Lay out a running result; False where its values cannot live in kernels."""
     source, out = node.inputs[0], node.outputs[0]
     if not copied(node) or code(source.dtype) != code(out.dtype) or source.dtype.kind == "b":
         return False
@@ -74,12 +92,11 @@ def lower_scan(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     n, inner = view.shape[axis], math.prod(view.shape[axis + 1 :])
     rows = view.size // (n * inner)
     first = n - 1 if node.attrs.get("reverse") else 0
-    sign = "+" if node.op == "cumsum" else "*"
     kind = code(source.dtype)
     grain = max(1, -(-GRAIN * rows // view.size)) if view.size >= 2 * GRAIN and rows > 1 else 0
     if inner == 1:
-        kernel = Kernel(_along_rows(node, kind, sign), (target, view, n, first), rows, grain)
+        kernel = Kernel(_along_rows(node, kind), (target, view, n, first), rows, grain)
     else:
-        kernel = Kernel(_across_rows(node, kind, sign), (target, view, n, first, inner), rows, grain)
+        kernel = Kernel(_across_rows(node, kind), (target, view, n, first, inner), rows, grain)
     lowerer.call(kernel, node.op)
     return True
