@@ -209,6 +209,9 @@ class Emitter:
         kind = POINTERS[pointer.kind]
         given = self.cast(value, kind)
         whole = self.builder.zext(given.ir, native.I8) if kind == "b1" else given.ir
+        if whole.get_reference() in self.builder.selected:
+            # Else "x[j] = select(c, v, x[j])" becomes a masked store, which takes ten times as long on some processors.
+            whole = self.builder.frozen(whole)
         self.builder.store(whole, place, self.scope(pointer))
 
     def pointer(self, address: Any, kind: str) -> Value:

@@ -187,6 +187,7 @@ class Builder:
         self.entry: list[str] = []  # memory on the stack
         self.blocks: list[Block] = []
         self._count = 0
+        self.selected: set[str] = set()  # names of what `select` gave
         self.block = self.append_basic_block("start")
 
     def text(self, head: str) -> str:
@@ -248,7 +249,13 @@ class Builder:
 
     def select(self, test: Any, yes: Any, no: Any) -> Operand:
         """One of two values."""
-        return self._value(yes.type, f"select {typed(test)}, {typed(yes)}, {typed(no)}")
+        made = self._value(yes.type, f"select {typed(test)}, {typed(yes)}, {typed(no)}")
+        self.selected.add(made.text)
+        return made
+
+    def frozen(self, value: Any) -> Operand:
+        """The value, told apart from what made it."""
+        return self._value(value.type, f"freeze {typed(value)}")
 
     def neg(self, value: Any) -> Operand:
         """0 - value."""
