@@ -14,7 +14,6 @@ from treadle.ops.elementwise import exp
 from treadle.ops.reductions import sum
 from treadle.ops.shaping import expand_dims
 
-
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 # Up to so many classes the rows' largest elements are found faster in a transposed copy (measured).
 _NARROW = 32
