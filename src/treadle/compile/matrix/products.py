@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
-# Multiplications up to which tiles are quicker than BLAS, which also packs A: at 512^3 by a tenth, at 784 x 100 x 100
-# by nothing, at 100^3 by a fifth, at 32 x 64 x 192 by half.
-LARGEST = 1 << 27
+# Multiplications up to which tiles are quicker than BLAS, which also packs A: at 32 x 64 x 192 by half, at 100^3 by a
+# fifth, at 300^3 by some hundredths; 512^3 takes BLAS less.
+LARGEST = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def lower_matmul(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
     m, n = shape[-2:]
     k = a.shape[-2] if flags[0] else a.shape[-1]
-    way = _way(out, m, n, k)
+    way = _way(out, m, n, k, flags[0])
     if way == "blas":
         a, b = (view if _matrix(view) is not None else lowerer.contiguous(view) for view in (a, b))
     batch = _batches(a, b, shape[:-2])
@@ -107,12 +107,15 @@ def lower_matmul(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     return True
 
 
-def _way(out: Symbol, m: int, n: int, k: int) -> str:
-    """Who does a product: a kernel written for it, tiles, or BLAS."""
-    if out.dtype.kind != "f" or m * n * k <= SMALL:
+def _way(out: Symbol, m: int, n: int, k: int, turned: bool) -> str:
+    """Who does a product: a kernel written for it, tiles, or BLAS; turned: whether A is transposed."""
+    work = m * n * k
+    if out.dtype.kind != "f" or work <= SMALL:
         return "small"
-    vector = m == 1 or n == 1
-    return "blas" if blas.available() and (vector or m * n * k > LARGEST) else "tiled"
+    # Tiles of a transposed A read a few numbers of each line that they touch, again for each panel of B.
+    far = turned and work > LARGEST // 4 and m * min(k, tiled.DEPTH) * out.dtype.itemsize > tiled.ROWS_BYTES
+    large = m == 1 or n == 1 or work > LARGEST or far
+    return "blas" if large and blas.available() else "tiled"
 
 
 def _call_tiled(lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k: int, count: int, inner: int) -> None:
