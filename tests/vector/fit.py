@@ -63,6 +63,35 @@ def _extrema(errors: list[Any], count: int) -> list[int]:
     return runs
 
 
+def rational(f: Function, a: float, b: float, degree: int, weight: Function) -> tuple[list[Any], list[Any], Any]:
+    """P and Q, both of one degree and Q(0) = 1, that minimise max |weight * (P / Q - f)|, and about that maximum.
+
+    Least squares of P - f Q with the last Q as divisor, weighted again and again by how large the error is (Lawson).
+    """
+    points = 30 * degree
+    grid = [mp.mpf(a + b) / 2 - mp.mpf(b - a) / 2 * mp.cos(mp.pi * i / points) for i in range(points + 1)]
+    values, weights, shares = [f(x) for x in grid], [weight(x) for x in grid], [mp.mpf(1)] * len(grid)
+    below = [mp.mpf(1)] * len(grid)
+    best: tuple[list[Any], list[Any], Any] = ([], [], mp.inf)
+    for turn in range(30):
+        factors = [w * mp.sqrt(s) / q for w, s, q in zip(weights, shares, below, strict=True)]
+        rows = zip(grid, values, factors, strict=True)
+        powers = range(degree + 1)
+        matrix = mp.matrix([[c * x**k for k in powers] + [-c * v * x**k for k in powers[1:]] for x, v, c in rows])
+        right = mp.matrix([c * v for v, c in zip(values, factors, strict=True)])
+        found = list(mp.lu_solve(matrix.T * matrix, matrix.T * right))
+        p, q = found[: degree + 1], [mp.mpf(1), *found[degree + 1 :]]
+        below = [mp.polyval(q[::-1], x) for x in grid]
+        above = [mp.polyval(p[::-1], x) for x in grid]
+        errors = [abs(w * (n / d - v)) for w, n, d, v in zip(weights, above, below, values, strict=True)]
+        if max(errors) < best[2]:
+            best = p, q, max(errors)
+        if turn >= 6:
+            shares = [s * (e / max(errors) + mp.mpf("1e-3")) for s, e in zip(shares, errors, strict=True)]
+            shares = [s * len(shares) / mp.fsum(shares) for s in shares]
+    return best
+
+
 def exp_rest(r: Any) -> Any:
     """(exp(r) - 1 - r) / r**2."""
     return mp.hyp1f1(1, 3, r) / 2
@@ -103,6 +132,11 @@ def asin_rest(z: Any) -> Any:
 def erf_rest(x: Any) -> Any:
     """-log(erfc(x)) / x."""
     return -mp.log(mp.erfc(x)) / x if x else 2 / mp.sqrt(mp.pi)
+
+
+def erf_ratio(z: Any) -> Any:
+    """erf(x) / x with z = x * x."""
+    return mp.erf(mp.sqrt(z)) / mp.sqrt(z) if z > mp.mpf("1e-30") else 2 / mp.sqrt(mp.pi)
 
 
 def erfcx_mapped(a: Any) -> Function:
@@ -195,7 +229,6 @@ def targets() -> dict[str, tuple[Any, ...]]:
     found["atan f4"] = (atan_rest, 0, z_atan, 3, lambda z: z)
     found["asin f8"] = (asin_rest, 0, mp.mpf("0.2501"), 11, lambda z: z)
     found["asin f4"] = (asin_rest, 0, mp.mpf("0.2501"), 4, lambda z: z)
-    found["erf f4"] = (erf_rest, 0, 4, 8, erf_weight)
     found["erf f8"] = (erf_rest, 0, 6, 24, erf_weight)
     for kind, a, end, degree in (("f4", 4, "0.45", 9), ("f8", 3, "0.804", 24)):
         g = erfcx_mapped(mp.mpf(a))
@@ -219,7 +252,17 @@ def targets() -> dict[str, tuple[Any, ...]]:
     return found
 
 
+def fit_erf_f4() -> None:
+    """P and Q of erf in float32: Q times 1.7035176, by which the coefficients round best, P less a quarter of Q."""
+    p, q, error = rational(erf_ratio, 0, 3.92**2, 5, lambda z: 1 / erf_ratio(z))
+    print(f"erf f4: 2**{float(mp.log(error, 2)):.1f}")
+    for a, b in zip(p, q, strict=True):
+        print("   ", mp.nstr((a - b / 4) * 1.7035176, 12), mp.nstr(b * 1.7035176, 12), flush=True)
+
+
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or "erf f4".startswith(sys.argv[1]):
+        fit_erf_f4()
     for name, (f, a, b, degree, weight) in targets().items():
         if len(sys.argv) > 1 and not name.startswith(sys.argv[1]):
             continue

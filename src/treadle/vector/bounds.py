@@ -54,7 +54,7 @@ BOUNDS: dict[str, float] = {
     "atan_f8": 3.0,
     "atan2_f4": 3.0,
     "atan2_f8": 3.0,
-    "erf_f4": 4.0,
+    "erf_f4": 3.0,
     "erf_f8": 3.0,
     "erfc_f4": 2.0,
     "erfc_f8": 4.0,

@@ -3,8 +3,9 @@
 All rest on one split, exp(x) = (1 + p) * s * u: n = round(x / ln 2) by adding 1.5 * 2**mantissa (the sum's low bits
 are then n itself), r = x - n ln 2 with ln 2 in two parts, p = r + r*r*P(r) with P fitted on |r| <= ln(2) / 2
 (tests/vector/fit.py), and 2**n made as two powers of two, s * u, so that results near overflow and among the
-subnormals round once. Polynomials go by Horner's rule, which has the fewest operations: the elements of a loop are
-independent, so that what counts is their number, not how long each waits.
+subnormals round once. Most polynomials go by Horner's rule, which has the fewest operations. Elements of a loop are
+independent, but a processor holds only so many operations at a time (Zen 3: about 128 of vectors), so that a chain
+of waits counts too: the longer ones are split where that costs an operation or two.
 """
 
 from __future__ import annotations
@@ -55,13 +56,13 @@ def exp_f4(x: F4) -> F4:
     t = x * 0.7213475204444817 + 12582912.0
     k = t - 12582912.0
     r = (x - k * 1.38629150390625) - k * 2.85721364062e-6
-    q = 0.00019610496438581624 * r + 0.0014104444492737239
-    q = q * r + 0.0083361125469250956
-    q = q * r + 0.041661270916900415
-    q = q * r + 0.16666613956374097
-    q = q * r + 0.50000034580620898
+    r2 = r * r
+    q0 = 0.16666613956374097 * r + 0.50000034580620898
+    q1 = 0.0083361125469250956 * r + 0.041661270916900415
+    q2 = 0.00019610496438581624 * r + 0.0014104444492737239
+    q = (q2 * r2 + q1) * r2 + q0
     s = float_i4((bits_f4(t) << 23) + 1065353216)
-    return (1.0 + (r * r * q + r)) * s * s
+    return (1.0 + (r2 * q + r)) * s * s
 
 
 def exp2_f4(x: F4) -> F4:

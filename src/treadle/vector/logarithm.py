@@ -20,12 +20,10 @@ from treadle.vector.primitives import (
     f8,
     float_i4,
     float_i8,
-    i4,
     i8,
     select,
     sqrt_f4,
     sqrt_f8,
-    u4,
     u8,
 )
 
@@ -36,22 +34,21 @@ NAN = float("nan")
 def log_parts_f4(x: F4) -> tuple[F4, F4]:
     """k and m with x = m * 2**k and m between sqrt(1/2) and sqrt(2), for positive finite x, subnormals included."""
     small = x < 1.1754943508222875e-38
-    i = u4(bits_f4(select(small, x * 33554432.0, x))) + 0x004AFB0D
-    k = float_i4(i4((i >> 23) | 0x4B000000)) - 8388735.0
-    m = float_i4(i4((i & 0x007FFFFF) + 0x3F3504F3))
-    return select(small, k - 25.0, k), m
+    b = bits_f4(select(small, x * 33554432.0, x))
+    i = b - 0x3F3504F3
+    m = float_i4(b - (i & -8388608))
+    return f4(i >> 23) - select(small, f4(25.0), 0.0), m
 
 
 def log_fraction_f4(f: F4) -> F4:
     """log(1 + f) - f for |f| up to sqrt(2) - 1: -f*f/2 + f**3 Q(f)."""
-    q = -0.076340572301849026489 * f + 0.12761391460415585011
-    q = q * f - 0.13160286422248762504
-    q = q * f + 0.14201802117769480742
-    q = q * f - 0.16623350460949677222
-    q = q * f + 0.20001223981654662652
-    q = q * f - 0.25000821145535914699
-    q = q * f + 0.33333331751072369778
-    return f * f * (f * q - 0.5)
+    f2 = f * f
+    q0 = -0.25000821145535914699 * f + 0.33333331751072369778
+    q1 = -0.16623350460949677222 * f + 0.20001223981654662652
+    q2 = -0.13160286422248762504 * f + 0.14201802117769480742
+    q3 = -0.076340572301849026489 * f + 0.12761391460415585011
+    q = ((q3 * f2 + q2) * f2 + q1) * f2 + q0
+    return f2 * (f * q - 0.5)
 
 
 def log_f4(x: F4) -> F4:
@@ -59,7 +56,7 @@ def log_f4(x: F4) -> F4:
     k, m = log_parts_f4(x)
     f = m - 1.0
     y = k * 0.693115234375 + (f + (log_fraction_f4(f) + k * 3.19461849453e-5))
-    return select(x > 0.0, select(x < INF, y, x), select(x == 0.0, -INF, x * NAN))
+    return select(x > 0.0, select(x < INF, y, x), select(x == 0.0, f4(-INF), NAN))
 
 
 def log1p_f4(x: F4) -> F4:

@@ -243,3 +243,4 @@ rint_f4, rint_f8 = PRIMITIVES["rint_f4"], PRIMITIVES["rint_f8"]
 max_f4, max_f8, min_f4, min_f8 = (PRIMITIVES[name] for name in ("max_f4", "max_f8", "min_f4", "min_f8"))
 rare_sin_f4, rare_cos_f4, rare_tan_f4 = (PRIMITIVES[f"rare_{name}_f4"] for name in RARE)
 rare_sin_f8, rare_cos_f8, rare_tan_f8 = (PRIMITIVES[f"rare_{name}_f8"] for name in RARE)
+mul_apart_f4, mul_apart_f8 = PRIMITIVES["mul_apart_f4"], PRIMITIVES["mul_apart_f8"]

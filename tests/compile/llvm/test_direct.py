@@ -227,10 +227,24 @@ def test_both_compilers_make_the_same_of_a_kernel(both, name):
 def test_our_code_is_no_longer_than_numbas(both, monkeypatch):
     _, sizes = both
     assert sizes["direct"] <= 1.6 * sizes["numba"]  # where vector math is called, vectors go two at a time
-    monkeypatch.setattr(kernel_writer, "calls_vector_math", lambda block: False)
+    monkeypatch.setattr(kernel_writer, "vector_depth", lambda block: 0)
     image, refused = direct.compile_object([(f"direct_{name}", text) for name, text in KERNELS.items()])
     assert not refused
     assert len(image) <= 1.1 * sizes["numba"]
+
+
+@pytest.mark.parametrize(
+    ("value", "abreast"),
+    [("x + x", None), ("exp_f4(x) + tanh_f4(-x)", 2), ("sqrt_f4(tanh_f4(exp_f4(x)))", 4), ("erf_f4(x / exp_f4(x))", 4)],
+)
+def test_more_vectors_go_abreast_where_calls_wait_for_each_other(monkeypatch, value: str, abreast: int | None):
+    lines = ["def kernel(args, lo, hi):", "    q = p_f4(args[0])", "    for j in range(lo, hi):", "        x = q[j]"]
+    text = "\n".join([*lines, f"        q[j] = {value}", "    return 0", ""])
+    seen: list[str] = []
+    monkeypatch.setattr(direct, "optimised", lambda assembly, effort: seen.append(assembly) or b"")
+    direct.compile_object([("k", text)])
+    assert ("interleave.count" in seen[0]) == (abreast is not None)
+    assert abreast is None or f'interleave.count", i32 {abreast}' in seen[0]
 
 
 MANY = "".join(

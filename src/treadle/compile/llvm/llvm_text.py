@@ -91,15 +91,11 @@ class Module:
         mine, others = numbers[origin]
         return f", !alias.scope !{mine}, !noalias !{others}"
 
-    def pairwise(self) -> str:
-        """The note of a loop whose vectors go two at a time: one waits for results while the other computes."""
-        return self._noted(2)
+    def abreast(self, vectors: int) -> str:
+        """The note of a loop that works on so many vectors at a time: one waits for results while others compute.
 
-    def one_by_one(self) -> str:
-        """The note of a loop of few vectors, which leaves none to the loop behind that goes element by element."""
-        return self._noted(1)
-
-    def _noted(self, vectors: int) -> str:
+        One is for loops of few vectors: it leaves none to the loop behind that goes element by element.
+        """
         self._loops.append((self._number(), self._number(), vectors))
         return f", !llvm.loop !{self._loops[-1][0]}"
 
