@@ -133,7 +133,7 @@ def test_plain_values(lines):
         assert outcome(twin, values) == outcome(function, values)
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=25)  # what they find, the traced values below find too, but these say which name
 @given(blocks(0, False, True))
 def test_stand_ins_for_traced_values(lines):
     twin = convert_function(define(lines, FAKE.StagedRange)).function
@@ -145,13 +145,14 @@ def test_stand_ins_for_traced_values(lines):
 
 
 @SETTINGS
-@given(blocks(0, False, True))
-def test_traced_values(lines):
+@given(blocks(0, False, True), st.integers(0, 2))
+def test_traced_values(lines, number):
     twin = convert_function(define(lines, Range)).function
     traced = trace(lambda *symbols: [as_tensor(twin(*symbols))], [Spec((), int64)] * 3, "f")
     for values in POINTS:
         inputs = [np.asarray(v, np.int64) for v in values] + [t.array for t in traced.captures]
         (interpreted,) = interpret_arrays(traced.graph, inputs)
-        (compiled,) = program_for(traced.graph, [x.shape for x in inputs]).run(inputs)
         assert interpreted.item() == define(lines)(*values)
-        assert compiled.item() == interpreted.item()
+        if number == 0:  # a third of the programs is compiled
+            (compiled,) = program_for(traced.graph, [x.shape for x in inputs]).run(inputs)
+            assert compiled.item() == interpreted.item()
