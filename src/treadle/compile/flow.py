@@ -34,7 +34,8 @@ def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> N
     if count is not None:
         places["count"] = count.ref
     for name, views in (("start", carry), ("const", consts), ("x", xs)):
-        for k, view in enumerate(views):
+        for k, found in enumerate(views):
+            view = lowerer.contiguous(found) if found.shape and (name != "x" or found.shape[1:]) else found
             places[f"{name} {k}"] = view.ref
             if name == "x":
                 places[f"x stride {k}"] = view.strides[0]

@@ -235,7 +235,7 @@ class ArrayLoopWriter:
             if given.shape:
                 passes.loads[symbol] = text
             else:
-                self.scalar.body.names[symbol] = text
+                self.scalar.call(symbol, text)
         for symbol in passes.staged.stretched:
             if symbol not in passes.loads:  # a constant inside the graph
                 word = f"array {len(self.stretched)}"
@@ -251,7 +251,7 @@ class ArrayLoopWriter:
             passes.loads[symbol] = f"e{k}_[j]"
         else:
             self.text.add(3, f"e{k}_ = p_{kind}(x{k}_ + position * sx{k}_)[0]")
-            self.scalar.body.names[symbol] = f"e{k}_"
+            self.scalar.call(symbol, f"e{k}_")
 
     def _rows(self, passes: _Passes) -> list[tuple[str, Symbol]]:
         """This step's row of each stack; arrays are stored by passes, scalars are told."""
@@ -275,7 +275,7 @@ class ArrayLoopWriter:
         for node in graph.nodes:
             if node.op == "full" and not node.inputs:
                 value = np.asarray(node.attrs["value"], node.outputs[0].dtype)
-                self.scalar.body.names[node.outputs[0]] = self.scalar.body.constant(value)
+                self.scalar.call(node.outputs[0], self.scalar.literal(value))
         passes.settle()
         for symbol in passes.kept():
             number = len(self.scratch)
@@ -297,9 +297,8 @@ class ArrayLoopWriter:
 
     def _name(self, passes: _Passes, symbol: Symbol) -> str:
         """The name of a value, or of what it shows."""
-        names = self.scalar.body.names
-        real = passes.staged.real(symbol)
-        text = names[symbol] = self.scalar.body.name(real)
+        text = self.scalar.name(passes.staged.real(symbol))
+        self.scalar.call(symbol, text)
         return text
 
     def _pass(self, passes: _Passes, number: int) -> None:
@@ -307,7 +306,7 @@ class ArrayLoopWriter:
         stores = [s for k, s in enumerate(passes.stores) if passes.at[k] == number]
         if not nodes and not stores:
             return
-        add, names = self.text.add, self.scalar.body.names
+        add = self.text.add
         sums: dict[Symbol, str] = {}
         for node in nodes:
             if not node.outputs[0].shape:
@@ -316,21 +315,23 @@ class ArrayLoopWriter:
         add(3, "for j in range(n):")
         for symbol in passes.reads(number):
             if symbol in passes.loads:
-                names[symbol] = self.scalar.fresh("x")
-                add(4, f"{names[symbol]} = {passes.loads[symbol]}")
+                name = self.scalar.fresh("x")
+                self.scalar.call(symbol, name)
+                add(4, f"{name} = {passes.loads[symbol]}")
         for node in nodes:
             self._alias(passes, node)
             if node.outputs[0].shape:
-                self.scalar.node(node, 4, [])
+                self.scalar.element(node, 4)
             else:
                 self._sum(node, sums[node.outputs[0]])
         for store in stores:
             add(4, f"{store.place} = {self._name(passes, store.symbol)}")
-        names.update(sums)
+        for symbol, name in sums.items():
+            self.scalar.call(symbol, name)
 
     def _sum(self, node: Node, name: str) -> None:
         dtype = node.outputs[0].dtype
-        value = self.scalar.body.name(node.inputs[0])
+        value = self.scalar.name(node.inputs[0])
         if node.inputs[0].dtype != dtype:
             value = f"{code(dtype)}({value})"
         self.text.add(4, f"{name} = {combine(node.op, dtype, name, value)}", node)

@@ -1,5 +1,7 @@
 """Loops of scalar work as one kernel: the loop, its branches and the loops inside it, with the values in registers.
 
+Small tensors count as so many scalars (see `lanes`): every value is an array of names, a scalar's has no axes.
+
 The kernel stops every few million iterations and can be entered again, so that Ctrl-C works in a loop of any length:
 between entries its carry stands in the buffers of its results. A loop inside whose number of steps is known and small
 runs to its end. Another may stop half-way: its carry is kept too, and when the kernel is entered again, the iteration
@@ -9,12 +11,15 @@ with a status.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, code, expression
-from treadle.compile.fusion.fuse import in_kernel, is_elementwise, is_scalar_constant
+from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.stepping import lanes
+from treadle.compile.stepping.lanes import Lanes
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -23,6 +28,7 @@ from treadle.records import dataclass, field
 BUDGET = 1 << 22  # iterations between two looks at Python: a few milliseconds of scalar work
 INNER = 1 << 16  # steps that the loops inside may take in one iteration
 SAVE = "save"  # stands in a text for the lines that keep the state, of which some are known only at the end
+SCALAR = Spec((), np.dtype(np.float64))
 CHECK = 2  # the status of the first check; further checks count up
 
 
@@ -30,24 +36,36 @@ def _scalar(spec: Spec) -> bool:
     return spec.shape == () and in_kernel(spec)
 
 
-def _scalar_graph(graph: Graph, opened: bool) -> bool:
-    """Whether everything in a graph is scalar work that a kernel can hold; opened: also loops that stop half-way."""
-    if not all(_scalar(s.spec) for s in graph.inputs):
-        return False
-    return all(is_scalar_node(node, opened) for node in graph.nodes)
+def _work(graph: Graph, fits: Callable[[Spec], bool], opened: bool) -> int | None:
+    """How many lines the work of a graph takes; None where a kernel cannot hold it. opened: see `is_scalar_node`."""
+    if not all(fits(s.spec) for s in graph.inputs):
+        return None
+    total = 0
+    for node in graph.nodes:
+        lines = _lines(node, fits, opened)
+        if lines is None:
+            return None
+        total += lines
+    return total
+
+
+def _lines(node: Node, fits: Callable[[Spec], bool], opened: bool) -> int | None:
+    """How many lines a node takes; None where a kernel cannot hold it."""
+    if not all(fits(s.spec) for s in (*node.inputs, *node.outputs)):
+        return None
+    if node.op in ("cond", "while"):
+        if node.op == "while" and (node.attrs["layout"].xs or _stacks(node) or not (opened or _steps(node))):
+            return None
+        parts = [_work(inner, fits, opened) for _, inner in node.graphs()]
+        return None if None in parts else sum(lines for lines in parts if lines) + 2 * lanes.size_of(node.outputs)
+    if node.op == "assert":
+        return 1 if len(node.inputs) == 1 else None
+    return lanes.lines_of(node)
 
 
 def is_scalar_node(node: Node, opened: bool = False) -> bool:
-    """Whether a node is scalar work that a kernel can hold."""
-    if not all(_scalar(s.spec) for s in (*node.inputs, *node.outputs)):
-        return False
-    if node.op in ("cond", "while"):
-        if node.op == "while" and (node.attrs["layout"].xs or _stacks(node) or not (opened or _steps(node))):
-            return False
-        return all(_scalar_graph(inner, opened) for _, inner in node.graphs())
-    if node.op == "constant":
-        return is_scalar_constant(node.outputs[0])
-    return is_elementwise(node) or (node.op == "assert" and len(node.inputs) == 1)
+    """Whether a node is scalar work that a kernel can hold; opened: also loops that may stop half-way."""
+    return _lines(node, _scalar, opened) is not None
 
 
 def _steps(node: Node) -> int:
@@ -71,7 +89,7 @@ def _stacks(node: Node) -> int:
     return stacks
 
 
-def is_scalar_loop(node: Node) -> bool:
+def is_scalar_loop(node: Node, fits: Callable[[Spec], bool] = _scalar) -> bool:
     """Whether a loop node can become one kernel: scalar carry and work; xs and stacks of scalars with known length."""
     if node.op != "while":
         return False
@@ -79,13 +97,15 @@ def is_scalar_loop(node: Node) -> bool:
     if (layout.xs or _stacks(node)) and not isinstance(node.attrs["steps"], int):
         return False
     _, carry, consts, xs = layout.parts(node.inputs)
-    if not all(_scalar(s.spec) for s in (*carry, *consts)):
+    if not all(fits(s.spec) for s in (*carry, *consts)) or not all(in_kernel(s.spec) for s in (*xs, *node.outputs)):
         return False
-    if not all(len(s.shape) == 1 and in_kernel(s.spec) for s in xs):
-        return False
-    if not all(in_kernel(s.spec) for s in node.outputs):
-        return False
-    return all(_scalar_graph(graph, True) for _, graph in node.graphs())
+    parts = [_work(graph, fits, True) for _, graph in node.graphs()]
+    return None not in parts and sum(lines for lines in parts if lines) <= lanes.LINES
+
+
+def is_small_loop(node: Node) -> bool:
+    """Whether a loop node can become one kernel with its small tensors in registers."""
+    return is_scalar_loop(node, lanes.is_small)
 
 
 @dataclass(slots=True)
@@ -109,6 +129,7 @@ class ScalarWriter:
 
     text: Text = field(default_factory=Text)
     body: Body = field(default_factory=lambda: Body(BAKED_IN_LOOPS))
+    values: dict[Symbol, Lanes] = field(default_factory=dict)
     checks: list[Node] = field(default_factory=list)
     count: int = 0
     kept: list[tuple[str, str]] = field(default_factory=list)  # names and kinds that loops inside keep between entries
@@ -119,13 +140,36 @@ class ScalarWriter:
         self.count += 1
         return f"{prefix}{self.count}"
 
-    def graph(self, graph: Graph, names: list[str], indent: int, save: list[str]) -> list[str]:
-        """A graph's nodes, line by line; the names of its outputs."""
-        for symbol, name in zip(graph.inputs, names, strict=True):
-            self.body.names[symbol] = name
+    def literal(self, array: np.ndarray[Any, Any]) -> str:
+        """A number as text."""
+        return self.body.constant(array)
+
+    def value(self, symbol: Symbol) -> Lanes:
+        """The names of a value's elements."""
+        known = self.values.get(symbol)
+        if known is None:
+            assert symbol.node is not None
+            known = self.values[symbol] = lanes.constant(symbol.node.attrs["value"].array, self.literal)
+        return known
+
+    def name(self, symbol: Symbol) -> str:
+        """The name of a scalar, or of the element of an array that a line is about."""
+        return str(self.value(symbol)[()])
+
+    def call(self, symbol: Symbol, name: str) -> None:
+        """Let a scalar, or an element of an array, have a name."""
+        self.values[symbol] = lanes.named(SCALAR, name)
+
+    def made(self, symbols: Sequence[Symbol], prefix: str) -> list[Lanes]:
+        """Fresh names for some values."""
+        return [lanes.named(s.spec, self.fresh(prefix)) for s in symbols]
+
+    def graph(self, graph: Graph, values: Sequence[Lanes], indent: int, save: list[str]) -> list[Lanes]:
+        """A graph's nodes, line by line; its outputs."""
+        self.values.update(zip(graph.inputs, values, strict=True))
         for node in graph.nodes:
             self.node(node, indent, save)
-        return [self.body.name(s) for s in graph.outputs]
+        return [self.value(s) for s in graph.outputs]
 
     def node(self, node: Node, indent: int, save: list[str]) -> None:
         """One node's lines."""
@@ -138,13 +182,24 @@ class ScalarWriter:
         elif node.op == "assert":
             self.check(node, indent, save)
         else:
-            values = [self.body.name(s) for s in node.inputs]
-            made = self.body.names[node.outputs[0]] = self.fresh("v")
-            self.text.add(indent, f"{made} = {expression(node, values)}", node)
+
+            def name(expression: str) -> str:
+                made = self.fresh("v")
+                self.text.add(indent, f"{made} = {expression}", node)
+                return made
+
+            values = [self.value(s) for s in node.inputs]
+            self.values[node.outputs[0]] = lanes.write(node, values, name, self.literal)
+
+    def element(self, node: Node, indent: int) -> None:
+        """A line for one element of an elementwise node."""
+        made = self.fresh("v")
+        self.text.add(indent, f"{made} = {expression(node, [self.name(s) for s in node.inputs])}", node)
+        self.call(node.outputs[0], made)
 
     def check(self, node: Node, indent: int, save: list[str]) -> None:
         """A failed check saves the state and ends the kernel with a status of its own."""
-        self.text.add(indent, f"if not {self.body.name(node.inputs[0])}:", node)
+        self.text.add(indent, f"if not {self.name(node.inputs[0])}:", node)
         for line in [*save, "failed[0] = done"]:
             self.text.add(indent + 1, line)
         self.text.add(indent + 1, f"return {CHECK + len(self.checks)}")
@@ -152,50 +207,54 @@ class ScalarWriter:
 
     def cond(self, node: Node, indent: int, save: list[str]) -> None:
         """A branch."""
-        results = [self.fresh("w") for _ in node.outputs]
-        operands = [self.body.name(s) for s in node.inputs[1:]]
-        for word, key in (("if " + self.body.name(node.inputs[0]), "true"), ("else", "false")):
+        results = self.made(node.outputs, "w")
+        operands = [self.value(s) for s in node.inputs[1:]]
+        for word, key in (("if " + self.name(node.inputs[0]), "true"), ("else", "false")):
             self.text.add(indent, f"{word}:", node)
             ends = self.graph(node.attrs[key], operands, indent + 1, save)
-            for name, end, symbol in zip(results, ends, node.outputs, strict=True):
-                self.text.add(indent + 1, f"{name} = {code(symbol.dtype)}({end})")
-            if not results:
-                self.text.add(indent + 1, "pass")
-        for symbol, name in zip(node.outputs, results, strict=True):
-            self.body.names[symbol] = name
+            lines = self.casts(lanes.flat(results), lanes.flat(ends), node.outputs)
+            for line in lines or ["pass"]:
+                self.text.add(indent + 1, line)
+        self.values.update(zip(node.outputs, results, strict=True))
+
+    @staticmethod
+    def casts(names: Sequence[str], values: Sequence[str], symbols: Sequence[Symbol]) -> list[str]:
+        """Lines that give names the elements of some values, of these symbols' kinds."""
+        kinds = lanes.kinds([s.spec for s in symbols])
+        return [f"{name} = {kind}({value})" for name, kind, value in zip(names, kinds, values, strict=True)]
 
     def loop(self, node: Node, indent: int, save: list[str]) -> None:
         """A loop inside: one that is short has no state of its own between entries, so it runs to its end."""
         layout = node.attrs["layout"]
         count, carry, consts, _ = layout.parts(node.inputs)
         opened = not _steps(node)
-        names = [self.fresh("k") for _ in carry]
+        values = self.made(carry, "k")
+        names = lanes.flat(values)
         counter = self.fresh("n")
-        starts = [f"{code(symbol.dtype)}({self.body.name(symbol)})" for symbol in carry]
+        starts = self.casts(names, lanes.flat([self.value(s) for s in carry]), carry)
         begun = ""
         if opened:
             begun = self.fresh("begun")
             self.flags.append(begun)
-            kinds = [code(symbol.dtype) for symbol in carry]
+            kinds = lanes.kinds([s.spec for s in carry])
             self.kept += [(begun, "i8"), (counter, "i8"), *zip(names, kinds, strict=True)]
             self.text.add(indent, f"if {begun} == 0:")
         inside = indent + opened
-        for name, start in zip(names, starts, strict=True):
-            self.text.add(inside, f"{name} = {start}")
+        for line in starts:
+            self.text.add(inside, line)
         self.text.add(inside, f"{counter} = i8(0)")
         if opened:
             self.text.add(inside, f"{begun} = i8(1)")
-        held = [self.body.name(s) for s in consts]
+        held = [self.value(s) for s in consts]
         steps = node.attrs["steps"]
-        limit = self.body.name(count) if count is not None else (str(steps) if isinstance(steps, int) else None)
+        limit = self.name(count) if count is not None else (str(steps) if isinstance(steps, int) else None)
         self.text.add(indent, f"while {f'{counter} < {limit}' if limit is not None else 'True'}:", node)
         first = len(self.flags)
-        self.turn(node, [*names, *held], names, indent + 1, save)
+        self.turn(node, [*values, *held], indent + 1, save)
         self.text.add(indent + 1, f"{counter} += i8(1)")
         if opened:
             self.again(indent + 1, first)
-        for symbol, name in zip(node.outputs, names, strict=True):
-            self.body.names[symbol] = name
+        self.values.update(zip(node.outputs, values, strict=True))
 
     def again(self, indent: int, first: int = 0) -> None:
         """An iteration has ended: the loops in it have not begun in the next; when the budget is spent, save all."""
@@ -206,36 +265,34 @@ class ScalarWriter:
         self.text.add(indent + 1, SAVE)
         self.text.add(indent + 1, "return 1")
 
-    def turn(self, node: Node, names: list[str], carry: list[str], indent: int, save: list[str]) -> list[str]:
-        """One iteration: the test, the body, and the new carry; the names of the further outputs."""
+    def turn(self, node: Node, values: Sequence[Lanes], indent: int, save: list[str]) -> list[Lanes]:
+        """One iteration: the test, the body, and the new carry; the further outputs."""
         test: Graph | None = node.attrs["test"]
+        body: Graph = node.attrs["body"]
         layout = node.attrs["layout"]
         if test is not None:
-            (go,) = self.graph(test, names[: layout.carry + layout.consts], indent, save)
-            self.text.add(indent, f"if not {go}:")
+            ends = self.graph(test, values[: layout.carry + layout.consts], indent, save)
+            self.text.add(indent, f"if not {ends[0][()]}:")
             self.text.add(indent + 1, "break")
-        ends = self.graph(node.attrs["body"], names, indent, save)
-        for k in range(len(carry), len(ends)):
-            if ends[k] in carry:  # the row is the value before this iteration changes it
-                kept = self.fresh("r")
-                self.text.add(indent, f"{kept} = {ends[k]}")
-                ends[k] = kept
-        new = [self.fresh("t") for _ in carry]
-        moves = [(t, c, end) for t, c, end in zip(new, carry, ends[: len(carry)], strict=True) if end != c]
+        carry = lanes.flat(values[: layout.carry])
+        ends = self.graph(body, values, indent, save)
+        rows = ends[layout.carry :]
+        for row in rows:
+            for index in np.ndindex(*row.shape):
+                if row[index] in carry:  # the row is the value before this iteration changes it
+                    kept = self.fresh("r")
+                    self.text.add(indent, f"{kept} = {row[index]}")
+                    row[index] = kept
+        kinds = lanes.kinds([s.spec for s in body.outputs[: layout.carry]])
+        moves = [m for m in zip(carry, kinds, lanes.flat(ends[: layout.carry]), strict=True) if m[0] != m[2]]
         crossing = any(end in carry for _, _, end in moves)
-        for t, c, end in moves:
-            symbol_code = code(self._carry_symbol(node, carry.index(c)).dtype)
-            self.text.add(indent, f"{t if crossing else c} = {symbol_code}({end})")
+        new = {name: self.fresh("t") if crossing else name for name, _, _ in moves}
+        for name, kind, end in moves:
+            self.text.add(indent, f"{new[name]} = {kind}({end})")
         if crossing:
-            for t, c, _ in moves:
-                self.text.add(indent, f"{c} = {t}")
-        return ends[len(carry) :]
-
-    @staticmethod
-    def _carry_symbol(node: Node, k: int) -> Symbol:
-        symbol = node.attrs["body"].outputs[k]
-        assert isinstance(symbol, Symbol)
-        return symbol
+            for name, fresh in new.items():
+                self.text.add(indent, f"{name} = {fresh}")
+        return rows
 
 
 def write_loop(node: Node) -> LoopKernel:
@@ -252,7 +309,8 @@ def write_loop(node: Node) -> LoopKernel:
         words.append(word)
         return f"args[{len(words) - 1}]"
 
-    names = [f"k{k}_" for k in range(len(carry))]
+    values = [lanes.named(symbol.spec, f"k{k}_") for k, symbol in enumerate(carry)]
+    names = lanes.flat(values)
     limit = None
     if count is not None:
         limit = "limit"
@@ -262,11 +320,14 @@ def write_loop(node: Node) -> LoopKernel:
         head.append(f"limit = {argument('steps')}")
     for k, symbol in enumerate(carry):
         head.append(f"out{k} = p_{code(symbol.dtype)}({argument(f'result {k}')})")
-    starts = [f"p_{code(s.dtype)}({argument(f'start {k}')})[0]" for k, s in enumerate(carry)]
-    held = []
+    starts = lanes.flat(
+        [_elements(s.spec, f"p_{code(s.dtype)}({argument(f'start {k}')})") for k, s in enumerate(carry)]
+    )
+    inputs = [*values]
     for k, symbol in enumerate(consts):
-        held.append(f"h{k}_")
-        head.append(f"h{k}_ = p_{code(symbol.dtype)}({argument(f'const {k}')})[0]")
+        inputs.append(lanes.named(symbol.spec, f"h{k}_"))
+        given = _elements(symbol.spec, f"p_{code(symbol.dtype)}({argument(f'const {k}')})")
+        head += [f"{name} = {element}" for name, element in zip(lanes.flat(inputs[-1:]), given.flat, strict=True)]
     for k, symbol in enumerate(xs):
         head.append(f"x{k}_ = p_{code(symbol.dtype)}({argument(f'x {k}')})")
         head.append(f"sx{k}_ = {argument(f'x stride {k}')}")
@@ -274,17 +335,18 @@ def write_loop(node: Node) -> LoopKernel:
     for k, symbol in enumerate(stacked):
         head.append(f"y{k}_ = p_{code(symbol.dtype)}({argument(f'y {k}')})")
 
-    save = [f"out{k}[0] = {name}" for k, name in enumerate(names)] + ["args[0] = 1", "args[1] = done"]
+    ends = lanes.flat([_elements(symbol.spec, f"out{k}") for k, symbol in enumerate(carry)])
+    save = [f"{end} = {name}" for end, name in zip(ends, names, strict=True)] + ["args[0] = 1", "args[1] = done"]
     text = writer.text
     position = "limit - 1 - done" if node.attrs["reverse"] else "done"
     text.add(1, f"while {'done < limit' if limit else 'True'}:", node)
-    inputs = [*names, *held]
-    for k in range(len(xs)):
-        text.add(2, f"e{k}_ = x{k}_[({position}) * sx{k}_]")
-        inputs.append(f"e{k}_")
-    ys = writer.turn(node, inputs, names, 2, save)
-    for k, name in enumerate(ys):
-        text.add(2, f"y{k}_[{position}] = {name}")
+    for k, symbol in enumerate(body.inputs[layout.carry + layout.consts :]):
+        inputs.append(lanes.named(symbol.spec, f"e{k}_"))
+        for lane, name in enumerate(lanes.flat(inputs[-1:])):
+            text.add(2, f"{name} = x{k}_[({position}) * sx{k}_ + {lane}]")
+    for k, row in enumerate(writer.turn(node, inputs, 2, save)):
+        for lane, name in enumerate(row.flat):
+            text.add(2, f"y{k}_[({position}) * {row.size} + {lane}] = {name}")
     text.add(2, "done += 1")
     writer.again(2)
     for line in save:
@@ -311,8 +373,8 @@ def write_loop(node: Node) -> LoopKernel:
         for name, kind in writer.kept:
             full.add(2, f"{name} = {kind}({'False' if kind == 'b1' else '0'})")
         full.add(1, "else:")
-        for k, name in enumerate(names):
-            full.add(2, f"{name} = out{k}[0]")
+        for name, end in zip(names, ends, strict=True):
+            full.add(2, f"{name} = {end}")
         for k, (name, kind) in enumerate(writer.kept):
             full.add(2, f"{name} = p_{kind}(kept + {8 * k})[0]")
     whole = [*save, *(f"p_{kind}(kept + {8 * k})[0] = {name}" for k, (name, kind) in enumerate(writer.kept))]
@@ -322,3 +384,11 @@ def write_loop(node: Node) -> LoopKernel:
         else:
             full.lines.append((line, where))
     return LoopKernel(full, writer.body.constants, writer.checks, words, len(writer.kept))
+
+
+def _elements(spec: Spec, pointer: str) -> Lanes:
+    """The elements that lie at a pointer, in row order."""
+    made = lanes.named(spec, "")
+    for lane, index in enumerate(np.ndindex(*made.shape)):
+        made[index] = f"{pointer}[{lane}]"
+    return made

@@ -1,0 +1,157 @@
+"""Small tensors in a loop's kernel: each element is a value of its own, in a register. A tensor is an array of names.
+
+What only moves elements (slices, reshapes, joins) then writes nothing: NumPy moves the names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.compile.fusion.emit import code, expression
+from treadle.compile.fusion.fuse import REDUCTIONS, in_kernel, is_elementwise
+from treadle.compile.fusion.reduce import combine, identity
+from treadle.core.graph import Node
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol
+
+MOST = 16  # elements of a tensor whose elements are values of their own
+LINES = 600  # lines that a kernel's body may have: more would take long to compile
+
+Lanes = np.ndarray[Any, Any]  # of strings, in the tensor's shape
+Write = Callable[[str], str]  # gives an expression a name of its own
+
+# Ops that only move elements, beside the views.
+_MOVES = frozenset({"concat", "set_slice", "pad_slice"})
+_MADE = frozenset({"full", "eye", "arange", "linspace"})  # known before the loop runs
+_VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "slice", "stop_gradient", "identity"})
+
+
+def is_small(spec: Spec) -> bool:
+    """Whether a tensor's elements can be values of their own."""
+    return in_kernel(spec) and spec.size <= MOST
+
+
+def lines_of(node: Node) -> int | None:
+    """How many lines a node of small tensors is; None where it cannot be written so."""
+    if not all(is_small(s.spec) for s in (*node.inputs, *node.outputs)):
+        return None
+    size: int = node.outputs[0].spec.size if node.outputs else 0
+    if node.op in _VIEWS or node.op in _MOVES or node.op in _MADE or node.op == "constant":
+        return 0
+    if is_elementwise(node):
+        return size
+    if node.op in REDUCTIONS:
+        same = node.inputs[0].dtype == node.outputs[0].dtype
+        return int(node.inputs[0].spec.size) if same else None
+    if node.op == "matmul":
+        return size * max(map(int, node.inputs[0].shape))
+    return None
+
+
+def write(node: Node, values: Sequence[Lanes], name: Write, literal: Callable[[np.ndarray[Any, Any]], str]) -> Lanes:
+    """The elements of a node's result. `name` names an expression; `literal` is the text of a number."""
+    (out,) = node.outputs
+    shape = tuple(map(int, out.shape))
+    if node.op in _VIEWS or node.op in _MOVES:
+        moved = np.asarray(node.definition.body(*values, **node.attrs), object).reshape(shape)
+        if node.op == "pad_slice":
+            zero = literal(np.zeros((), out.dtype))
+            moved = _each(moved, lambda x: x if isinstance(x, str) else zero)
+        return moved
+    if node.op in _MADE:
+        return constant(np.asarray(node.definition.body(**node.attrs)), literal)
+    if node.op in REDUCTIONS:
+        return _reduced(node, values[0], name).reshape(shape)
+    if node.op == "matmul":
+        return _product(node, values[0], values[1], name).reshape(shape)
+    spread = [np.broadcast_to(v, shape) for v in values]
+    made = np.empty(shape, object)
+    for index in np.ndindex(*shape):
+        made[index] = name(expression(node, [str(v[index]) for v in spread]))
+    return made
+
+
+def constant(array: np.ndarray[Any, Any], literal: Callable[[np.ndarray[Any, Any]], str]) -> Lanes:
+    """The elements of a constant."""
+    made = np.empty(array.shape, object)
+    for index in np.ndindex(*array.shape):
+        made[index] = literal(np.asarray(array[index]))
+    return made
+
+
+def named(spec: Spec, name: str) -> Lanes:
+    """Names for a value's elements: the name itself for a scalar, numbered ones otherwise."""
+    if not spec.shape:
+        return _filled((), name)
+    count = itertools.count()
+    return _each(np.empty(spec.shape, object), lambda _: f"{name}_{next(count)}")
+
+
+def flat(values: Sequence[Lanes]) -> list[str]:
+    """All elements of some values, in order."""
+    return [x for v in values for x in v.reshape(-1)]
+
+
+def size_of(symbols: Sequence[Symbol]) -> int:
+    """How many elements some values have."""
+    return sum(int(s.spec.size) for s in symbols)
+
+
+def kinds(specs: Sequence[Spec]) -> list[str]:
+    """The kinds of these elements."""
+    return [code(spec.dtype) for spec in specs for _ in range(int(spec.size))]
+
+
+def _each(array: Lanes, f: Callable[[Any], Any]) -> Lanes:
+    made = np.empty(array.shape, object)
+    for index in np.ndindex(*array.shape):
+        made[index] = f(array[index])
+    return made
+
+
+def _filled(shape: tuple[int, ...], text: str) -> Lanes:
+    made = np.empty(shape, object)
+    made[...] = text
+    return made
+
+
+def _reduced(node: Node, values: Lanes, name: Write) -> Lanes:
+    """Elements combined along axes, from the first on."""
+    axes = node.attrs["axes"]
+    kept = [k for k in range(values.ndim) if k not in axes]
+    outer = tuple(values.shape[k] for k in kept)
+    rows = values.transpose([*kept, *axes]).reshape(*outer, math.prod(values.shape[k] for k in axes))
+    made = np.empty(outer, object)
+    dtype = node.outputs[0].dtype
+    for index in np.ndindex(*outer):
+        row = list(rows[index]) or [identity(node.op, dtype)]
+        total = row[0]
+        for value in row[1:]:
+            total = name(combine(node.op, dtype, total, value))
+        made[index] = total
+    return made
+
+
+def _product(node: Node, a: Lanes, b: Lanes, name: Write) -> Lanes:
+    """A matrix product; a vector counts as a row on the left, as a column on the right."""
+    left = a.swapaxes(-1, -2) if node.attrs["transpose_a"] else a.reshape(1, -1) if a.ndim == 1 else a
+    right = b.swapaxes(-1, -2) if node.attrs["transpose_b"] else b.reshape(-1, 1) if b.ndim == 1 else b
+    batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    left = np.broadcast_to(left, (*batch, *left.shape[-2:]))
+    right = np.broadcast_to(right, (*batch, *right.shape[-2:]))
+    dtype = node.outputs[0].dtype
+    kind = code(dtype)
+    made = np.empty((*batch, left.shape[-2], right.shape[-1]), object)
+    for index in np.ndindex(*made.shape):
+        *outer, i, j = index
+        total = ""
+        for k in range(left.shape[-1]):
+            term = f"{kind}({left[(*outer, i, k)]} * {right[(*outer, k, j)]})"
+            total = name(term if not total else combine("sum", dtype, total, term))
+        made[index] = total or identity("sum", dtype)
+    return made
