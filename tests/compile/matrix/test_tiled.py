@@ -126,3 +126,25 @@ def test_without_a_library_all_products_are_ours(monkeypatch):
     a, x = drawn("f8", 33, 20, False)[0], drawn("f8", 20, 1, False)[0]
     assert not compiled(lambda a, x: (a @ x, x.mT @ a.mT), a, x).hosts
     agree(lambda a, x: (a @ x, x.mT @ a.mT), a, x)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_long_sum_of_few_numbers_goes_by_parts(turned):
+    k = 4 * products.SHORTEST_PART
+    a, b = drawn("f4", 9, k, turned)[0], drawn("f4", k, 8, False)[0]
+    given = (a.T, b) if turned else (a, b)
+    f = (lambda a, b: td.matrix_transpose(a) @ b) if turned else td.matmul
+    program = compiled(f, *given)
+    assert "over 4" in program.code.text()
+    np.testing.assert_allclose(program.run(list(given))[0], a.astype(float) @ b, rtol=0, atol=2e-3)
+    shorter = [x[:, :100] if not turned and x.shape[0] == 9 else x[:100] for x in given]
+    assert {kernel.key for kernel in compiled(f, *shorter).kernels} <= {kernel.key for kernel in program.kernels}
+
+
+def test_when_sums_go_by_parts():
+    one = products.SHORTEST_PART
+    assert products.deep_parts(72, 2 * one - 2) == 1
+    assert products.deep_parts(72, 2 * one) == 2
+    assert products.deep_parts(72, 8 * one) == 8
+    assert products.deep_parts(72, 8 * one + 1) == 1
+    assert products.deep_parts(5000, 8 * one) == 1

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from treadle.compile.assembler import Deferred
 from treadle.compile.fusion.emit import broadcast_strides
+from treadle.compile.fusion.groups import call_group
+from treadle.compile.fusion.small_groups import combine_group, combining
 from treadle.compile.matrix import blas, tiled
 from treadle.compile.matrix.small_products import SMALL, Side, call_dot, call_small
 from treadle.compile.moves.copies import copied
-from treadle.compile.views import View
+from treadle.compile.views import View, whole
 from treadle.core.graph import Node
+from treadle.core.op import REGISTRY
+from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
-from treadle.records import dataclass
+from treadle.records import dataclass, replace
 
 if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
@@ -22,6 +26,8 @@ Env = dict[Symbol, View]
 # Multiplications up to which tiles are quicker than BLAS, which also packs A: at 32 x 64 x 192 by half, at 100^3 by a
 # fifth, at 300^3 by some hundredths; 512^3 takes BLAS less.
 LARGEST = 1 << 25
+# A product of at most so many numbers, each a sum over k, goes by parts of k that are no shorter than this.
+SMALL_RESULT, SHORTEST_PART = 1 << 9, 1 << 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,44 @@ def _way(out: Symbol, m: int, n: int, k: int, turned: bool) -> str:
 
 
 def _call_tiled(lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k: int, count: int, inner: int) -> None:
-    """Lay out `count` products by tiles."""
+    """Lay out `count` products by tiles; one of a small result and a long sum goes by parts of the sum."""
+    m, n = target.shape[-2:]
+    parts = deep_parts(m * n * count, k) if count == 1 else 1
+    if parts == 1:
+        _lay_tiles(lowerer, node, target, a, b, k, count, inner)
+        if count == 1 and m * n <= SMALL_RESULT:  # a larger k would go by parts
+            _add_up(lowerer, whole(target.buffer, Spec((2, m * n), target.dtype)), target, later=True)
+        return
+    part = k // parts
+    partial = lowerer.memory(Spec((parts, m, n), target.dtype))
+    a, b = replace(a, outer=0, inner=part * a.column), replace(b, outer=0, inner=part * b.row)
+    _lay_tiles(lowerer, node, partial, a, b, part, parts, parts)
+    _add_up(lowerer, partial, target)
+    lowerer.free(partial.buffer)
+
+
+def deep_parts(numbers: int, k: int) -> int:
+    """In how many parts a sum over k goes, by sizes alone: so that processors share a product of few numbers."""
+    if numbers > SMALL_RESULT:
+        return 1
+    return next((parts for parts in (8, 4, 2) if k % parts == 0 and k // parts >= SHORTEST_PART), 1)
+
+
+def _add_up(lowerer: Lowerer, partial: View, target: View, later: bool = False) -> None:
+    """The sum of partial results; later: only its kernel, for other sizes."""
+    shape = (target.size,)
+    flat = whole(partial.buffer, Spec((partial.shape[0], *shape), target.dtype))
+    group, made = combine_group(REGISTRY["sum"], flat)
+    if later:
+        for source in combining({made: flat}, {made: 2}):
+            lowerer.offer(source)
+        return
+    end = View(target.buffer, shape, target.dtype, (1,), target.offset)
+    call_group(lowerer, group, {group.nodes[0].inputs[0]: flat}, {}, {made: end})
+
+
+def _lay_tiles(lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k: int, count: int, inner: int) -> None:
+    """The call of the tiles' kernel."""
     size = target.dtype.itemsize
     m, n = target.shape[-2:]
     kind = f"f{size}"
