@@ -11,6 +11,7 @@ from treadle.compile import hosts, inplace
 from treadle.compile.run.executor import Ref
 from treadle.compile.stepping import turns
 from treadle.compile.stepping.scalar_loops import write_loop
+from treadle.compile.stepping.tables import INDICES
 from treadle.compile.views import Buffer, View, whole
 from treadle.control.loop import joined_name
 from treadle.core.graph import Graph, Node
@@ -37,8 +38,11 @@ def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> N
         for k, found in enumerate(views):
             view = lowerer.contiguous(found) if found.shape and (name != "x" or found.shape[1:]) else found
             places[f"{name} {k}"] = view.ref
+            places |= {f"size {name} {k} {axis}": size for axis, size in enumerate(view.shape)}
             if name == "x":
                 places[f"x stride {k}"] = view.strides[0]
+    for k in kernel.tables:
+        lowerer.bring(carry[k], results[k], node.outputs[k])
     for k, view in enumerate(results):
         places[f"result {k}" if k < layout.carry else f"y {k - layout.carry}"] = view.ref
     for k, array in enumerate(kernel.constants):
@@ -47,7 +51,7 @@ def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> N
         places["kept"] = lowerer.memory(Spec((kernel.kept,), np.dtype(np.int64))).ref
     iteration = None
     if kernel.checks:
-        iteration = lowerer.memory(Spec((), np.dtype(np.int64))).ref
+        iteration = lowerer.memory(Spec((1 + INDICES,), np.dtype(np.int64))).ref
         places["iteration"] = iteration
     note = hosts.LoopNote(node, tuple(kernel.checks), iteration)
     lowerer.has_checks = lowerer.has_checks or bool(kernel.checks)

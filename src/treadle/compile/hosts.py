@@ -13,6 +13,7 @@ import numpy as np
 from treadle import errors
 from treadle.compile.run.executor import Ref, Run
 from treadle.compile.stepping.scalar_loops import CHECK
+from treadle.compile.stepping.tables import INDICES
 from treadle.compile.views import Buffer, View
 from treadle.core.graph import Node
 from treadle.core.mode import activate
@@ -312,7 +313,10 @@ def array_base(lowerer: Lowerer, view: View) -> Ref:
 
 @dataclass(frozen=True, slots=True)
 class LoopNote:
-    """What a loop kernel's statuses mean: the assert nodes in it."""
+    """What a loop kernel's statuses mean: the asserts and the uses of indices in it.
+
+    iteration: where the kernel notes the number of the step, and behind it the indices.
+    """
 
     node: Node
     checks: tuple[Node, ...]
@@ -340,11 +344,14 @@ def on_status(run: Any, note: Any, status: int) -> None:
         raise IndexOutOfRange(f"{note.node.op}: a kernel met an index that its body takes", note.node.location)
     node: Node = note.checks[status - CHECK]
     attrs = dict(node.attrs)
+    done, *indices = run.array(note.iteration, (1 + INDICES,), np.int64).tolist()
     with activate(None), errors.at(node.location):
         try:
-            node.definition.body(np.asarray(False), **attrs)
-        except AssertionFailed as error:
-            if note.iteration is not None:
-                done = int(run.array(note.iteration, (), np.int64))
-                error.add_note(f"in iteration {done} of its loop (counted from 0)")
+            if node.op == "assert":
+                node.definition.body(np.asarray(False), **attrs)
+            values = [np.broadcast_to(np.zeros((), s.dtype), s.shape) for s in node.inputs]  # type: ignore[arg-type]
+            count = len(attrs["axes"])
+            node.definition.body(*values[:-count], *map(np.asarray, indices[:count]), **attrs)
+        except (AssertionFailed, IndexOutOfRange) as error:
+            error.add_note(f"in iteration {done} of its loop (counted from 0)")
             raise

@@ -248,12 +248,23 @@ def _int_bounds(item: Size, size: Size, axis: int) -> tuple[Size, Size, int]:
     return at, at + 1, 1
 
 
+def _as_pick(item: Any, shape: Shape, axis: int) -> Any:
+    """A known number as an index like those that are only known while running."""
+    size = shape[axis]
+    if not isinstance(item, int) or not isinstance(size, int):
+        return item
+    return as_tensor(_int_bounds(item, size, axis)[0], int64)
+
+
 def make_plan(items: list[Any], shape: Shape) -> Plan:
     """The plan for the entries of an index into a tensor of this shape.
 
     Raises IndexOutOfRange, ShapeError and TraceError.
     """
     items = _expand_masks(_expand_ellipsis(items, len(shape)), shape)
+    tensors = [item for item in items if isinstance(item, Tensor)]
+    if tensors and not any(t.shape for t in tensors):  # one element: known numbers are picked along with the others
+        items = [_as_pick(item, shape, k) for k, item in enumerate(items)] if None not in items else items
     bounds: list[tuple[Size, Size, int]] = []
     axes: list[int] = []
     indices: list[Tensor] = []

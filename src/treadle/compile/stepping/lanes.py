@@ -92,9 +92,9 @@ def named(spec: Spec, name: str) -> Lanes:
     return _each(np.empty(spec.shape, object), lambda _: f"{name}_{next(count)}")
 
 
-def flat(values: Sequence[Lanes]) -> list[str]:
-    """All elements of some values, in order."""
-    return [x for v in values for x in v.reshape(-1)]
+def flat(values: Sequence[Any]) -> list[str]:
+    """All elements of some values, in order; tables have none."""
+    return [x for v in values if isinstance(v, np.ndarray) for x in v.reshape(-1)]
 
 
 def size_of(symbols: Sequence[Symbol]) -> int:
@@ -102,9 +102,10 @@ def size_of(symbols: Sequence[Symbol]) -> int:
     return sum(int(s.spec.size) for s in symbols)
 
 
-def kinds(specs: Sequence[Spec]) -> list[str]:
-    """The kinds of these elements."""
-    return [code(spec.dtype) for spec in specs for _ in range(int(spec.size))]
+def kinds(values: Sequence[Any], symbols: Sequence[Symbol]) -> list[str]:
+    """The kinds of all elements of some values, which are those of these symbols."""
+    pairs = zip(values, symbols, strict=True)
+    return [code(s.dtype) for v, s in pairs if isinstance(v, np.ndarray) for _ in range(v.size)]
 
 
 def _each(array: Lanes, f: Callable[[Any], Any]) -> Lanes:

@@ -1,6 +1,7 @@
 """Loops of scalar work as one kernel: the loop, its branches and the loops inside it, with the values in registers.
 
-Small tensors count as so many scalars (see `lanes`): every value is an array of names, a scalar's has no axes.
+Small tensors count as so many scalars (see `lanes`): every value is an array of names, a scalar's has no axes. Arrays
+of which only elements are read and replaced stay in memory (see `tables`).
 
 The kernel stops every few million iterations and can be entered again, so that Ctrl-C works in a loop of any length:
 between entries its carry stands in the buffers of its results. A loop inside whose number of steps is known and small
@@ -18,8 +19,9 @@ import numpy as np
 
 from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, code, expression
 from treadle.compile.fusion.fuse import in_kernel
-from treadle.compile.stepping import lanes
+from treadle.compile.stepping import lanes, tables
 from treadle.compile.stepping.lanes import Lanes
+from treadle.compile.stepping.tables import Table
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -108,11 +110,36 @@ def is_small_loop(node: Node) -> bool:
     return is_scalar_loop(node, lanes.is_small)
 
 
+def is_table_loop(node: Node) -> bool:
+    """Whether a loop node can become one kernel with arrays of which it reads and replaces elements."""
+    if node.op != "while":
+        return False
+    layout = node.attrs["layout"]
+    body: Graph = node.attrs["body"]
+    if (layout.xs or _stacks(node)) and not isinstance(node.attrs["steps"], int):
+        return False
+    if not all(in_kernel(s.spec) for s in (*node.inputs, *node.outputs)):
+        return False
+    held = layout.carry + layout.consts
+    flags = [tables.as_table(node, k) for k in range(held)]
+    roots = [(k if k < layout.carry else tables.READ) if flag else None for k, flag in enumerate(flags)]
+    walk = tables.Walk(_steps)
+    test = node.attrs["test"]
+    if not any(flags) or (test and walk.graph(test, [r if r is None else tables.READ for r in roots]) is None):
+        return False
+    ends = walk.graph(body, [*roots, *[None] * layout.xs])
+    if ends is None or ends != [*roots[: layout.carry], *[None] * _stacks(node)]:
+        return False
+    small = all(lanes.is_small(s.spec) for s, end in zip(body.outputs, ends, strict=True) if end is None)
+    return small and walk.lines <= lanes.LINES
+
+
 @dataclass(slots=True)
 class LoopKernel:
     """A loop's kernel text; `args` are, in order: fresh state, count, carry results, carry starts, consts, xs, ys, ...
 
-    checks: the assert nodes whose failure is status CHECK, CHECK + 1, ...
+    checks: the asserts and the uses of indices whose failure is status CHECK, CHECK + 1, ...
+    tables: which of the carried values are updated where they lie.
     kept: how many words of 8 bytes the loops inside need between entries.
     """
 
@@ -121,6 +148,7 @@ class LoopKernel:
     checks: list[Node]
     words: list[str]
     kept: int
+    tables: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -129,7 +157,7 @@ class ScalarWriter:
 
     text: Text = field(default_factory=Text)
     body: Body = field(default_factory=lambda: Body(BAKED_IN_LOOPS))
-    values: dict[Symbol, Lanes] = field(default_factory=dict)
+    values: dict[Symbol, Any] = field(default_factory=dict)  # Lanes, or tables.Table
     checks: list[Node] = field(default_factory=list)
     count: int = 0
     kept: list[tuple[str, str]] = field(default_factory=list)  # names and kinds that loops inside keep between entries
@@ -144,8 +172,8 @@ class ScalarWriter:
         """A number as text."""
         return self.body.constant(array)
 
-    def value(self, symbol: Symbol) -> Lanes:
-        """The names of a value's elements."""
+    def value(self, symbol: Symbol) -> Any:
+        """The names of a value's elements, or the table that it is."""
         known = self.values.get(symbol)
         if known is None:
             assert symbol.node is not None
@@ -164,7 +192,7 @@ class ScalarWriter:
         """Fresh names for some values."""
         return [lanes.named(s.spec, self.fresh(prefix)) for s in symbols]
 
-    def graph(self, graph: Graph, values: Sequence[Lanes], indent: int, save: list[str]) -> list[Lanes]:
+    def graph(self, graph: Graph, values: Sequence[Any], indent: int, save: list[str]) -> list[Any]:
         """A graph's nodes, line by line; its outputs."""
         self.values.update(zip(graph.inputs, values, strict=True))
         for node in graph.nodes:
@@ -189,7 +217,34 @@ class ScalarWriter:
                 return made
 
             values = [self.value(s) for s in node.inputs]
-            self.values[node.outputs[0]] = lanes.write(node, values, name, self.literal)
+            if values and isinstance(values[0], Table):
+                self.access(node, values, indent, save, name)
+            else:
+                self.values[node.outputs[0]] = lanes.write(node, values, name, self.literal)
+
+    def access(self, node: Node, values: list[Any], indent: int, save: list[str], name: lanes.Write) -> None:
+        """Elements of a table read or replaced; an index that points outside ends the kernel as a failed check does."""
+        table, *others = values
+        writes = node.op in ("scatter", "set_slice")
+        given = lanes.flat(others[int(writes) :])
+        first = []
+        for index, size in zip(given, table.sizes, strict=False):
+            made = name(f"i8({index})")
+            first.append(name(f"{made} + {size} if {made} < 0 else {made}"))
+        if first:
+            outside = " or ".join(f"{i} < 0 or {i} >= {size}" for i, size in zip(first, table.sizes, strict=False))
+            self.text.add(indent, f"if {outside}:", node)
+            kept = [f"failed[{1 + k}] = i8({index})" for k, index in enumerate(given)]
+            for line in [*save, "failed[0] = done", *kept, f"return {CHECK + len(self.checks)}"]:
+                self.text.add(indent + 1, line)
+            self.checks.append(node)
+        found = tables.places(node, table, first, self.literal)
+        if not writes:
+            self.values[node.outputs[0]] = tables.read(node, table, found, name)
+            return
+        for line in tables.stores(node, table, found, others[0]):
+            self.text.add(indent, line, node)
+        self.values[node.outputs[0]] = table
 
     def element(self, node: Node, indent: int) -> None:
         """A line for one element of an elementwise node."""
@@ -207,36 +262,42 @@ class ScalarWriter:
 
     def cond(self, node: Node, indent: int, save: list[str]) -> None:
         """A branch."""
-        results = self.made(node.outputs, "w")
+        results: list[Any] = []
         operands = [self.value(s) for s in node.inputs[1:]]
         for word, key in (("if " + self.name(node.inputs[0]), "true"), ("else", "false")):
             self.text.add(indent, f"{word}:", node)
             ends = self.graph(node.attrs[key], operands, indent + 1, save)
-            lines = self.casts(lanes.flat(results), lanes.flat(ends), node.outputs)
+            if not results:  # a table is the same one on both sides
+                fresh = self.made(node.outputs, "w")
+                results = [end if isinstance(end, Table) else new for end, new in zip(ends, fresh, strict=True)]
+            lines = self.casts(results, ends, node.outputs)
             for line in lines or ["pass"]:
                 self.text.add(indent + 1, line)
         self.values.update(zip(node.outputs, results, strict=True))
 
     @staticmethod
-    def casts(names: Sequence[str], values: Sequence[str], symbols: Sequence[Symbol]) -> list[str]:
-        """Lines that give names the elements of some values, of these symbols' kinds."""
-        kinds = lanes.kinds([s.spec for s in symbols])
-        return [f"{name} = {kind}({value})" for name, kind, value in zip(names, kinds, values, strict=True)]
+    def casts(targets: Sequence[Any], values: Sequence[Any], symbols: Sequence[Symbol]) -> list[str]:
+        """Lines that give the elements of targets those of some values, of these symbols' kinds."""
+        kinds = lanes.kinds(targets, symbols)
+        triples = zip(lanes.flat(targets), kinds, lanes.flat(values), strict=True)
+        return [f"{name} = {kind}({value})" for name, kind, value in triples]
 
     def loop(self, node: Node, indent: int, save: list[str]) -> None:
         """A loop inside: one that is short has no state of its own between entries, so it runs to its end."""
         layout = node.attrs["layout"]
         count, carry, consts, _ = layout.parts(node.inputs)
         opened = not _steps(node)
-        values = self.made(carry, "k")
+        begin = [self.value(s) for s in carry]
+        fresh = self.made(carry, "k")
+        values = [x if isinstance(x, Table) else new for x, new in zip(begin, fresh, strict=True)]
         names = lanes.flat(values)
         counter = self.fresh("n")
-        starts = self.casts(names, lanes.flat([self.value(s) for s in carry]), carry)
+        starts = self.casts(values, begin, carry)
         begun = ""
         if opened:
             begun = self.fresh("begun")
             self.flags.append(begun)
-            kinds = lanes.kinds([s.spec for s in carry])
+            kinds = lanes.kinds(values, carry)
             self.kept += [(begun, "i8"), (counter, "i8"), *zip(names, kinds, strict=True)]
             self.text.add(indent, f"if {begun} == 0:")
         inside = indent + opened
@@ -265,7 +326,7 @@ class ScalarWriter:
         self.text.add(indent + 1, SAVE)
         self.text.add(indent + 1, "return 1")
 
-    def turn(self, node: Node, values: Sequence[Lanes], indent: int, save: list[str]) -> list[Lanes]:
+    def turn(self, node: Node, values: Sequence[Any], indent: int, save: list[str]) -> list[Lanes]:
         """One iteration: the test, the body, and the new carry; the further outputs."""
         test: Graph | None = node.attrs["test"]
         body: Graph = node.attrs["body"]
@@ -283,7 +344,7 @@ class ScalarWriter:
                     kept = self.fresh("r")
                     self.text.add(indent, f"{kept} = {row[index]}")
                     row[index] = kept
-        kinds = lanes.kinds([s.spec for s in body.outputs[: layout.carry]])
+        kinds = lanes.kinds(values[: layout.carry], body.outputs[: layout.carry])
         moves = [m for m in zip(carry, kinds, lanes.flat(ends[: layout.carry]), strict=True) if m[0] != m[2]]
         crossing = any(end in carry for _, _, end in moves)
         new = {name: self.fresh("t") if crossing else name for name, _, _ in moves}
@@ -309,7 +370,17 @@ def write_loop(node: Node) -> LoopKernel:
         words.append(word)
         return f"args[{len(words) - 1}]"
 
-    values = [lanes.named(symbol.spec, f"k{k}_") for k, symbol in enumerate(carry)]
+    flags = [tables.as_table(node, k) for k in range(layout.carry + layout.consts)]
+
+    def table(word: str, pointer: str, symbol: Symbol) -> Table:
+        sizes = tuple([f"{pointer}z{axis}" for axis in range(len(symbol.shape))])
+        head.extend(f"{size} = {argument(f'size {word} {axis}')}" for axis, size in enumerate(sizes))
+        return Table(pointer, sizes)
+
+    values: list[Any] = []
+    for k, symbol in enumerate(carry):
+        head.append(f"out{k} = p_{code(symbol.dtype)}({argument(f'result {k}')})")
+        values.append(table(f"start {k}", f"out{k}", symbol) if flags[k] else lanes.named(symbol.spec, f"k{k}_"))
     names = lanes.flat(values)
     limit = None
     if count is not None:
@@ -318,13 +389,14 @@ def write_loop(node: Node) -> LoopKernel:
     elif isinstance(steps, int):
         limit = "limit"
         head.append(f"limit = {argument('steps')}")
-    for k, symbol in enumerate(carry):
-        head.append(f"out{k} = p_{code(symbol.dtype)}({argument(f'result {k}')})")
-    starts = lanes.flat(
-        [_elements(s.spec, f"p_{code(s.dtype)}({argument(f'start {k}')})") for k, s in enumerate(carry)]
-    )
+    own = [(k, s) for k, s in enumerate(carry) if not flags[k]]
+    starts = lanes.flat([_elements(s.spec, f"p_{code(s.dtype)}({argument(f'start {k}')})") for k, s in own])
     inputs = [*values]
     for k, symbol in enumerate(consts):
+        if flags[layout.carry + k]:
+            head.append(f"h{k}_ = p_{code(symbol.dtype)}({argument(f'const {k}')})")
+            inputs.append(table(f"const {k}", f"h{k}_", symbol))
+            continue
         inputs.append(lanes.named(symbol.spec, f"h{k}_"))
         given = _elements(symbol.spec, f"p_{code(symbol.dtype)}({argument(f'const {k}')})")
         head += [f"{name} = {element}" for name, element in zip(lanes.flat(inputs[-1:]), given.flat, strict=True)]
@@ -335,7 +407,7 @@ def write_loop(node: Node) -> LoopKernel:
     for k, symbol in enumerate(stacked):
         head.append(f"y{k}_ = p_{code(symbol.dtype)}({argument(f'y {k}')})")
 
-    ends = lanes.flat([_elements(symbol.spec, f"out{k}") for k, symbol in enumerate(carry)])
+    ends = lanes.flat([_elements(symbol.spec, f"out{k}") for k, symbol in own])
     save = [f"{end} = {name}" for end, name in zip(ends, names, strict=True)] + ["args[0] = 1", "args[1] = done"]
     text = writer.text
     position = "limit - 1 - done" if node.attrs["reverse"] else "done"
@@ -383,7 +455,8 @@ def write_loop(node: Node) -> LoopKernel:
             full.lines += [(line.replace(SAVE, kept), where) for kept in whole]
         else:
             full.lines.append((line, where))
-    return LoopKernel(full, writer.body.constants, writer.checks, words, len(writer.kept))
+    own_memory = tuple([k for k in range(layout.carry) if flags[k]])
+    return LoopKernel(full, writer.body.constants, writer.checks, words, len(writer.kept), own_memory)
 
 
 def _elements(spec: Spec, pointer: str) -> Lanes:

@@ -1,0 +1,262 @@
+"""Arrays that a loop's kernel reads and writes by element: `x[i]`, `x.at[i].set(v)`, with the array in memory.
+
+A carried array is updated where it lies. That is the same as making a new one at each step only while nobody looks at
+the old one afterwards: `Walk` follows each array through the loop, its branches and the loops inside, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.compile.fusion.emit import code
+from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.stepping import lanes
+from treadle.compile.stepping.lanes import Lanes, Write
+from treadle.core.graph import Graph, Node
+from treadle.core.spec import Spec
+from treadle.core.tensor import Symbol
+from treadle.records import dataclass, field
+
+INDICES = 4  # at most so many at once
+READ = -1  # the root of an array that is only read
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """An array in memory: the name of its pointer, and the names of its sizes."""
+
+    pointer: str
+    sizes: tuple[str, ...]
+
+
+def is_array(spec: Spec) -> bool:
+    """Whether a value could be a table."""
+    return in_kernel(spec) and bool(spec.shape) and 0 not in spec.shape
+
+
+def indexed(graph: Graph, symbol: Symbol) -> bool:
+    """Whether a graph picks or replaces elements of one of its inputs by indices that are known while running."""
+    for node in graph.nodes:
+        if node.op in ("gather", "scatter") and node.inputs[0] is symbol:
+            return True
+        for inner, given in insides(node):
+            if any(x is symbol and indexed(inner, own) for own, x in zip(inner.inputs, given, strict=False)):
+                return True
+    return False
+
+
+def insides(node: Node) -> list[tuple[Graph, list[Symbol]]]:
+    """The graphs of a branch or a loop, each with what its inputs begin as."""
+    if node.op == "cond":
+        return [(graph, list(node.inputs[1:])) for _, graph in node.graphs()]
+    if node.op == "while":
+        _, carry, consts, _ = node.attrs["layout"].parts(node.inputs)
+        return [(graph, [*carry, *consts]) for _, graph in node.graphs()]
+    return []
+
+
+def as_table(node: Node, k: int) -> bool:
+    """Whether a loop's input number k, counting carried values and constants, is a table."""
+    symbol = node.attrs["body"].inputs[k]
+    if not is_array(symbol.spec):
+        return False
+    return not lanes.is_small(symbol.spec) or any(indexed(graph, graph.inputs[k]) for _, graph in node.graphs())
+
+
+@dataclass(slots=True)
+class Walk:
+    """Goes through graphs as the kernel will: which symbols show which table, and which have been overwritten.
+
+    inner: how many steps a loop inside takes; 0 where it may stop half-way, when what it wrote would be written again.
+    """
+
+    inner: Callable[[Node], int]
+    lines: int = 0
+    roots: dict[Symbol, int] = field(default_factory=dict)
+    dead: set[Symbol] = field(default_factory=set)
+
+    def graph(self, graph: Graph, roots: Sequence[int | None]) -> list[int | None] | None:
+        """The roots of a graph's outputs, for inputs of these; None where a kernel cannot hold it."""
+        for symbol, root in zip(graph.inputs, roots, strict=True):
+            if root is not None:
+                self.roots[symbol] = root
+            elif not lanes.is_small(symbol.spec):
+                return None
+        latest = {root: symbol for symbol, root in zip(graph.inputs, roots, strict=True) if root is not None}
+        begun = dict(latest)
+        for node in graph.nodes:
+            if any(s in self.dead for s in node.inputs) or not self.node(node):
+                return None
+            latest.update({self.roots[s]: s for s in node.outputs if s in self.roots})
+        given_back = set(graph.outputs)  # a set goes by identity; `in` a tuple would compare tensors
+        for root, symbol in latest.items():
+            if root != READ and symbol is not begun[root] and symbol not in given_back:
+                return None  # overwritten, and then thrown away
+        if any(s in self.dead for s in graph.outputs):
+            return None
+        ends = [self.roots.get(s) for s in graph.outputs]
+        owned = [root for root in ends if root is not None and root != READ]
+        return ends if len(set(owned)) == len(owned) and READ not in ends else None
+
+    def node(self, node: Node) -> bool:
+        """Whether a kernel can hold a node."""
+        tables = [s for s in node.inputs if s in self.roots]
+        if node.op == "while":
+            return self.loop(node)
+        if node.op == "cond":
+            return self.cond(node)
+        if not tables:
+            lines = 1 if node.op == "assert" and len(node.inputs) == 1 else lanes.lines_of(node)
+            self.lines += lines or 0
+            return lines is not None
+        if len(tables) > 1 or tables[0] is not node.inputs[0]:
+            return False
+        lines = _access(node)
+        if lines is None:
+            return False
+        self.lines += lines
+        if node.op in ("scatter", "set_slice"):
+            root = self.roots[tables[0]]
+            if root == READ:
+                return False
+            self.dead.add(tables[0])
+            self.roots[node.outputs[0]] = root
+        return True
+
+    def cond(self, node: Node) -> bool:
+        """A branch: each side overwrites tables only where both give them back."""
+        if node.inputs[0] in self.roots:
+            return False
+        found = []
+        given = [self.roots.get(s) for s in node.inputs[1:]]
+        for _, graph in node.graphs():
+            before = set(self.dead)
+            found.append(self.graph(graph, given))
+            self.dead = before
+        if found[0] is None or found[0] != found[1]:
+            return False
+        return self.ends(node, node.inputs[1:], given, found[0])
+
+    def loop(self, node: Node) -> bool:
+        """A loop inside: what it carries is its own while it runs."""
+        layout = node.attrs["layout"]
+        count, carry, consts, xs = layout.parts(node.inputs)
+        if xs or len(node.attrs["body"].outputs) > layout.carry or not self.inner(node) or count in self.roots:
+            return False
+        given = [self.roots.get(s) for s in (*carry, *consts)]
+        held = [READ if root is not None else None for root in given[layout.carry :]]
+        taken = {root for root in given[: layout.carry] if root is not None}
+        if READ in taken or taken & set(given[layout.carry :]):
+            return False
+        test = node.attrs["test"]
+        if test is not None and self.graph(test, [READ if r is not None else None for r in given]) is None:
+            return False
+        ends = self.graph(node.attrs["body"], [*given[: layout.carry], *held])
+        if ends is None or ends != given[: layout.carry]:
+            return False
+        return self.ends(node, carry, given[: layout.carry], ends)
+
+    def ends(
+        self, node: Node, inputs: Sequence[Symbol], given: Sequence[int | None], ends: Sequence[int | None]
+    ) -> bool:
+        """Note which outputs of a branch or a loop show which table; what went in there is overwritten."""
+        for symbol, root in zip(inputs, given, strict=True):
+            if root is not None and root in ends:
+                self.dead.add(symbol)
+        for symbol, root in zip(node.outputs, ends, strict=True):
+            if root is not None:
+                self.roots[symbol] = root
+            elif not lanes.is_small(symbol.spec):
+                return False
+        self.lines += 2 * lanes.size_of([s for s, root in zip(node.outputs, ends, strict=True) if root is None])
+        return True
+
+
+def _access(node: Node) -> int | None:
+    """How many lines it takes to read or write elements of a table; None where it is more than elements."""
+    table, *others = node.inputs
+    if not all(lanes.is_small(s.spec) for s in others):
+        return None
+    out = node.outputs[0]
+    if node.op in ("slice", "gather"):
+        part = out
+    elif node.op in ("set_slice", "scatter"):
+        part = others[0]
+    else:
+        return None
+    if not lanes.is_small(part.spec):
+        return None
+    if node.op in ("gather", "scatter"):
+        indices = others if node.op == "gather" else others[1:]
+        axes = node.attrs["axes"]
+        whole = axes == tuple(range(len(axes))) and node.attrs["position"] == 0 and len(axes) <= INDICES
+        if not whole or any(s.shape or code(s.dtype) not in ("i4", "i8") for s in indices):
+            return None
+        if part.shape != table.shape[len(axes) :]:
+            return None
+        return 4 * len(axes) + lanes.size_of([part])
+    return lanes.size_of([part])
+
+
+def offsets(table: Table, shape: Sequence[int], first: Sequence[str]) -> Lanes:
+    """Where the elements behind some leading indices lie: texts, in the shape of the other axes."""
+    start = "0"
+    for name, size in zip(first, table.sizes, strict=False):
+        start = name if start == "0" else f"({start}) * {size} + {name}"
+    rest = tuple(shape[len(first) :])
+    made = np.empty(rest, object)
+    count = int(np.prod(rest, dtype=np.int64))
+    for lane, index in enumerate(np.ndindex(*rest)):
+        made[index] = f"({start}) * {count} + {lane}" if rest else start
+    return made
+
+
+def places(node: Node, table: Table, first: Sequence[str], literal: Callable[[np.ndarray[Any, Any]], str]) -> Lanes:
+    """Where the elements lie that a node reads or writes."""
+    shape = [int(size) for size in node.inputs[0].shape]
+    if node.op in ("gather", "scatter"):
+        return offsets(table, shape, first)
+    starts, stops, steps = (node.attrs[key] for key in ("starts", "stops", "steps"))
+    picked = [range(a, b, c) for a, b, c in zip(starts, stops, steps, strict=True)]
+    made = np.empty([len(r) for r in picked], object)
+    for index in np.ndindex(*made.shape):
+        text = ""
+        for axis, (r, k) in enumerate(zip(picked, index, strict=True)):
+            number = literal(np.asarray(r[k], np.int64))
+            text = number if not axis else f"({text}) * {table.sizes[axis]} + {number}"
+        made[index] = text
+    return made
+
+
+def updated(node: Node, old: str, new: str) -> str:
+    """The element that a scatter leaves, as kernel text."""
+    kind = code(node.outputs[0].dtype)
+    mode = node.attrs.get("mode", "set")
+    if mode == "set":
+        return f"{kind}({new})"
+    if kind == "b1":
+        return f"b1({old} {'|' if mode in ('add', 'max') else '&'} {new})"
+    if mode in ("min", "max"):
+        return f"{mode}_{kind}({old}, {new})"
+    return f"{kind}({old} {'+' if mode == 'add' else '*'} {new})"
+
+
+def read(node: Node, table: Table, found: Lanes, name: Write) -> Lanes:
+    """The elements that a node picks at these places."""
+    made = np.empty(found.shape, object)
+    for index in np.ndindex(*found.shape):
+        made[index] = name(f"{table.pointer}[{found[index]}]")
+    return made.reshape([int(size) for size in node.outputs[0].shape])
+
+
+def stores(node: Node, table: Table, found: Lanes, value: Lanes) -> list[str]:
+    """The lines by which a node replaces the elements at these places."""
+    new = np.broadcast_to(value, found.shape)
+    lines = []
+    for index in np.ndindex(*found.shape):
+        place = f"{table.pointer}[{found[index]}]"
+        lines.append(f"{place} = {updated(node, place, str(new[index]))}")
+    return lines
