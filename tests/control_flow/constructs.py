@@ -430,7 +430,7 @@ TABLE: dict[str, list[Row]] = {
             "`td.set_shape_invariant(x, shape)`",
             "the value may grow along one axis; the loop is a step of Python",
             "loop variables",
-            "no gradient; no branch around the growing statement",
+            "no branch around the growing statement",
             s.growing_as_declared,
             X,
             N,
