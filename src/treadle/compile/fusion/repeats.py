@@ -139,14 +139,14 @@ def structure_of(
             number = known.get(symbol)
             if number is None:
                 number = known[symbol] = len(known)
+                if symbol in group.virtual:
+                    key.extend(_counting(group.virtual[symbol]))
+                    key.append(number)
+                    continue
                 view = env.get(symbol)
                 if view is None or symbol._spec.shape == ():
                     if is_scalar_constant(symbol):
                         key.append(symbol.node.attrs["value"])  # type: ignore[union-attr]
-                        key.append(number)
-                        continue
-                    if symbol in group.virtual:
-                        key.extend(_counting(group.virtual[symbol]))
                         key.append(number)
                         continue
                     view = lowerer.value(symbol, env)  # type: ignore[arg-type]
@@ -235,7 +235,8 @@ class Recorder:
     def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
         """See `Lowerer`."""
         assert note is None
-        self.lowerer.call(kernel, name)
+        template = self.lowerer.repeats.shared(Template.of(kernel.text, self.nodes))
+        self.lowerer.call(Kernel(template, kernel.args, kernel.hi, kernel.grain, self.nodes), name)
         places: list[Place | Ref | int | np.ndarray[Any, Any]] = []
         for arg in kernel.args:
             if isinstance(arg, View):
@@ -250,7 +251,6 @@ class Recorder:
             else:  # a place of this program
                 self.whole = False
                 return
-        template = self.lowerer.repeats.shared(Template.of(kernel.text, self.nodes))
         self.steps.append(Call(template, name, tuple(places), kernel.hi, kernel.grain))
 
 
