@@ -138,7 +138,7 @@ TABLE: dict[str, list[Row]] = {
             s.match_parts,
             X,
             Y,
-            cond=1,
+            cond=3,
         ),
         row(
             "walrus in conditions, right of `and` and `or`",
