@@ -116,10 +116,20 @@ def _many_rows(m: Any, x: Any, axis: int) -> Any:
     return m.sum(shifted, axis=0) / 64 + m.max(shifted, axis=0)
 
 
+def _picked(m: Any, x: Any, axis: int) -> Any:
+    rows = m.take(x, np.arange(2 * x.shape[0])[::-1] % x.shape[0], axis=0) * 2
+    return rows - m.mean(rows, axis=-1, keepdims=True)
+
+
+def _masked(m: Any, x: Any, axis: int) -> Any:
+    below = m.expand_dims(m.arange(x.shape[-2]), axis=1) >= m.arange(x.shape[-1])
+    return _softmax(m, m.where(below, x, -9), axis) + m.arange(x.shape[-1])
+
+
 # Work on rows as it occurs in models, the same with either module; each on numbers from -3 to 3.
 ROWS: dict[str, Callable[[Any, Any, int], Any]] = {
     "softmax": _softmax, "normalise": _normalise, "log softmax": _log_softmax, "weighted": _weighted, "blend": _blend,
-    "losses": _losses, "many rows": _many_rows,
+    "losses": _losses, "many rows": _many_rows, "picked": _picked, "masked": _masked,
 }  # fmt: skip
 
 
@@ -224,8 +234,8 @@ def arrays(draw: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 @st.composite
-def recipes(draw: Any, max_steps: int = 7, control: bool = True, rows: bool = False) -> Recipe:
-    """A random program; with `rows`, one that begins with work on the rows of an array that has some."""
+def recipes(draw: Any, max_steps: int = 7, control: bool = True, rows: str = "") -> Recipe:
+    """A random program; with `rows`, one that begins with this work on the rows of an array that has some."""
     sizes = st.lists(st.sampled_from([3, 5, 17, 2]), min_size=2, max_size=3)
     base = tuple(draw(sizes if rows else st.lists(st.sampled_from(SIZES), max_size=3)))
     inputs, values = [], []
@@ -237,7 +247,8 @@ def recipes(draw: Any, max_steps: int = 7, control: bool = True, rows: bool = Fa
         values.append(_Value(shape, dtype, True))
     steps: list[Step] = []
     for number in range(draw(st.integers(1, max_steps))):
-        made = draw(_row_steps(values)) if rows and number < 2 else draw(_steps(values, control))
+        first = rows if number == 0 else ""
+        made = draw(_row_steps(values, first)) if rows and number < 2 else draw(_steps(values, control))
         if made is not None:
             steps.append(made)
             values.append(_infer(made, values))
@@ -316,11 +327,11 @@ def _steps(draw: Any, values: list[_Value], control: bool) -> Step | None:
 
 
 @st.composite
-def _row_steps(draw: Any, values: list[_Value]) -> Step:
+def _row_steps(draw: Any, values: list[_Value], name: str = "") -> Step:
     fits = [k for k, v in enumerate(values) if v.dtype[0] == "f" and len(v.shape) > 1 and 0 not in v.shape]
     k = draw(st.sampled_from(fits))
     axis = draw(st.integers(0, len(values[k].shape) - 1))
-    return Step("rows", (k,), (draw(st.sampled_from(list(ROWS))), axis))
+    return Step("rows", (k,), (name or draw(st.sampled_from(list(ROWS))), axis))
 
 
 @st.composite

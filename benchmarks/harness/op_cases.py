@@ -47,8 +47,9 @@ WITHOUT = set(
 INPUTS: dict[str, Make] = {
     **dict.fromkeys(names("exp expm1 exp2 sinh cosh sigmoid tanh erf erfc sin cos tan atan asinh"), normal()),
     **dict.fromkeys(names("log log1p log2 log10 sqrt rsqrt reciprocal"), between(0.1, 9.0)),
-    **dict.fromkeys(names("asin acos atanh"), between(-0.9, 0.9)),
+    **dict.fromkeys(names("asin acos atanh erfinv"), between(-0.9, 0.9)),
     "acosh": between(1.1, 9.0),
+    **dict.fromkeys(names("lgamma digamma"), between(0.1, 9.0)),
     "pow": between(0.1, 3.0, 2),
     "bitwise_invert": whole(-1000, 1000),
     **dict.fromkeys(names("bitwise_and bitwise_or bitwise_xor"), whole(-1000, 1000, 2)),
@@ -85,6 +86,33 @@ def plainly(op: Op) -> Callable[..., Any]:
         lambda x, y: op.bind((x, y), {})[0],
         lambda x, y, z: op.bind((x, y, z), {})[0],
     ][count - 1]
+
+
+def of_other_dtypes() -> list[Case]:
+    """Elementwise work on integers and complex numbers, and powers with a number as the exponent."""
+    small, large = whole(1, 1000, 2, "int32"), whole(1, 1000, 2)
+    turns: Make = lambda rng, n: [(a + 1j * a[::-1]).astype(np.complex64) for a in normal(2)(rng, n)]  # noqa: E731
+    return [
+        Case("add int32", small, lambda a, b: a + b, np.add),
+        Case("multiply int64", large, lambda a, b: a * b, np.multiply),
+        Case("floor_divide int32", small, lambda a, b: a // b, np.floor_divide),
+        Case("floor_divide int64", large, lambda a, b: a // b, np.floor_divide),
+        Case("remainder int32", small, lambda a, b: a % b, np.remainder),
+        Case("remainder uint8", whole(1, 200, 2, "uint8"), lambda a, b: a % b, np.remainder),
+        Case("maximum int64", large, lambda a, b: td.maximum(a, b), np.maximum),
+        Case("sum int64", whole(0, 9), lambda x: td.sum(x), np.sum),
+        Case("multiply complex64", turns, lambda a, b: a * b, np.multiply),
+        Case("exp float64", lambda rng, n: [rng.normal(size=n)], lambda x: td.exp(x), np.exp),
+        Case("pow cube", normal(), lambda x: x**3, lambda x: x**3),
+        Case("pow int64 cube", whole(-9, 9), lambda x: x**3, lambda x: x**3),
+        Case("polygamma", between(0.1, 9.0), lambda x: td.polygamma(1, x), _trigamma),
+    ]
+
+
+def _trigamma(x: Array) -> Array:
+    from scipy.special import zeta
+
+    return np.asarray(zeta(2, x.astype(np.float64)), np.float32)
 
 
 def _scatter_add(x: Array, i: Array) -> Array:
@@ -280,6 +308,9 @@ def reducing() -> list[Case]:
         Case("cumsum", normal(), lambda x: td.cumsum(x), np.cumsum),
         Case("cumsum rows", plane, lambda x: td.cumsum(x, 0), lambda x: np.cumsum(x, 0)),
         Case("cumprod", between(0.99, 1.01), lambda x: td.cumprod(x), np.cumprod),
+        Case("cummax", normal(), lambda x: td.cummax(x), np.maximum.accumulate),
+        Case("cummin rows", plane, lambda x: td.cummin(x, 0), lambda x: np.minimum.accumulate(x, 0), op="cummin"),
+        Case("logcumsumexp", normal(), lambda x: td.logcumsumexp(x), np.logaddexp.accumulate),
         Case("matmul", normal(2, square), lambda a, b: td.matmul(a, b), np.matmul),
         Case("matmul transposed", normal(2, square), lambda a, b: a @ td.transpose(b), lambda a, b: a @ b.T),
         Case("matmul vector", vector, lambda a, b: td.matmul(a, b), np.matmul),
@@ -358,7 +389,7 @@ def cases() -> list[Case]:
     """All cases."""
     for module in pkgutil.iter_modules(treadle.ops.__path__):
         importlib.import_module(f"treadle.ops.{module.name}")
-    return [*elementwise(), *moving(), *reducing(), *factorizing(), *drawing()]
+    return [*elementwise(), *of_other_dtypes(), *moving(), *reducing(), *factorizing(), *drawing()]
 
 
 def uncovered() -> list[str]:

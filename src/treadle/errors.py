@@ -216,6 +216,10 @@ class DTypeError(TreadleError, TypeError):
     """Dtypes that cannot be combined, or that an operation does not take."""
 
 
+class ArgumentError(TreadleError, ValueError, TypeError):
+    """An argument of a kind that is not taken, or whose value has no meaning: a batch of -1, a rate that is NaN."""
+
+
 class IndexOutOfRange(TreadleError, IndexError):
     """An index that points outside an axis."""
 

@@ -7,6 +7,7 @@ import pytest
 from treadle_tests_compare import check
 
 import treadle as td
+from treadle.control.call import interpret_arrays
 
 CASES = [(np.float64(2.0), np.int64(n)) for n in (0, 1, 4)]
 
@@ -86,6 +87,38 @@ def test_errors(function, kind, text):
         td.function(function)(td.asarray(2.0), td.asarray(3))
 
 
-def test_no_gradient():
+@pytest.mark.parametrize("function", [in_a_while, in_a_for, as_an_argument])
+def test_derivatives(function):
+    """First and second, reverse and forward, as graphs that are run node by node."""
+
+    def loss(x):
+        return td.sum(td.sin(function(x, td.asarray(3))[1]))
+
+    def value(f, x):
+        graph = td.function(f).trace(x).graph
+        return float(interpret_arrays(graph, [x])[0])
+
+    first, x, step = td.grad(loss), np.float64(0.8), 1e-5
+
+    def slope(f):
+        return (value(f, x + step) - value(f, x - step)) / (2 * step)
+
+    def pushed(x):
+        return td.jvp(loss, (x,), (td.ones_like(x),))[1]
+
+    assert value(first, x) == pytest.approx(slope(loss), rel=1e-6)
+    assert value(pushed, x) == pytest.approx(value(first, x), rel=1e-12)
+    assert value(td.grad(lambda x: first(x)), x) == pytest.approx(slope(first), rel=1e-6)
+
+
+def replaced(x, n):
+    xs = td.reshape(x, (1,))
+    for i in td.range(n):
+        td.set_shape_invariant(xs, (None,))
+        xs = td.ones((i.item() if not td.is_traced(i) else 2,), dtype=x.dtype) * x
+    return td.sum(xs)
+
+
+def test_no_gradient_where_nothing_is_handed_on():
     with pytest.raises(td.errors.GradientError, match="append the parts to a list"):
-        td.function(td.grad(lambda x, n: in_a_while(x, n)[1]))(td.asarray(2.0), td.asarray(3))
+        td.function(td.grad(replaced))(td.asarray(2.0), td.asarray(3))

@@ -78,6 +78,8 @@ def match_python(x, mode="twice"):
 
 def match_parts(x, y):
     match (x, {"sign": y}):
+        case (2.5, {"sign": s}) | (s, {"sign": 2.5}):
+            return s * 3
         case (a, {"sign": b}) if b > 1:
             return a * 2
         case (a, _):

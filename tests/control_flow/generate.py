@@ -17,6 +17,7 @@ import linecache
 import random
 import sys
 import time
+import types
 import warnings
 import zlib
 from collections.abc import Callable
@@ -74,6 +75,7 @@ def define(text: str, traced: bool, smooth: bool, state: td.Variable) -> Any:
         "total": (lambda xs: td.sum(td.stack(xs))) if traced else (lambda xs: np.sum(np.stack(xs))),
         "__name__": "treadle_random_program",
     }
+    sys.modules.setdefault(space["__name__"], types.ModuleType(space["__name__"]))  # dataclasses look there
     exec(compile(text, name, "exec"), space)
     return space["f"]
 

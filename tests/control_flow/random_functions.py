@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
+from random_more import HEADER, NESTED, SIMPLE, START, More
 
 FLOATS, INTS, VECTORS = ["a", "b", "c"], ["i", "j", "k"], ["u", "v"]
 MAX_LINES = 16
@@ -26,7 +27,7 @@ class Inside:
     leave: bool = False
 
 
-class Writer:
+class Writer(More):
     """Writes one program; `number(low, high)` makes all choices: hypothesis, which can shrink them, or plain chance."""
 
     def __init__(self, number: Callable[[int, int], int]) -> None:
@@ -142,8 +143,9 @@ class Writer:
         self.lines += 1
         kinds = ["float", "float", "integer", "vector", "augment", "augment", "pair", "append", "append", "extend"]
         kinds += ["state", "show", "assert"] if at.depth < 3 else []
+        kinds += SIMPLE
         if at.depth < 3 and self.lines < self.most:
-            kinds += ["if", "if", "if", "for", "for", "while", "with", "try", "nested"]
+            kinds += ["if", "if", "if", "for", "for", "while", "with", "try", "nested", *NESTED]
         if at.leave:
             kinds += ["leave", "leave"]
         if at.depth:
@@ -291,8 +293,20 @@ class Writer:
             "    for o in out:\n        c = hold(c * 0.5 + o)\n    return c, i + j + k, u - v",
             "    return total(out), len(out) + i, v",
             "    return out[-1], i, u",
+            "    return tally.half + rec.p, tally.count + rec.q, u",
         )
-        text = [*helper, "def f(x, w, n):", "    a, u = x, w", "    v = u * 0.5", *start, *body, *end.splitlines(), ""]
+        start += START
+        text = [
+            HEADER,
+            *helper,
+            "def f(x, w, n):",
+            "    a, u = x, w",
+            "    v = u * 0.5",
+            *start,
+            *body,
+            *end.splitlines(),
+            "",
+        ]
         return "\n".join(text)
 
     def _helper(self) -> list[str]:

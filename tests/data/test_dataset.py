@@ -1,5 +1,6 @@
 """Datasets: orders, batches, lengths, and the general path against the path over rows."""
 
+import re
 import threading
 
 import numpy as np
@@ -44,10 +45,28 @@ def test_nests_and_single_tensors():
 def test_what_cannot_be_sliced():
     with pytest.raises(td.errors.ShapeError, match="first axes differ"):
         Dataset.from_tensor_slices((np.zeros(3), np.zeros(4)))
-    with pytest.raises(td.errors.ShapeError, match="first axes differ"):
+    with pytest.raises(td.errors.ShapeError, match="a number has no rows"):
         Dataset.from_tensor_slices(np.float32(1))
-    with pytest.raises(ValueError, match="at least 1"):
-        rows(3).batch(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda ds: ds.batch(0), "batch: the size must be at least 1, got 0"),
+        (lambda ds: ds.batch(1.5), "batch: the size must be a whole number, got 1.5"),
+        (lambda ds: ds.batch(2).batch(True), "batch: the size must be a whole number, got True"),
+        (lambda ds: ds.shuffle("a"), "shuffle: the size must be a whole number, got 'a'"),
+        (lambda ds: ds.batch(2).shuffle(3, seed=-1), "shuffle: the seed must be at least 0"),
+        (lambda ds: ds.take(-1), "take: the count must be at least 0"),
+        (lambda ds: ds.repeat(-1), "repeat: the count, None for no end, must be at least 0"),
+        (lambda ds: ds.prefetch(0), "prefetch: the size must be at least 1"),
+        (lambda ds: ds.enumerate("a"), "enumerate: the start must be a whole number"),
+        (lambda ds: ds.map(3), "map: f must be a function, got 3"),
+    ],
+)
+def test_arguments_without_meaning_are_named(change, words):
+    with pytest.raises(td.errors.ArgumentError, match=re.escape(words)):
+        change(rows(3))
 
 
 def test_later_writes_to_the_source_are_not_seen():

@@ -238,3 +238,26 @@ def test_nothing_warns_where_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(td.optim.Adam(), 2, td.float32, True)
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda v: td.optim.SGD(float("nan")), "SGD: learning_rate, unless it is a function or a Variable, must be a"),
+        (lambda v: td.optim.Adam("fast"), "Adam: learning_rate, unless"),
+        (lambda v: td.optim.SGD(0.1, gradient_accumulation_steps=0), "gradient_accumulation_steps must be at least 1"),
+        (
+            lambda v: td.optim.SGD(0.1).apply_gradients([(v.value, v.value)]),
+            "takes pairs of a gradient and its Variable",
+        ),
+        (lambda v: td.optim.SGD(0.1).apply_gradients(v.value), "takes pairs of a gradient and its Variable"),
+        (lambda v: td.optim.SGD(0.1).apply_gradients([(v.value, v), v.value]), "takes pairs of a gradient"),
+        (lambda v: td.optim.SGD(0.1).minimize(3, [v]), "minimize: loss_fn must be a function"),
+        (lambda v: td.optim.SGD(0.1).minimize(lambda: v * v, v), "minimize: variables must be a list of Variables"),
+    ],
+)
+def test_arguments_without_meaning_are_named_and_change_nothing(use, words):
+    v = td.Variable([1.0, 2.0], name="v")
+    with pytest.raises(td.errors.ArgumentError, match=words):
+        use(v)
+    assert v.numpy().tolist() == [1.0, 2.0]

@@ -46,6 +46,19 @@ def for_else(n):
 case(for_else, *ints)
 
 
+def alternatives(n):
+    match {"a": n, "b": [n - 1, 1]}:
+        case {"a": 2, "b": [k, 1]} | {"a": k, "b": [4, 1]} if k > 1:
+            return k * 10
+        case {"a": (5 | 8) as k, "b": [_, 1 | 2]}:
+            return k * 100
+        case {"a": k, **rest}:
+            return k - len(rest)
+
+
+case(alternatives, *ints)
+
+
 def nested_return(n):
     for i in range(n):
         for j in range(i):

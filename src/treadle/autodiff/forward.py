@@ -11,7 +11,7 @@ from treadle.core.dtypes import is_float
 from treadle.core.graph import Graph
 from treadle.core.interpret import interpret
 from treadle.core.mode import Mode, _current, activate, current
-from treadle.core.op import Grad, Op
+from treadle.core.op import REGISTRY, Grad, Op
 from treadle.core.spec import Spec
 from treadle.core.tensor import Scope, Symbol, Tensor
 from treadle.core.tracer import Tracer, active_tracer, identity_op
@@ -67,7 +67,12 @@ def push(
     """Outputs and their tangents, in the current mode. Ops that hold graphs have a rule of their own."""
     own = getattr(op, "push", None)
     if own is not None:
-        return own(inputs, attrs, tangents)  # type: ignore[no-any-return]
+        # A size that only running tells may have another name in a tangent; graphs have one name for both.
+        alike = [
+            t if t is None or t.shape == x.shape else REGISTRY["reshape_as"].bind((t, x), {})[0]
+            for x, t in zip(inputs, tangents, strict=True)
+        ]
+        return own(inputs, attrs, alike)  # type: ignore[no-any-return]
     needed = [t is not None for t in tangents]
     outputs, pullback = op.record(inputs, attrs, needed)
     # u -> pullback(u) is linear; its transpose, applied to the tangents, is the tangent of the outputs.

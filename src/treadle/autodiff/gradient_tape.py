@@ -234,7 +234,7 @@ def _ones(like: Tensor) -> Tensor:
     """The cotangent of a target that is summed."""
     if type(like) is Tensor and current() is None:
         one = as_operand(1, like.array.dtype)
-        return Tensor(one if not like.array.ndim else np.full(like.array.shape, one))
+        return Tensor(one.copy() if not like.array.ndim else np.full(like.array.shape, one))
     return ones(like.shape, dtype=like.dtype)
 
 

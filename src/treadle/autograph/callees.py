@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from treadle.autograph.converter import build, is_converted
 from treadle.autograph.python_builtins import CALLING, PLAIN
-from treadle.control.journal import NOTED, current_journal, noting
+from treadle.control.journal import NOTED, current_journal, noting, noting_writes, writes_arrays
 from treadle.core.tracer import active_tracer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -111,6 +111,8 @@ def call(callee: Any) -> Any:
         made = CALLING.get(callee)
         if made is not None:
             return functools.partial(made, call=call)
+    if current_journal() is not None and writes_arrays(callee):
+        return noting_writes(callee)
     return converted(callee)
 
 

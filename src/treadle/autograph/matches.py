@@ -58,6 +58,8 @@ def _chain(cases: list[ast.match_case], subject: str) -> list[ast.stmt]:
         return []
     case, *rest = cases
     origin = case.pattern
+    if len(alternatives := _alternatives(origin)) > 1:
+        return _chain([*_apart(case, rest, alternatives, subject), *rest], subject)
     if not _compares(case.pattern):
         return _taken_apart(case, rest, subject)
     bound: list[ast.stmt] = []
@@ -72,6 +74,55 @@ def _chain(cases: list[ast.match_case], subject: str) -> list[ast.stmt]:
     if test is None:
         return [*bound, *case.body]
     return [*bound, n.place(ast.If(test, case.body, _chain(rest, subject)), origin)]
+
+
+_MOST = 16  # alternatives that are written out one by one
+
+
+def _alternatives(pattern: ast.pattern) -> list[ast.pattern]:
+    """The patterns that one with alternatives of different build stands for; literals alone are compared together."""
+    if isinstance(pattern, ast.MatchOr):
+        if not _literal(pattern) or all(isinstance(p, (ast.MatchValue, ast.MatchSingleton)) for p in pattern.patterns):
+            return [pattern]
+        return [found for p in pattern.patterns for found in _alternatives(p)]
+    made = [pattern]
+    for field, value in ast.iter_fields(pattern):
+        if isinstance(value, ast.pattern):
+            made = [_with(p, field, found) for p in made for found in _alternatives(value)]
+        elif isinstance(value, list):
+            for k, part in enumerate(value):
+                if isinstance(part, ast.pattern):
+                    made = [_with(p, field, found, k) for p in made for found in _alternatives(part)]
+    return made if len(made) <= _MOST else [pattern]
+
+
+def _with(pattern: ast.pattern, field: str, part: ast.pattern, place: int | None = None) -> ast.pattern:
+    """The pattern with another part."""
+    if getattr(pattern, field) is part or (place is not None and getattr(pattern, field)[place] is part):
+        return pattern
+    made = copy.copy(pattern)
+    if place is None:
+        setattr(made, field, part)
+    else:
+        parts = [*getattr(pattern, field)]
+        parts[place] = part
+        setattr(made, field, parts)
+    return made
+
+
+def _apart(
+    case: ast.match_case, rest: list[ast.match_case], patterns: list[ast.pattern], subject: str
+) -> list[ast.match_case]:
+    """A case for each alternative. Where one is taken and the guard fails, the others are not tried."""
+    found = []
+    for pattern in patterns:
+        pattern, body = copy.deepcopy(pattern), copy.deepcopy(case.body)
+        if case.guard is not None:
+            body = [
+                n.place(ast.If(copy.deepcopy(case.guard), body, _chain(copy.deepcopy(rest), subject)), case.pattern)
+            ]
+        found.append(ast.match_case(pattern, None, body))
+    return found
 
 
 def _taken_apart(case: ast.match_case, rest: list[ast.match_case], subject: str) -> list[ast.stmt]:
@@ -109,9 +160,9 @@ class _Parts(ast.NodeTransformer):
         return self._compared(node)
 
     def visit_MatchOr(self, node: ast.MatchOr) -> ast.AST:
-        if all(isinstance(p, ast.MatchValue) for p in node.patterns):
+        if all(isinstance(p, (ast.MatchValue, ast.MatchSingleton)) for p in node.patterns):
             return self._compared(node)
-        return self.generic_visit(node) if not _literal(node) else node  # alternatives that are built differently
+        return self.generic_visit(node)
 
     def _compared(self, node: ast.MatchValue | ast.MatchOr) -> ast.AST:
         name = self.name()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from treadle.autograph import iterables
 from treadle.control import staging
 from treadle.control.lists import TensorList
-from treadle.control.merge import to_spec
-from treadle.core.dtypes import bool_, default_float, float64, int64
+from treadle.control.merge import common, is_number, leaf_spec, to_spec
+from treadle.core.dtypes import bool_, float64, int64
+from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.variable import Variable
 from treadle.errors import ControlFlowError
-from treadle.ops.convert import as_tensor, cast
+from treadle.ops.convert import as_tensor, astype_op, cast
 
 Call = Callable[[Any], Any]  # gives the converted twin of a callable
 
@@ -97,7 +99,7 @@ def floating(*args: Any) -> Any:
     if builtins.len(args) != 1 or not is_traced(args[0]):
         return float(*args)
     x = _single(args[0], "float")
-    return x if x.dtype == float64 else to_spec(x, default_float(), True)
+    return x if x.dtype == float64 else to_spec(x, float64, True)  # as exact as Python's, until it meets a tensor
 
 
 def _single(x: Any, what: str) -> Tensor:
@@ -113,7 +115,18 @@ def round(x: Any, ndigits: Any = None) -> Any:
     """`round`: half to even; an integer when no number of digits is given."""
     if not is_traced(x):
         return builtins.round(x, ndigits) if ndigits is not None else builtins.round(x)
-    return as_tensor(x).__round__(ndigits)  # type: ignore[attr-defined]
+    return _as_numbers(as_tensor(x).__round__(ndigits), (x,))  # type: ignore[attr-defined]
+
+
+def _as_numbers(result: Tensor, sources: Iterable[Any]) -> Tensor:
+    """What is made of Python numbers alone, traced or not, acts like one: it takes the dtype of what it meets."""
+    if not builtins.all(map_(_is_number, sources)):
+        return result
+    return astype_op.bind((result,), {"dtype": result.dtype, "weak": True})[0]
+
+
+def _is_number(x: Any) -> bool:
+    return is_number(x) or (isinstance(x, Tensor) and x.spec.weak)
 
 
 # Reductions ----------------------------------------------------------------------------------------------------------
@@ -218,7 +231,7 @@ def _better(name: str, best: Any, measure: Any, item: Any, own: Any) -> tuple[An
     if best is measure and item is own:
         from treadle.ops.comparison import where
 
-        chosen = where(wins, item, best)
+        chosen = _as_numbers(where(wins, item, best), (item, best))
         return chosen, chosen
     chosen, measured = staging.staged_if(
         wins, lambda: (item, own), lambda: (best, measure), (), (f"the result of {name}()", "its key"), f"{name}()"
@@ -275,7 +288,13 @@ def sorted(source: Any, /, *, key: Any = None, reverse: Any = False, call: Call)
     from treadle.ops.searching import argsort, take
     from treadle.ops.shaping import stack
 
-    rows = source if items is None else stack([as_tensor(item) for item in items])
+    numbers = items is not None and builtins.all(map_(_is_number, items))
+    if numbers and items is not None:
+        specs = map_(leaf_spec, items)
+        highest = functools.reduce(lambda a, b: common(Spec((), a, True), b)[0] or a, specs, bool_)
+        rows = stack([to_spec(item, highest, False) for item in items])
+    else:
+        rows = source if items is None else stack([as_tensor(item) for item in items])
     keys = rows
     if key is not None:
         measures = [call(key)(item) for item in rows] if items is None else [call(key)(item) for item in items]
@@ -285,7 +304,8 @@ def sorted(source: Any, /, *, key: Any = None, reverse: Any = False, call: Call)
         keys = stack([as_tensor(m) for m in measures])
     _vector(keys, "sorted")
     order = argsort(keys, descending=bool(reverse), stable=True)
-    return list(take(rows, order, axis=0))
+    found = list(take(rows, order, axis=0))
+    return [_as_numbers(x, items) for x in found] if numbers and items is not None else found
 
 
 def list(source: Any = ()) -> Any:

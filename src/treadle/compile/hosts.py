@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle import errors
+from treadle.compile.moves.straight import into
 from treadle.compile.run.executor import Ref, Run
 from treadle.compile.stepping.scalar_loops import CHECK
 from treadle.compile.stepping.tables import INDICES
@@ -169,9 +170,18 @@ def node_step(
         return carefully(run, arrays, attrs)
 
     body = quickly if plain else carefully
+    straight = into(node) if plain and len(ends) == 1 and attrs_of is None else None
+    place = _whole(ends[0]) if straight is not None and not ends[0].buffer.kind.startswith("object") else None
 
     def step(run: Run) -> None:
         arrays = [get(run) for get in getters]
+        if straight is not None and place is not None:
+            try:
+                with np.errstate(all="ignore"):
+                    straight(place(run), *arrays)
+                return
+            except Exception:  # it is raised again below, with its place
+                pass
         attrs = given if attrs_of is None else attrs_of(run)
         if op.effect:
             arrays = [np.array(a) for a in arrays]  # Python code may keep what it is given

@@ -121,8 +121,10 @@ def _fitting(
                 fitting[output] = source
             continue
         item = items[at]
+        if careful and _can_fail(item):
+            continue
         fits = _overwrites(item, new, old, roots) or (not careful and read < at and not _is_view(item))
-        if fits or (_updates(item, old, roots) and not (careful and _can_fail(item))):
+        if fits or _updates(item, old, roots):
             fitting[output] = source
     return fitting
 
@@ -134,6 +136,8 @@ def _is_view(item: Item) -> bool:
 def _overwrites(item: Item, new: Symbol, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:
     """Whether an item is a kernel that reads each element of the old value before it writes that of the new one."""
     if not isinstance(item, Group) or item.shape != new.shape or new in item.ends:
+        return False
+    if any(roots.get(s, s) is old for virtual in item.virtual.values() for s in virtual.node.inputs):
         return False
     return not any(roots.get(s) is old for s in item.read)  # a view may be read out of step with the writes
 
@@ -147,9 +151,9 @@ def _updates(item: Item, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:
 
 
 def _can_fail(item: Item) -> bool:
-    """Whether a step may raise or be interrupted: everything but kernels, BLAS, views and constants."""
+    """Whether a step may raise or be interrupted: everything but kernels without checks, BLAS, views and constants."""
     if isinstance(item, Group):
-        return False
+        return item.checks
     node = item.node
     if node.definition.family == "view" or node.op in ("constant", "full"):
         return not all(s.spec.static and s.dtype.kind != "T" for s in (*node.inputs, *node.outputs))

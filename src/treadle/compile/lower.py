@@ -15,7 +15,7 @@ import numpy as np
 from treadle.compile import hosts, joining, open_sizes
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
-from treadle.compile.fusion.emit import Kernel, Line, Template, Text, place_of
+from treadle.compile.fusion.emit import Kernel, Template, Text, place_of
 from treadle.compile.fusion.fuse import Group, Item, Single, fuse, reads
 from treadle.compile.fusion.groups import call_group, lower_group
 from treadle.compile.fusion.repeats import known
@@ -38,22 +38,31 @@ Env = dict[Symbol, View]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelInfo:
-    """A kernel of a program, for people: its name, what is compiled, and its lines with the nodes they compute."""
+    """A kernel of a program, for people: its name and text, and the nodes whose positions a template names."""
 
     name: str
-    key: str
-    lines: Sequence[Line]
+    text: Text | Template
+    nodes: Sequence[Node]
+
+    @property
+    def key(self) -> str:
+        """What is compiled."""
+        return self.text.key
 
     @property
     def source(self) -> str:
         """The generated source, with the user's line beside each operation."""
-        placed = [(line, place_of(node)) for line, node in self.lines]
-        return "\n".join([f"{line:<60}  # {where}" if where else line for line, where in placed]) + "\n"
+        lines = [f"{line:<60}  # {where}" if where else line for line, where in self._lines()]
+        return "\n".join(lines) + "\n"
 
     @property
     def provenance(self) -> tuple[str, ...]:
         """The user's lines in it, in order."""
-        return tuple(dict.fromkeys(where for _, node in self.lines if (where := place_of(node))))
+        return tuple(dict.fromkeys(where for _, where in self._lines() if where))
+
+    def _lines(self) -> list[tuple[str, str]]:
+        text = self.text if isinstance(self.text, Text) else self.text.text(self.nodes)
+        return [(line, place_of(node)) for line, node in text.lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +318,7 @@ class Lowerer:
         found = self.deferred.get(key)
         if found is None:
             found = self.deferred[key] = Deferred(Source(name, key))
-            lines = text.lines if isinstance(text, Text) else text.text(nodes).lines
-            self.infos[key] = KernelInfo(name, key, lines)
+            self.infos[key] = KernelInfo(name, text, nodes)
         return found
 
     def _fill(self, node: Node, env: Env, targets: Env) -> None:

@@ -36,20 +36,19 @@ def wanted(node: Node) -> set[str]:
     return names
 
 
-def attrs_of(node: Node, env: Mapping[Symbol, View], known: Sized) -> Callable[[Run], Attrs]:
-    """How to get a node's attributes while the program runs, with open sizes filled in."""
+def attrs_of(node: Node, env: Mapping[Symbol, View], known: Sized) -> Callable[[Run], Attrs] | None:
+    """How to get a node's attributes while the program runs, with open sizes filled in; None where none is open."""
     from treadle.compile.hosts import fetch
 
-    plain = dict(node.attrs)
     names = wanted(node)
     if not names:
-        return lambda run: plain
+        return None
     for symbol, view in env.items():
         if symbol.node is not node:
             register(known, symbol, view)
     found = [(name, fetch(known[name][0]), known[name][1]) for name in sorted(names) if name in known]
     if not found:
-        return lambda run: plain
+        return None
 
     def attrs(run: Run) -> Attrs:
         return bind_attrs(node, {name: get(run).shape[axis] for name, get, axis in found})

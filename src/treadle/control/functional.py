@@ -57,7 +57,7 @@ def while_loop(
     max_iterations: an int, or a 0-d integer tensor: the loop ends after so many, whatever `cond` says.
     checkpoint_every: a gradient keeps the vars once in so many iterations, and runs those between again.
     shape_invariants: for each of the vars a shape with None for the axis that changes, or None where it stays (a list
-    of them for a nest); such a loop has no gradient. See `td.set_shape_invariant`.
+    of them for a nest). See `td.set_shape_invariant`.
 
     >>> import treadle as td
     >>> td.while_loop(lambda i, s: i < 4, lambda i, s: (i + 1, s + i), (0, 0))
@@ -67,7 +67,7 @@ def while_loop(
     every = _positive(checkpoint_every, "while_loop")
     if shape_invariants is not None:
         if every is not None:
-            raise ValueError("while_loop: checkpoint_every is for gradients, which shape_invariants have none")
+            raise ValueError("while_loop: checkpoint_every and shape_invariants do not go together")
         values = _while(cond, body, values, max_iterations, _invariants(values, shape_invariants))
     elif every is None or current() is None:
         values = _while(cond, body, values, max_iterations)

@@ -24,7 +24,8 @@ def set_shape_invariant(x: Any, shape: Sequence[Any]) -> Any:
     x:     a tensor that the loop carries, as the iteration was given it.
     shape: its sizes: an int where it stays, None (or a name) for the one axis that changes.
     Raises ShapeError where `shape` does not fit x, ControlFlowError where x is no loop variable. Such a loop is run
-    step by step in Python, and has no gradient: a list (append, then td.stack or td.concat) is faster and has one.
+    step by step in Python; a list (append, then td.stack or td.concat) is faster. Its gradient keeps what each step
+    finds, and needs each new value to depend on the one before.
 
     >>> import treadle as td
     >>> @td.function

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import inspect
+import types
 from collections.abc import Callable, Container, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -117,8 +118,9 @@ def _refill(obj: Any, value: Any) -> None:
 
 
 def _root(label: str) -> str:
-    """The container in the text of a store."""
-    return label.rpartition("[")[0] or label
+    """The container in the text of a store; `x` where that does not name it."""
+    root = label.rpartition("[")[0] or label
+    return "x" if root.endswith(")") else root
 
 
 class Journal:
@@ -267,6 +269,44 @@ def noting(method: Any, label: str = "") -> Any:
     elif isinstance(owner, _WHOLE) and name in _CHANGES:
         note(owner, "whole", None, label or f".{name}()")
     return method
+
+
+# Functions of NumPy that write into their first argument, beside ufuncs' `at` and all that take `out`.
+_WRITERS = frozenset(["copyto", "put", "place", "putmask", "fill_diagonal", "put_along_axis", "shuffle", "at"])
+_FIRST = ("dst", "a", "arr", "x")  # how the first argument of these is called
+
+
+def noting_writes(function: Any) -> Any:
+    """A function of NumPy, with the arrays that it writes into noted first."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        written = kwargs.get("out")
+        found = list(written) if isinstance(written, tuple) else [written]
+        name = function.__name__
+        if isinstance(function, np.ufunc):
+            found += args[function.nin :]
+        elif name in _WRITERS:
+            found += [*args[:1], *(kwargs[key] for key in _FIRST if key in kwargs)]
+        for array in found:
+            if isinstance(array, np.ndarray):
+                owner = getattr(function, "__self__", None)
+                of = f"{owner.__name__}." if isinstance(owner, np.ufunc) else ""
+                note(array, "whole", None, f"np.{of}{name}()")
+        return function(*args, **kwargs)
+
+    return call
+
+
+def writes_arrays(function: Any) -> bool:
+    """Whether `noting_writes` is to look at the calls of a function."""
+    kind = type(function)
+    if kind.__module__ == "numpy":
+        return isinstance(function, np.ufunc) or hasattr(function, "_implementation")
+    return kind is types.BuiltinFunctionType and function.__name__ in _WRITERS and _of_numpy(function.__self__)
+
+
+def _of_numpy(owner: Any) -> bool:
+    return type(owner).__module__.partition(".")[0] == "numpy"
 
 
 def _dict_method(owner: dict[Any, Any], name: str, label: str, args: Any, kwargs: Any) -> Any:

@@ -157,7 +157,7 @@ def _growing(before: Spec, after: Spec) -> str:
     declare = f"td.set_shape_invariant(x, ({sizes}{',' if before.ndim == 1 else ''}))"
     return (
         "; what grows belongs in a list: append the parts in the loop, and td.stack or td.concat the list after it; or "
-        f"declare it first in the body, {declare}, for a slower loop without a gradient"
+        f"declare it first in the body, {declare}, for a slower loop"
     )
 
 

@@ -24,8 +24,9 @@ from treadle.records import dataclass
 class _Plan:
     """The body split for the inputs that matter, and where each of its residuals comes from in the reverse loop.
 
-    origins: per residual ("const", k), ("x", k), ("stack", k) or ("next", k): the carry that the step leaves is what
-             the next one finds, which has just been seen when steps are passed backwards.
+    origins: per residual ("const", k), ("x", k), ("stack", k), ("next", k): the carry that the step leaves is what
+             the next one finds, which has just been seen when steps are passed backwards; or ("open", k): a carry
+             whose size changes, of which the steps' rows are joined.
     nexts:   for each carry of the last kind its number, and the stack of what steps find.
     """
 
@@ -34,6 +35,11 @@ class _Plan:
     origins: tuple[tuple[str, int], ...]
     stacks: int
     nexts: tuple[tuple[int, int], ...]
+
+    def opens(self, body: Graph) -> dict[int, int]:
+        """The carries of which the steps' rows are joined, each with the axis along which its size changes."""
+        found = {k: _open_axis(body.inputs[k]) for kind, k in self.origins if kind == "open"}
+        return {k: axis for k, axis in found.items() if axis is not None}
 
 
 def record_loop(
@@ -46,11 +52,12 @@ def record_loop(
     plan = _plan(body, layout, want)
     if not plan.split.gradients and not any(plan.active[: layout.carry]):  # a loop of no steps hands its carry on
         return op.bind(inputs, attrs), lambda grads: [None] * len(inputs)
-    if any(node.op == "open_axis" for s in body.outputs[: layout.carry] if (node := s.node) is not None):
-        raise GradientError(
-            "the gradient of a loop whose variables change their shape (set_shape_invariant) is not known: what its "
-            "steps leave has no one shape to stack; append the parts to a list, and td.stack or td.concat it"
-        )
+    for k in range(layout.carry):
+        if plan.active[k] and _grows(body, k) and k not in plan.split.gradients:
+            raise GradientError(
+                "the gradient of a loop variable whose shape changes (set_shape_invariant) is not known where its new "
+                "value does not depend on the one before; append the parts to a list, and td.stack or td.concat it"
+            )
     count, carry, consts, xs = layout.parts(inputs)
     static = isinstance(attrs["steps"], int) or _is_length(attrs)
     outputs, stacks, numbers, steps = _forward(attrs, plan, count, carry, consts, xs, static)
@@ -80,6 +87,22 @@ def _plan(body: Graph, layout: Layout, want: tuple[bool, ...]) -> _Plan:
     return _Plan(parts, tuple(active), *_origins(parts.forward, layout, len(body.outputs)))
 
 
+def _open_axis(symbol: Any) -> int | None:
+    """The axis along which a carried value changes its size; None where its shape stays."""
+    found = [axis for axis, size in enumerate(symbol.shape) if isinstance(size, Dim) and size.open is not None]
+    return found[0] if found else None
+
+
+def _grows(body: Graph, k: int) -> bool:
+    """Whether a carried value has another size after a step than before it."""
+    return _changing(body, k) is not None
+
+
+def _changing(body: Graph, k: int) -> int | None:
+    """The axis along which a carried value has another size after a step than before it."""
+    return None if body.inputs[k].shape == body.outputs[k].shape else _open_axis(body.inputs[k])
+
+
 def _origins(
     forward: Graph, layout: Layout, count: int
 ) -> tuple[tuple[tuple[str, int], ...], int, tuple[tuple[int, int], ...]]:
@@ -99,6 +122,8 @@ def _origins(
             origins.append(("const", k - layout.carry))
         elif k >= layout.carry + layout.consts:
             origins.append(("x", k - layout.carry - layout.consts))
+        elif k >= 0 and _grows(forward, k):
+            origins.append(("open", k))
         elif k < 0 <= out and forward.inputs[out] in kept:
             origins.append(("next", out))
             nexts.append(out)
@@ -120,9 +145,11 @@ def _forward(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], dict[int, Tensor], Tensor | None]:
     """The loop with residuals stacked and, where the trip count is unknown, counted.
 
-    Gives outputs, stacks, for each output that joins rows how many each step made, and the number of steps.
+    Gives outputs, stacks, how many rows each step made of what is joined (outputs, and residuals of carries whose size
+    changes, by their numbers), and the number of steps.
     """
     from treadle.ops.convert import as_tensor
+    from treadle.ops.shaping import moveaxis
 
     body: Graph = attrs["body"]
     test: Graph | None = attrs["test"]
@@ -130,6 +157,7 @@ def _forward(
     forward: Graph = plan.split.forward
     extra = 0 if static else 1
     joins = [k for k in plan.split.cotangents if k >= layout.carry and joined_name(body.outputs[k]) is not None]
+    opens = plan.opens(body)
 
     def step(*values: Tensor) -> list[Tensor]:
         made = interpret(forward, values[extra:], {})
@@ -137,7 +165,9 @@ def _forward(
         kept = [r for r, (kind, _) in zip(residuals, plan.origins, strict=True) if kind == "stack"]
         counted = [] if static else [values[0] + as_tensor(1, int64)]
         numbers = [rows.count_op.bind((made[k],), {})[0] for k in joins]
-        return [*counted, *made[: len(body.outputs)], *kept, *numbers]
+        flat = [moveaxis(values[extra + k], axis, 0) for k, axis in opens.items()]
+        sizes = [rows.count_op.bind((x,), {})[0] for x in flat]
+        return [*counted, *made[: len(body.outputs)], *kept, *map(rows.joined, flat), *numbers, *sizes]
 
     counter = [] if static else [Spec((), int64)]
     specs = [*counter, *(Spec(s.shape, s.dtype) for s in body.inputs)]
@@ -161,8 +191,8 @@ def _forward(
         reverse=attrs["reverse"],
     )
     total = extra + len(body.outputs)
-    last = len(made) - len(joins)
-    numbers = dict(zip(joins, made[last:], strict=True))
+    last = len(made) - len(joins) - len(opens)
+    numbers = dict(zip([*joins, *opens], made[last:], strict=True))
     return made[extra:total], made[total:last], numbers, (None if static else made[0])
 
 
@@ -178,6 +208,7 @@ def _backward(
     want: tuple[bool, ...],
 ) -> Sequence[Grad]:
     from treadle.ops.convert import as_tensor
+    from treadle.ops.shaping import moveaxis
 
     layout: Layout = attrs["layout"]
     body: Graph = attrs["body"]
@@ -185,6 +216,8 @@ def _backward(
     _, carry, consts, xs = layout.parts(inputs)
     last = layout.carry + layout.consts
     carried = [k for k in range(layout.carry) if plan.active[k]]
+    opens, grown = plan.opens(body), {k: axis for k in carried if (axis := _changing(body, k)) is not None}
+    stacks, flat = stacks[: plan.stacks], stacks[plan.stacks :]
     shared = [k for k in range(layout.carry, last) if k in parts.gradients]
     stepped = [k for k in range(last, last + layout.xs) if k in parts.gradients]
     stacked = (k for k in range(layout.carry, len(body.outputs)) if k in parts.cotangents and k not in numbers)
@@ -192,13 +225,16 @@ def _backward(
     joins = list(numbers)  # the rows of one step are taken from where those of all are joined
 
     seen = [outputs[k] for k, _ in plan.nexts]
-    start = [g if (g := grads[k]) is not None else zeros_like(carry[k]) for k in carried]
+    start = [g if (g := grads[k]) is not None else zeros_like(outputs[k]) for k in carried]
+    start = [rows.opened(g, grown[k]) if k in grown else g for k, g in zip(carried, start, strict=True)]
     sums = [zeros_like(consts[k - layout.carry]) for k in shared]
     used_consts = sorted({k for kind, k in plan.origins if kind == "const"})
     used_xs = sorted({k for kind, k in plan.origins if kind == "x"})
     items = [*stacks, *(xs[k] for k in used_xs), *(g for k in ys if (g := grads[k]) is not None)]
     items += [numbers[k] for k in joins]
-    whole = [g if (g := grads[k]) is not None else zeros_like(outputs[k]) for k in joins]
+    ends_of = {k: g if (g := grads[k]) is not None else zeros_like(outputs[k]) for k in joins if k not in opens}
+    ends_of |= dict(zip(opens, flat, strict=True))
+    whole = [ends_of[k] for k in joins]
     places = [as_tensor(0, int64) if attrs["reverse"] else rows.count_op.bind((g,), {})[0] for g in whole]
     fixed = [*(consts[k] for k in used_consts), *whole]
 
@@ -216,18 +252,28 @@ def _backward(
         seeds: dict[int, Tensor] = dict(zip(carried, cots, strict=True)) | dict(zip(ys, row_ys, strict=True))
         new_ends = [end + n if attrs["reverse"] else end - n for end, n in zip(ends, counts, strict=True)]
         firsts = ends if attrs["reverse"] else new_ends
+        found_here: dict[int, Tensor] = {}
         for k, x, first, n in zip(joins, all_rows, firsts, counts, strict=True):
-            (seeds[k],) = rows.some_op.bind((x, first, n), {"steps": body.outputs[k].shape[0]})
+            size = Dim.fresh("rows") if k in opens else body.outputs[k].shape[0]
+            (part,) = rows.some_op.bind((x, first, n), {"steps": size})
+            if k in opens:
+                found_here[k] = moveaxis(part, 0, opens[k])
+            else:
+                seeds[k] = part
         sources = {
             "const": dict(zip(used_consts, held, strict=True)),
             "x": dict(zip(used_xs, row_xs, strict=True)),
             "stack": dict(enumerate(kept)),
             "next": {k: x for (k, _), x in zip(plan.nexts, after, strict=True)},
+            "open": found_here,
         }
         residuals = [sources[kind][k] for kind, k in plan.origins]
         given = [seeds[k] if k in seeds else zeros_like_spec(body.outputs[k].spec) for k in parts.cotangents]
-        made = dict(zip(parts.gradients, interpret(parts.backward, [*given, *residuals], {}), strict=True))
+        values = (*given, *residuals)
+        sizes = _own_sizes(parts.backward, values) if grown else {}
+        made = dict(zip(parts.gradients, interpret(parts.backward, values, sizes), strict=True))
         new_cots = [made[k] if k in made else zeros_like_spec(carry[k].spec) for k in carried]
+        new_cots = [rows.opened(g, grown[k]) if k in grown else g for k, g in zip(carried, new_cots, strict=True)]
         new_totals = [t + made[k] for t, k in zip(totals, shared, strict=True)]
         handed = [kept[stack] for _, stack in plan.nexts]
         return [*new_cots, *new_totals, *handed, *new_ends, *(made[k] for k in stepped)]
@@ -235,7 +281,12 @@ def _backward(
     def row(x: Tensor) -> Spec:
         return Spec(x.shape[1:], x.dtype)
 
-    specs = [Spec(x.shape, x.dtype) for x in (*start, *sums, *seen, *places, *fixed)] + [row(x) for x in items]
+    def changing(k: int, x: Tensor) -> Spec:  # sizes of its own, as they are others in each step
+        axis = grown.get(k, -1)
+        return Spec(tuple([Dim.fresh("rows") if n == axis else size for n, size in enumerate(x.shape)]), x.dtype)
+
+    specs = [changing(k, x) for k, x in zip(carried, start, strict=True)]
+    specs += [Spec(x.shape, x.dtype) for x in (*sums, *seen, *places, *fixed)] + [row(x) for x in items]
     graph = trace(step, specs, parts.backward.name, closed=True).graph
     made = loop(
         graph,
@@ -255,6 +306,16 @@ def _backward(
         if k >= last and isinstance(g.shape[0], Dim) and g.shape != inputs[first + k].shape:
             (g,) = fill_op.bind((g, inputs[first + k]), {})
         found[first + k] = g
+    return found
+
+
+def _own_sizes(graph: Graph, values: Sequence[Tensor]) -> dict[str, Any]:
+    """Sizes that change from step to step, read off the values that have them."""
+    found: dict[str, Any] = {}
+    for symbol, value in zip(graph.inputs, values, strict=True):
+        for size, got in zip(symbol.shape, value.shape, strict=True):
+            if isinstance(size, Dim) and size.open is not None:
+                found.setdefault(size.open, got)
     return found
 
 
@@ -299,13 +360,18 @@ def push_loop(
         outputs = interpret(graph, [*plain, *(found[k] for k in sorted(found))], {})
         pushed = dict(zip(made, outputs[total:], strict=True))
         pushed |= {k: rows.joined(pushed[k]) for k in ys if joined_name(body.outputs[k]) is not None}
-        kept = [pushed[k] if k in pushed else zeros_like_spec(carry[k].spec) for k in carried]
+        kept = [pushed[k] if k in pushed else zeros_like(outputs[k]) for k in carried]
+        kept = [
+            t if (axis := _changing(body, k)) is None else rows.opened(t, axis)
+            for k, t in zip(carried, kept, strict=True)
+        ]
         return [*outputs[: layout.carry], *kept, *outputs[layout.carry : total], *(pushed[k] for k in ys)]
 
-    start = [t if (t := given[k]) is not None else zeros_like_spec(carry[k].spec) for k in carried]
+    start = [t if (t := given[k]) is not None else zeros_like(carry[k]) for k in carried]
     held = [t for k in fixed if (t := given[k]) is not None]
     items = [t for k in stepped if (t := given[k]) is not None]
-    specs = [Spec(x.shape, x.dtype) for x in (*carry, *start, *consts, *held)]
+    states = [body.inputs[k] for k in (*range(layout.carry), *carried)]
+    specs = [Spec(x.shape, x.dtype) for x in (*states, *consts, *held)]
     specs += [Spec(x.shape[1:], x.dtype) for x in (*xs, *items)]
     both = trace(step, specs, graph.name, closed=True).graph
     if test is not None:

@@ -246,6 +246,13 @@ class Dim:
         return self._compare(other, ">=")
 
     def _no_int(self) -> TraceError:
+        if any("#" in name for name in self.names()):  # no spec names it: a loop on tensors has made so many
+            return TraceError(
+                f"the size {self} counts what a loop on tensors makes (a list's elements, a stack's rows), so it "
+                "is only known when the function runs and has no int(); use it in tensor expressions, loop over "
+                "td.range, or give td.range a Python number and break",
+                user_location(3),
+            )
         return TraceError(
             f"the size {self} is not known while tracing (its TensorSpec says None or a name), so it has no int(); "
             "use it in shape arithmetic or in tensor expressions, or give the size in the spec",

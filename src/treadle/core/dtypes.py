@@ -31,6 +31,14 @@ ALL: dict[str, DType] = {
     )
 } | {"string": string}
 
+# What names a dtype whatever the default float is.
+_KNOWN: dict[Any, DType] = {
+    **ALL,
+    **{d: d for d in ALL.values()},
+    **{d.type: d for d in ALL.values() if d is not string},
+    **{bool: bool_, int: int64},
+}
+
 _KIND = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3, "T": 4}
 
 
@@ -59,6 +67,8 @@ def as_dtype(dtype: Any) -> DType:
 
     Raises DTypeError for a dtype that treadle does not have (float16, object, ...).
     """
+    if dtype.__hash__ is not None and dtype in _KNOWN:
+        return _KNOWN[dtype]
     if dtype is float:
         return default_float()
     if dtype is str or dtype == "string":

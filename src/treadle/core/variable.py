@@ -174,6 +174,9 @@ class Variable:
         return self.assign_sub(value)
 
     def _fit(self, value: Any, what: str) -> Tensor:
+        spec = self._spec
+        if type(value) is Tensor and value.array.dtype == spec.dtype and value.array.shape == spec.shape:
+            return value
         python_number = isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic)
         tensor = _convert[0](value, self.dtype if python_number else None)
         if tensor.spec.weak:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from treadle import nest
+from treadle.core.arguments import whole
 from treadle.core.mode import activate
 from treadle.core.tensor import Tensor
 from treadle.data import rows
 from treadle.data.groups import Group, Groups, batched, mapped, mixed, repeated, taken
 from treadle.data.staged import Items
 from treadle.data.staged import start as start_loop
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, ShapeError
 from treadle.ops.convert import as_tensor
 from treadle.ops.creation import asarray
 from treadle.ops.shaping import stack
@@ -83,8 +84,9 @@ class Dataset:
         arrays = [as_tensor(leaf).array for leaf in leaves]
         if not arrays:
             raise ShapeError("from_tensor_slices: the nest holds no tensor")
-        counts = [len(array) if array.ndim else None for array in arrays]
-        if None in counts or len(set(counts)) != 1:
+        if any(array.ndim == 0 for array in arrays):
+            raise ShapeError(f"from_tensor_slices: a number has no rows: shapes {[array.shape for array in arrays]}")
+        if len({len(array) for array in arrays}) != 1:
             raise ShapeError(f"from_tensor_slices: the first axes differ: shapes {[array.shape for array in arrays]}")
         count = len(arrays[0])
 
@@ -105,6 +107,8 @@ class Dataset:
 
     def map(self, f: Callable[..., Any]) -> Dataset:
         """f of each element; the parts of an element that is a tuple are its arguments."""
+        if not callable(f):
+            raise ArgumentError(f"map: f must be a function, got {f!r}")
 
         def make() -> Iterator[Any]:
             for element in self:
@@ -115,8 +119,7 @@ class Dataset:
 
     def shuffle(self, buffer_size: int, seed: int | None = None) -> Dataset:
         """Elements in random order, each drawn from the next `buffer_size`; each iteration has an order of its own."""
-        _check_positive("shuffle", buffer_size)
-        rng = np.random.default_rng(seed)
+        rng = _order("shuffle", buffer_size, seed)
 
         def make() -> Iterator[Any]:
             held: list[Any] = []
@@ -134,7 +137,7 @@ class Dataset:
 
     def batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
         """`batch_size` elements stacked along a new first axis; the last batch may be smaller, or is dropped."""
-        _check_positive("batch", batch_size)
+        whole("batch: the size", batch_size, 1)
 
         def make() -> Iterator[Any]:
             held: list[Any] = []
@@ -150,7 +153,8 @@ class Dataset:
         return Dataset(make, length, lambda: batched(self._groups(), batch_size, drop_remainder))
 
     def take(self, count: int) -> Dataset:
-        """The first `count` elements."""
+        """The first `count` elements; all where there are fewer."""
+        whole("take: the count", count, 0)
 
         def make() -> Iterator[Any]:
             if count > 0:
@@ -159,10 +163,12 @@ class Dataset:
                     if number == count:
                         return
 
-        return Dataset(make, _at_most(self._length, max(0, count)), lambda: taken(self._groups(), count))
+        return Dataset(make, _at_most(self._length, count), lambda: taken(self._groups(), count))
 
     def repeat(self, count: int | None = None) -> Dataset:
         """The dataset `count` times over; without end when None (unless it is empty)."""
+        if count is not None:
+            whole("repeat: the count, None for no end,", count, 0)
 
         def make() -> Iterator[Any]:
             done = 0
@@ -179,6 +185,7 @@ class Dataset:
 
     def enumerate(self, start: int = 0) -> Dataset:
         """Pairs of a number (an int64 tensor: it calls for no retrace) and the element."""
+        whole("enumerate: the start", start)
 
         def make() -> Iterator[Any]:
             for number, element in enumerate(self, start):
@@ -191,7 +198,7 @@ class Dataset:
 
     def prefetch(self, buffer_size: int = 1) -> Dataset:
         """The same elements; up to `buffer_size` of them are made ahead, in a thread."""
-        _check_positive("prefetch", buffer_size)
+        whole("prefetch: the size", buffer_size, 1)
         from concurrent.futures import Future, ThreadPoolExecutor  # slow to import, and seldom needed
 
         def make() -> Iterator[Any]:
@@ -247,7 +254,7 @@ class _Rows(Dataset):
         general = super().shuffle(buffer_size, seed)
         if self._batched:
             return general
-        rng = np.random.default_rng(seed)
+        rng = _order("shuffle", buffer_size, seed)
         return self._with(general, lambda: rows.shuffled(self._order(), buffer_size, rng))
 
     def batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
@@ -300,6 +307,7 @@ def _at_most(length: int | None, count: int) -> int | None:
     return count if length == _ENDLESS else None if length is None else min(length, count)
 
 
-def _check_positive(what: str, number: int) -> None:
-    if number < 1:
-        raise ValueError(f"{what}: the size must be at least 1, got {number}")
+def _order(what: str, buffer_size: int, seed: int | None) -> np.random.Generator:
+    """The random numbers of a shuffle, whose arguments are checked."""
+    whole(f"{what}: the size", buffer_size, 1)
+    return np.random.default_rng(None if seed is None else whole(f"{what}: the seed", seed, 0))

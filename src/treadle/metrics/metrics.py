@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from treadle.core.dtypes import default_float, float64
+from treadle.core.dtypes import default_float, dtype_name, float64
+from treadle.core.spec import broadcast_shapes
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
+from treadle.errors import DTypeError, ShapeError
 from treadle.nn.module import Module
 from treadle.ops.comparison import where
 from treadle.ops.convert import as_tensor, cast
@@ -23,12 +25,15 @@ class Metric(Module):
         self.count = Variable(0.0, dtype=float64, trainable=False)
 
     def _add(self, values: Tensor, weights: Any = None) -> None:
-        values = astype(values, float64)
+        kind = type(self).__name__
+        values = _numbers(kind, "values", values)
         if weights is None:
             self.total.assign_add(sum(values))
             self.count.assign_add(astype(as_tensor(values.size), float64))
         else:
-            share = astype(as_tensor(weights), float64)
+            share = _numbers(kind, "sample_weight", weights)
+            if broadcast_shapes(values.shape, share.shape, op=kind) != tuple(values.shape):
+                raise ShapeError(f"{kind}: sample_weight of shape {share.shape} is more than the values {values.shape}")
             self.total.assign_add(sum(values * share))
             self.count.assign_add(sum(share + values * 0))
 
@@ -41,6 +46,14 @@ class Metric(Module):
         """Forget everything."""
         self.total.assign(0.0)
         self.count.assign(0.0)
+
+
+def _numbers(metric: str, what: str, value: Any) -> Tensor:
+    """Numbers or bools, as float64."""
+    tensor = as_tensor(value)
+    if tensor.dtype.kind not in "biuf":
+        raise DTypeError(f"{metric}: {what} must be real numbers, got {dtype_name(tensor.dtype)}")
+    return astype(tensor, float64)
 
 
 class Mean(Metric):
@@ -69,5 +82,12 @@ class SparseCategoricalAccuracy(Metric):
     """
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        labels = as_tensor(y_true)
-        self._add(cast(argmax(as_tensor(y_pred), axis=-1), labels.dtype) == labels, sample_weight)
+        labels, scores = as_tensor(y_true), as_tensor(y_pred)
+        if not scores.shape or tuple(labels.shape) != tuple(scores.shape[:-1]):
+            raise ShapeError(
+                f"{type(self).__name__}: y_true has shape {labels.shape}, y_pred {scores.shape}; y_pred must have one "
+                "axis more, of the classes"
+            )
+        if labels.dtype.kind not in "biuf":
+            raise DTypeError(f"{type(self).__name__}: y_true must hold classes, got {dtype_name(labels.dtype)}")
+        self._add(cast(argmax(scores, axis=-1), labels.dtype) == labels, sample_weight)

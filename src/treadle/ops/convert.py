@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from treadle.core.dim import Dim
-from treadle.core.dtypes import DType, as_dtype, bool_, default_float, dtype_name, promote, weak_dtype
+from treadle.core.dtypes import DType, as_dtype, bool_, default_float, dtype_name, float64, promote, weak_dtype
 from treadle.core.mode import current
 from treadle.core.op import Op, register
 from treadle.core.spec import Spec
@@ -22,6 +22,8 @@ _SCALARS = (bool, int, float, complex, str)
 
 
 def _cast_body(x: np.ndarray[Any, Any], *, dtype: DType, weak: bool = False) -> np.ndarray[Any, Any]:
+    if x.dtype.kind in "biu" and dtype.kind in "iufc":
+        return x.astype(dtype)  # nothing to warn of
     with np.errstate(all="ignore"):
         if dtype.kind == "b" and x.dtype.kind != "b":
             return np.asarray(x != 0)
@@ -50,6 +52,15 @@ astype_op = register(
 
 def cast(x: Tensor, dtype: DType) -> Tensor:
     """The tensor in another dtype; itself when it has it already (and is not weak)."""
+    if type(x) is Tensor:
+        if x.array.dtype == dtype:
+            return x
+        mode = current()
+        if mode is None or mode.plain:
+            result = Tensor(_cast_body(x.array, dtype=dtype))
+            if mode is not None:
+                mode.note(astype_op, (x,), {"dtype": dtype}, result)
+            return result
     if x.dtype == dtype and not x.spec.weak:
         return x
     return astype_op.bind((x,), {"dtype": dtype})[0]
@@ -88,7 +99,7 @@ def scalar(value: Any, dtype: DType | None = None) -> Tensor:
         if tracer is not None:
             with contextlib.suppress(OverflowError):  # said in our words below
                 return tracer.number(value, dtype)
-    kind = next(k for k in _SCALARS if isinstance(value, k))
+    kind = type(value) if type(value) in _SCALARS else next(k for k in _SCALARS if isinstance(value, k))
     try:
         array = np.asarray(kind(value), dtype or weak_dtype(kind))
     except OverflowError as error:
@@ -272,7 +283,8 @@ def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:
         hint = "; compare with 0 first" if want == "bool" and kind != "T" else ""
         raise DTypeError(f"{op}: does not take {dtype_name(dtype)} tensors{hint}")
     if want in ("float", "real float") and kind in "biu":
-        dtype = default_float()
+        # A traced Python number is as exact as Python's own: 1 / k of a carried count k is a float64 until it settles.
+        dtype = float64 if weak and active_tracer() is not None else default_float()
     elif want in ("numeric", "sum", "whole", "shift") and kind == "b":
         dtype = weak_dtype(int)
     if weak and active_tracer() is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from treadle.core.dim import Dim, Size
 from treadle.core.dtypes import DType, as_dtype, default_float, int64, weak_dtype
+from treadle.core.mode import current
 from treadle.core.op import Attrs, Op, register
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Symbol, Tensor
@@ -100,6 +101,8 @@ def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of zeros, of the default float unless `dtype` says another."""
     check_device(device)
     wanted = _number(dtype)
+    if current() is None and wanted.kind != "T":
+        return Tensor(np.zeros(sizes(shape), wanted))  # sizes are ints here
     value = "" if wanted.kind == "T" else 0
     return full_op.bind((), {"value": value, "shape": sizes(shape), "dtype": wanted})[0]
 
@@ -112,7 +115,12 @@ def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     Tensor([[1., 1.], [1., 1.]], shape=(2, 2), dtype=float32)
     """
     check_device(device)
-    return full_op.bind((), {"value": 1, "shape": sizes(shape), "dtype": _number(dtype)})[0]
+    wanted = _number(dtype)
+    if current() is None and wanted.kind != "T":
+        array = np.empty(sizes(shape), wanted)  # sizes are ints here
+        array.fill(1)
+        return Tensor(array)
+    return full_op.bind((), {"value": 1, "shape": sizes(shape), "dtype": wanted})[0]
 
 
 def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:

@@ -13,6 +13,7 @@ from treadle.core.mode import current
 from treadle.core.op import REGISTRY, Attrs, Op, register
 from treadle.core.spec import Spec, broadcast_shapes
 from treadle.core.tensor import Symbol, Tensor
+from treadle.core.variable import Variable, read_variable
 from treadle.ops.convert import AS_THEY_ARE, SCALARS, operands
 from treadle.ops.numbers import as_operand
 
@@ -141,6 +142,8 @@ def _unary(op: Op, want: str) -> Callable[..., Any]:
                     if mode is not None:
                         mode.note(op, (x,), NO_ATTRS, tensor)
                     return tensor
+        if type(x) is Variable:
+            return function(read_variable(x))
         if type(x) is not Symbol or x._spec.weak or x._spec.dtype.kind not in kinds:
             (x,) = operands((x,), want, op.name)
         return op.bind((x,), {})[0]
@@ -187,6 +190,10 @@ def _binary(op: Op, want: str) -> Callable[..., Any]:
                     second = x2 if type(x2) is Tensor else Tensor(np.asarray(b, a.dtype))
                     mode.note(op, (first, second), NO_ATTRS, tensor)
                 return tensor
+        if type(x1) is Variable or type(x2) is Variable:
+            return function(
+                read_variable(x1) if type(x1) is Variable else x1, read_variable(x2) if type(x2) is Variable else x2
+            )
         first, second = operands((x1, x2), want, op.name)
         if current() is None:
             broadcast_shapes(first.array.shape, second.array.shape, op=op.name)

@@ -10,11 +10,12 @@ import numpy as np
 
 from treadle.autodiff.gradient_tape import GradientTape
 from treadle.control.functional import cond
+from treadle.core.arguments import real, whole
 from treadle.core.dtypes import DType, dtype_name, int64
 from treadle.core.mode import activate, call_user
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
-from treadle.errors import GradientWarning, ShapeError, user_location
+from treadle.errors import ArgumentError, DTypeError, GradientWarning, ShapeError, user_location
 from treadle.nn.module import Module
 from treadle.ops.convert import as_tensor, cast
 from treadle.ops.creation import zeros_like
@@ -57,11 +58,13 @@ class Optimizer(Module):
     """
 
     def __init__(self, learning_rate: Any, name: str | None = None, gradient_accumulation_steps: int = 1) -> None:
-        if gradient_accumulation_steps < 1:
-            raise ValueError(f"gradient_accumulation_steps must be 1 or more, got {gradient_accumulation_steps}")
+        kind = type(self).__name__
+        if not (callable(learning_rate) or isinstance(learning_rate, (Tensor, Variable))):
+            real(f"{kind}: learning_rate, unless it is a function or a Variable,", learning_rate, 0.0)
         super().__init__(name)
         self.learning_rate = learning_rate
-        self.gradient_accumulation_steps = int(gradient_accumulation_steps)
+        steps = whole(f"{kind}: gradient_accumulation_steps", gradient_accumulation_steps, 1)
+        self.gradient_accumulation_steps = steps
         if self.gradient_accumulation_steps > 1:
             self.accumulated = Variable(0, dtype=int64, trainable=False)
         self.iterations = Variable(0, dtype=int64, trainable=False)
@@ -76,9 +79,10 @@ class Optimizer(Module):
         """Change each variable along its gradient, in the order given.
 
         A gradient of None is skipped with a GradientWarning that names the variable. Raises ShapeError for a gradient
-        of another shape. Works in traced functions; slots are made at the first call.
+        of another shape, DTypeError for one of integers: then nothing has changed. Works in traced functions; slots
+        are made at the first call.
         """
-        pairs = list(grads_and_vars)
+        pairs = _pairs(grads_and_vars)
         for g, variable in pairs:
             if g is None:
                 _warn_missing(variable)
@@ -116,6 +120,10 @@ class Optimizer(Module):
 
     def minimize(self, loss_fn: Callable[[], Any], variables: Sequence[Variable]) -> Tensor:
         """One step: differentiates `loss_fn()` by the variables and applies the gradients; gives the loss."""
+        if not callable(loss_fn):
+            raise ArgumentError(f"minimize: loss_fn must be a function without arguments, got {loss_fn!r}")
+        if isinstance(variables, (Variable, Tensor)):
+            raise ArgumentError(f"minimize: variables must be a list of Variables, got {variables!r}; write [variable]")
         with GradientTape() as tape:
             tape.watch(list(variables))
             loss = as_tensor(call_user(loss_fn))
@@ -145,6 +153,21 @@ class Optimizer(Module):
         return self._slots.get(variable, name, self)
 
 
+def _pairs(given: Any) -> list[tuple[Any, Variable]]:
+    """The pairs of a gradient and its Variable."""
+    pairs = [] if isinstance(given, (Tensor, Variable, dict)) else list(given)
+    if isinstance(given, (Tensor, Variable, dict)) or not all(_is_pair(pair) for pair in pairs):
+        raise ArgumentError(
+            "apply_gradients: takes pairs of a gradient and its Variable, as zip(gradients, variables) gives them; "
+            f"got {next((pair for pair in pairs if not _is_pair(pair)), given)!r}"
+        )
+    return [(g, variable) for g, variable in pairs]
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[1], Variable)
+
+
 def _fitting(g: Any, variable: Variable) -> Tensor:
     g = as_tensor(g)
     known = all(isinstance(size, int) for size in (*g.shape, *variable.shape))
@@ -154,7 +177,7 @@ def _fitting(g: Any, variable: Variable) -> Tensor:
             f"the variable {tuple(variable.shape)}"
         )
     if g.dtype.kind not in "fc" and g.dtype != variable.dtype:
-        raise ShapeError(f"apply_gradients: the gradient of {variable.name!r} is {dtype_name(g.dtype)}")
+        raise DTypeError(f"apply_gradients: the gradient of {variable.name!r} is {dtype_name(g.dtype)}")
     return cast(g, variable.dtype)
 
 

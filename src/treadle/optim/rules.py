@@ -8,6 +8,7 @@ from typing import Any
 from treadle.core.dtypes import DType, float64
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
+from treadle.errors import ArgumentError
 from treadle.ops.convert import cast
 from treadle.ops.elementwise import sqrt, square
 from treadle.optim.optimizer import Optimizer
@@ -36,7 +37,7 @@ class SGD(Optimizer):
         gradient_accumulation_steps: int = 1,
     ) -> None:
         if not 0 <= momentum <= 1:
-            raise ValueError(f"SGD: momentum must lie in [0, 1], got {momentum}")
+            raise ArgumentError(f"SGD: momentum must lie in [0, 1], got {momentum}")
         super().__init__(learning_rate, name, gradient_accumulation_steps)
         self.momentum = float(momentum)
         self.nesterov = nesterov
@@ -105,7 +106,7 @@ class AdamW(Adam):
         gradient_accumulation_steps: int = 1,
     ) -> None:
         if weight_decay < 0:
-            raise ValueError(f"AdamW: weight_decay must be 0 or more, got {weight_decay}")
+            raise ArgumentError(f"AdamW: weight_decay must be 0 or more, got {weight_decay}")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name, gradient_accumulation_steps)
         self.weight_decay = float(weight_decay)
         self._spared: tuple[str, ...] = ()
@@ -195,7 +196,7 @@ class RMSprop(Optimizer):
     ) -> None:
         for label, share in (("rho", rho), ("momentum", momentum)):
             if not 0 <= share <= 1:
-                raise ValueError(f"RMSprop: {label} must lie in [0, 1], got {share}")
+                raise ArgumentError(f"RMSprop: {label} must lie in [0, 1], got {share}")
         super().__init__(learning_rate, name, gradient_accumulation_steps)
         self.rho, self.momentum, self.epsilon = float(rho), float(momentum), float(epsilon)
         self.centered = centered
@@ -220,4 +221,4 @@ class RMSprop(Optimizer):
 def _check_betas(rule: str, beta_1: float, beta_2: float) -> None:
     for label, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
         if not 0 <= beta < 1:
-            raise ValueError(f"{rule}: {label} must lie in [0, 1), got {beta}")
+            raise ArgumentError(f"{rule}: {label} must lie in [0, 1), got {beta}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from treadle.core.dtypes import float64, int64
 from treadle.core.tensor import Tensor
+from treadle.errors import ArgumentError
 from treadle.ops.convert import as_tensor, cast
 from treadle.ops.elementwise import cos, floor, maximum, minimum, where
 from treadle.records import dataclass
@@ -125,7 +126,7 @@ class PiecewiseConstantDecay:
         object.__setattr__(self, "boundaries", tuple(self.boundaries))
         object.__setattr__(self, "values", tuple(self.values))
         if len(self.values) != len(self.boundaries) + 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"PiecewiseConstantDecay: {len(self.boundaries)} boundaries need {len(self.boundaries) + 1} values, "
                 f"got {len(self.values)}"
             )

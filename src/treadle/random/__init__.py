@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import real, whole
 from treadle.core.dtypes import DType, as_dtype, default_float, dtype_name, int64
 from treadle.core.mode import current
 from treadle.core.op import Op
 from treadle.core.spec import broadcast_shapes
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable, read_variable, write_variable
-from treadle.errors import DTypeError, ShapeError
+from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.ops import sampling
 from treadle.ops.arithmetic import add, multiply, negative
 from treadle.ops.comparison import less
@@ -62,7 +63,7 @@ class Generator:
         Tensor([0.39904642, 0.88052016], shape=(2,), dtype=float32)
         """
         wanted = _float("uniform", dtype)
-        u = self._draw(sampling.uniform_op, (), {"shape": sizes(shape), "dtype": wanted})
+        u = self._draw(sampling.uniform_op, (), {"shape": _shape("uniform", shape), "dtype": wanted})
         if type(low) is float and type(high) is float and (low, high) == (0.0, 1.0):
             return u
         first, last = as_tensor(low, wanted), as_tensor(high, wanted)
@@ -70,8 +71,10 @@ class Generator:
         return sampling.between_op.bind((u, first, last), {})[0]
 
     def normal(self, shape: Any = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None) -> Tensor:
-        """Floats of the normal distribution; gradients flow to `mean` and `std`."""
-        z = self._draw(sampling.normal_op, (), {"shape": sizes(shape), "dtype": _float("normal", dtype)})
+        """Floats of the normal distribution; gradients flow to `mean` and `std`, which is 0 or more."""
+        if isinstance(std, (int, float)):
+            real("normal: std", std, 0.0)
+        z = self._draw(sampling.normal_op, (), {"shape": _shape("normal", shape), "dtype": _float("normal", dtype)})
         if not (type(std) in (int, float) and std == 1):
             z = multiply(z, _parameter("normal", std, z))
         if not (type(mean) in (int, float) and mean == 0):
@@ -82,33 +85,36 @@ class Generator:
         """Integers spread evenly over low, ..., high - 1; with one bound over 0, ..., low - 1."""
         if high is None:
             low, high = 0, low
-        first, last = as_tensor(low, int64), as_tensor(high, int64)
-        wanted, shape = as_dtype(dtype), sizes(shape)
+        wanted, shape = as_dtype(dtype), _shape("integers", shape)
         if wanted.kind not in "iu":
             raise DTypeError(f"integers: dtype must be an integer type, got {dtype_name(wanted)}")
+        if isinstance(low, int) and isinstance(high, int):
+            _check_bounds(low, high, wanted)
+        first, last = (_bound(value) for value in (low, high))
         _check_broadcast("integers", shape, first.shape, last.shape)
-        if isinstance(low, int) and isinstance(high, int) and low >= high:
-            raise ValueError(f"integers: nothing lies from {low} to {high} - 1")
         return cast(self._draw(sampling.integers_op, (first, last), {"shape": shape}), wanted)
 
     def bernoulli(self, shape: Any = (), p: Any = 0.5) -> Tensor:
-        """Bools that are true with probability `p`."""
+        """Bools that are true with probability `p`, from 0 to 1."""
+        if isinstance(p, (int, float)):
+            real("bernoulli: p", p, 0.0, 1.0)
         (chance,) = operands((p,), "real float", "bernoulli")
         wanted = chance.dtype
-        u = self._draw(sampling.uniform_op, (), {"shape": sizes(shape), "dtype": wanted})
+        u = self._draw(sampling.uniform_op, (), {"shape": _shape("bernoulli", shape), "dtype": wanted})
         _check_broadcast("bernoulli", u.shape, chance.shape)
         return less(u, chance)
 
     def exponential(self, shape: Any = (), *, dtype: Any = None) -> Tensor:
         """Floats of the exponential distribution of mean 1."""
-        return self._draw(sampling.exponential_op, (), {"shape": sizes(shape), "dtype": _float("exponential", dtype)})
+        wanted = _float("exponential", dtype)
+        return self._draw(sampling.exponential_op, (), {"shape": _shape("exponential", shape), "dtype": wanted})
 
     def categorical(self, shape: Any, logits: Any) -> Tensor:
         """Classes (int64) with probabilities softmax(logits) over the last axis; other axes broadcast to `shape`."""
         (scores,) = operands((logits,), "real float", "categorical")
-        if not scores.shape:
-            raise ShapeError("categorical: logits need an axis of classes")
-        wanted = (*sizes(shape), scores.shape[-1])
+        if not scores.shape or scores.shape[-1] == 0:
+            raise ShapeError(f"categorical: logits need an axis of classes; their shape is {scores.shape}")
+        wanted = (*_shape("categorical", shape), scores.shape[-1])
         _check_broadcast("categorical", wanted, scores.shape)
         noise = self._draw(sampling.exponential_op, (), {"shape": wanted, "dtype": scores.dtype})
         # The largest of logit + Gumbel noise is a draw (E. J. Gumbel, 1954); -log of an exponential is Gumbel noise.
@@ -119,6 +125,8 @@ class Generator:
         if isinstance(x, list) or (isinstance(x, (Tensor, Variable, np.ndarray)) and len(x.shape) > 0):
             rows = as_tensor(x)
             return take(rows, self.permutation(rows.shape[0]), axis=0)
+        if type(x) in (bool, int, float, str):
+            whole("permutation: x", x, 0)
         (size,) = sizes(x)
         return self._draw(sampling.permutation_op, (), {"size": size})
 
@@ -127,6 +135,33 @@ def _parameter(name: str, value: Any, drawn: Tensor) -> Tensor:
     tensor = as_tensor(value, drawn.dtype)
     _check_broadcast(name, drawn.shape, tensor.shape)
     return tensor
+
+
+def _shape(name: str, shape: Any) -> Any:
+    """A shape as a tuple of sizes of 0 or more."""
+    try:
+        found = sizes(shape)
+    except TypeError:
+        raise ArgumentError(f"{name}: the shape must be a whole number or a tuple of such, got {shape!r}") from None
+    if any(type(size) is int and size < 0 for size in found):
+        raise ArgumentError(f"{name}: a shape has no negative sizes, got {shape!r}")
+    return found
+
+
+def _bound(value: Any) -> Tensor:
+    """A bound of integers, as int64."""
+    tensor = as_tensor(value)
+    if tensor.dtype.kind not in "biu":
+        raise DTypeError(f"integers: the bounds must be integers, got {dtype_name(tensor.dtype)}; see td.astype")
+    return cast(tensor, int64)
+
+
+def _check_bounds(low: int, high: int, dtype: DType) -> None:
+    if low >= high:
+        raise ArgumentError(f"integers: nothing lies from {low} to {high} - 1")
+    info = np.iinfo(dtype)
+    if low < info.min or high - 1 > info.max:
+        raise ArgumentError(f"integers: {dtype_name(dtype)} holds {info.min} to {info.max}, not {low} to {high} - 1")
 
 
 def _float(name: str, dtype: Any) -> DType:
@@ -142,7 +177,7 @@ def _check_broadcast(name: str, shape: Any, *others: Any) -> None:
 
 
 def _seeded(seed: int | None) -> Tensor:
-    key = int.from_bytes(os.urandom(8), "little") if seed is None else int(seed) & 0xFFFFFFFFFFFFFFFF
+    key = int.from_bytes(os.urandom(8), "little") if seed is None else whole("seed", seed) & 0xFFFFFFFFFFFFFFFF
     return Tensor(np.array([key, 0], np.uint64))
 
 

@@ -162,3 +162,14 @@ def test_words_that_agree_in_their_high_bits_are_ordered_by_all() -> None:
     np.testing.assert_array_equal(order_of(words), np.argsort(words, kind="stable"))
     words = np.random.default_rng(0).integers(0, 2**63, 1000).astype(np.uint64) * np.uint64(2)
     np.testing.assert_array_equal(order_of(words), np.argsort(words, kind="stable"))
+
+
+def test_where_words_agree_the_body_gives_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn() -> list[int]:
+        td.random.seed(5)
+        return td.function(lambda: td.random.permutation(300))().tolist()  # type: ignore[no-any-return]
+
+    usual = drawn()
+    assert sorted(usual) == list(range(300))
+    monkeypatch.setattr("treadle.compile.moves.randoms._differ", lambda packed, places: False)
+    assert drawn() == usual

@@ -7,12 +7,14 @@ that is compiled (and is the kernel's key) goes one for reading, with the user's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from treadle.compile.fusion.fuse import is_scalar_constant
+from treadle.compile.fusion.narrow import Narrow, narrow_line
+from treadle.compile.fusion.sources import Counted, Index, Source
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -56,7 +58,7 @@ def place_of(node: Node | None) -> str:
     return node.location.short if node is not None and node.location is not None else ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Template:
     """The text of a kernel for groups of one structure: lines with the positions of their nodes in the group, or -1."""
 
@@ -127,9 +129,17 @@ class Operands:
         self.shape = shape
         self.views: list[View] = []
         self.strides: list[tuple[int, ...]] = []  # over `shape`; 0 where broadcast
+        self.picks: dict[int, list[tuple[int, Index]]] = {}  # operands read by indices: the indices' operands
+        self.counted: dict[int, Counted] = {}  # operands that are positions
+        self.written: set[int] = set()
 
     def add(self, view: View, strides: tuple[int, ...]) -> int:
-        """The operand's number."""
+        """The number of what a kernel writes."""
+        number = self._number(view, strides)
+        self.written.add(number)
+        return number
+
+    def _number(self, view: View, strides: tuple[int, ...]) -> int:
         for k, (known, steps) in enumerate(zip(self.views, self.strides, strict=True)):
             if (
                 known.buffer is view.buffer
@@ -142,11 +152,28 @@ class Operands:
         self.strides.append(strides)
         return len(self.views) - 1
 
+    def take(self, source: Source, stretch: Callable[[View], tuple[int, ...]]) -> int:
+        """The number of what a kernel reads; stretch: a view's strides over `shape`."""
+        if isinstance(source, View):
+            return self._number(source, stretch(source))
+        view = source.view if isinstance(source, Counted) else source.source
+        self.views.append(view)
+        self.strides.append(stretch(view))
+        number = len(self.views) - 1
+        if isinstance(source, Counted):
+            self.counted[number] = source
+        else:
+            self.picks[number] = [(self._number(index.view, stretch(index.view)), index) for index in source.indices]
+        return number
+
     @property
     def apart(self) -> bool:
-        """Whether no two operands lie in one buffer, and all of them where nothing else does."""
-        places = {view.buffer.ref or id(view.buffer) for view in self.views}
-        return len(places) == len(self.views) and all(view.buffer.kind != "cell" for view in self.views)
+        """Whether what is written lies in buffers of its own, and all of it where nothing else does."""
+        places = [view.buffer.ref or id(view.buffer) for view in self.views]
+        if any(view.buffer.kind == "cell" for view in self.views):
+            return False
+        written = {places[k] for k in self.written}
+        return sum(place in written for place in places) == len(self.written)
 
     def collapse(self, reduced: Sequence[bool]) -> tuple[list[int], list[bool], list[list[int]]]:
         """Axes merged where every operand allows: sizes, whether each is reduced, and strides by operand."""
@@ -186,6 +213,8 @@ class Body:
     def __init__(self, baked: int = BAKED) -> None:
         self.baked = baked
         self.names: dict[Symbol, str] = {}
+        self.narrow: dict[Symbol, Narrow] = {}  # whole numbers that 32 bits hold
+        self.fixed: set[Symbol] = set()  # what does not change in the innermost loop
         self.constants: list[np.ndarray[Any, Any]] = []
         self._values: dict[bytes, str] = {}
         self._made = 0
@@ -213,10 +242,17 @@ class Body:
 
     def line(self, node: Node) -> str:
         """The assignment that computes a node."""
+        if self.narrow:
+            text = narrow_line(self, node)
+            if text is not None:
+                return text
         names = [self.name(s) for s in node.inputs]
-        out = node.outputs[0]
-        made = self.names.get(out)
+        return f"{self.made(node.outputs[0])} = {expression(node, names)}"
+
+    def made(self, symbol: Symbol) -> str:
+        """The name of what a line makes."""
+        made = self.names.get(symbol)
         if made is None:
-            made = self.names[out] = f"v{self._made}"
+            made = self.names[symbol] = f"v{self._made}"
             self._made += 1
-        return f"{made} = {expression(node, names)}"
+        return made

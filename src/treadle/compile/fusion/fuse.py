@@ -25,6 +25,19 @@ KERNEL_KINDS = "biuf"
 REDUCTIONS = {"sum", "prod", "max", "min", "any", "all"}
 
 
+@dataclass(frozen=True, slots=True)
+class Virtual:
+    """A value that is not stored, but made where it is read: by which node, and through which views it is read."""
+
+    node: Node
+    views: tuple[Node, ...] = ()
+
+    @property
+    def picks(self) -> bool:
+        """Whether it is read from memory, by indices that are checked."""
+        return bool(self.node.inputs)
+
+
 @dataclass(eq=False, slots=True)
 class Group:
     """Nodes that become one kernel: elementwise work over `shape` and reductions of it.
@@ -47,6 +60,7 @@ class Group:
     banded: bool = True
     band: int = 0
     read: set[Symbol] = field(default_factory=set)  # arrays from outside
+    virtual: dict[Symbol, Virtual] = field(default_factory=dict)  # what it reads that is not stored
 
     @property
     def row_axes(self) -> Axes | None:
@@ -54,6 +68,11 @@ class Group:
         if self.inner is not None:
             return self.inner
         return inner_of(self.shape, self.across) if self.banded else None
+
+    @property
+    def checks(self) -> bool:
+        """Whether its kernel looks up indices, and may find one out of range."""
+        return any(virtual.picks for virtual in self.virtual.values())
 
     def find(self) -> Group:
         """The group that this one has become part of."""
@@ -116,6 +135,7 @@ class Fuser:
         self.bits: dict[Item, int] = {}
         self.reading: dict[Symbol, list[Group]] = {}  # groups that read an array of their own shape
         self.needed = 0  # bit set of all that something else comes after
+        self.dropped = 0  # bit set of single steps that are done where their values are read
         self.effect: Item | None = None
         self.graph = graph
         made = [s for node in graph.nodes for s in node.outputs]
@@ -127,6 +147,9 @@ class Fuser:
                 self._join(node)
             else:
                 self._single(node)
+        from treadle.compile.fusion.virtual import Virtuals  # it looks at the groups
+
+        Virtuals(self, graph).find(graph.nodes)
 
     @cached_property
     def readers(self) -> dict[Symbol, list[Node]]:
@@ -329,7 +352,7 @@ class Fuser:
     def ordered(self, late: frozenset[Symbol] = frozenset()) -> list[Item]:
         """An order in which everything comes after what it needs, and what makes one of `late` as late as it may."""
         order: list[Item] = []
-        done = 0
+        done = self.dropped
         waiting = sorted(self.items, key=lambda item: item.order)
         last = {item for item in waiting if late and not late.isdisjoint(makes(item))}
         while waiting:

@@ -15,6 +15,7 @@ from treadle.compile.fusion.row_plan import partial_view
 from treadle.compile.fusion.rows import RowKernel
 from treadle.compile.fusion.rules import used
 from treadle.compile.fusion.small_groups import combine_group, combining, copy_group, name_of
+from treadle.compile.fusion.sources import fault, finder, made_apart
 from treadle.compile.fusion.strips import StripKernel
 from treadle.compile.llvm.build import Source
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
@@ -50,7 +51,16 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
         return []
     if lowerer.inplace and any(target.buffer.kind == "input" for target in stores.values()):
         lowerer.asm.commit()  # a variable is overwritten
-    call_group(lowerer, group, env, stores, ends)
+    if not group.virtual or not _in_strips(group):
+        call_group(lowerer, group, env, stores, ends)
+        return [*stores, *ends]
+    # Strips read plain arrays only: what could be read in place is made first after all.
+    plain = copy(group)
+    plain.virtual = {}
+    apart = made_apart(lowerer, group, env)
+    call_group(lowerer, plain, apart, stores, ends)
+    for symbol in apart.keys() - env.keys():
+        lowerer.free(apart[symbol].buffer)
     return [*stores, *ends]
 
 
@@ -95,20 +105,20 @@ def _call_group(
     if group.row_axes is not None:
         _call_rows(lowerer, group, env, stores, ends)
         return
-    plan = GroupKernel(group, lambda s: lowerer.value(s, env), stores, ends)
+    plan = GroupKernel(group, finder(lowerer, group, env), stores, ends)
     if plan.periodic and _written_out(lowerer, group, plan):
         return
     blocks = plan.blocks
     if plan.full:
         _spare(lowerer, ends, dict.fromkeys(ends, 1))
     if blocks == 1:
-        lowerer.call(plan.write(), name_of(group))
+        lowerer.call(plan.write(), name_of(group), fault(lowerer, group, env))
         return
     partials = {s: lowerer.memory(Spec((blocks,), s.dtype)) for s in ends}
     flat = {s: View(p.buffer, s.shape, s.dtype, (0,) * len(s.shape)) for s, p in partials.items()}  # type: ignore[arg-type]
-    again = GroupKernel(group, lambda s: lowerer.value(s, env), stores, flat)
+    again = GroupKernel(group, finder(lowerer, group, env), stores, flat)
     again.apart = plan.apart
-    lowerer.call(again.write(), name_of(group))
+    lowerer.call(again.write(), name_of(group), fault(lowerer, group, env))
     _combine(lowerer, partials, ends)
 
 
@@ -148,13 +158,19 @@ def _call_or_spare(lowerer: Lowerer | Recorder, kernel: Kernel, name: str, call:
         lowerer.offer(Source(name, kernel.text.key))
 
 
+def _in_strips(group: Group) -> bool:
+    if group.row_axes is None:
+        return False
+    full = [n for n in group.nodes if n.definition.family == "elementwise" and n.outputs[0] not in group.rows]
+    return goes_in_strips(group.shape, group.row_axes, max(map(units, full), default=0))
+
+
 def _call_rows(
     lowerer: Lowerer | Recorder, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
 ) -> None:
     assert group.row_axes is not None
-    full = [n for n in group.nodes if n.definition.family == "elementwise" and n.outputs[0] not in group.rows]
-    strips = goes_in_strips(group.shape, group.row_axes, max(map(units, full), default=0))
-    plan = (StripKernel if strips else RowKernel)(group, lambda s: lowerer.value(s, env), stores, ends)
+    strips = _in_strips(group)
+    plan = (StripKernel if strips else RowKernel)(group, finder(lowerer, group, env), stores, ends)
     plan.prepare()
     used("strips of rows" if strips else "passes along rows")
     if ends:
@@ -170,7 +186,7 @@ def _call_rows(
             memory = lowerer.memory(Spec(shape, symbol.dtype))
             partials[symbol] = partial_view(plan, symbol, memory.buffer)
             plan.put(plan.ends[symbol], partials[symbol])
-    lowerer.call(plan.write(), name_of(group))
+    lowerer.call(plan.write(), name_of(group), fault(lowerer, group, env))
     for rows in scratch:
         lowerer.free(rows.buffer)
     _combine(lowerer, partials, ends)

@@ -9,6 +9,7 @@ from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE, TILE
 from treadle.compile.fusion.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
 from treadle.compile.fusion.fuse import Group, is_scalar_constant
 from treadle.compile.fusion.reduce import combine, identity, is_rounded
+from treadle.compile.fusion.sources import Source
 from treadle.compile.fusion.surroundings import LoopWriter
 from treadle.compile.run import pool
 from treadle.compile.views import View
@@ -37,7 +38,7 @@ class GroupKernel:
     def __init__(
         self,
         group: Group,
-        view: Callable[[Symbol], View],
+        view: Callable[[Symbol], Source],
         stores: Mapping[Symbol, View],
         results: Mapping[Symbol, View],
     ) -> None:
@@ -52,8 +53,7 @@ class GroupKernel:
         for node in group.nodes:
             for symbol in node.inputs:
                 if symbol not in made and symbol not in self.loads and not is_scalar_constant(symbol):
-                    source = view(symbol)
-                    self.loads[symbol] = self.operands.add(source, broadcast_strides(source, shape))
+                    self.loads[symbol] = self.operands.take(view(symbol), lambda v: broadcast_strides(v, shape))
         for symbol, target in stores.items():
             self.stores[symbol] = self.operands.add(target, broadcast_strides(target, shape))
         for node in group.nodes:
@@ -73,7 +73,7 @@ class GroupKernel:
     @property
     def periodic(self) -> list[int]:
         """Arrays of one short row that elementwise work over many rows reads again for each."""
-        if len(self.sizes) != 2 or any(self.flags) or self.reductions:
+        if len(self.sizes) != 2 or any(self.flags) or self.reductions or self.operands.picks or self.operands.counted:
             return []
         _, row = self.sizes
         if row > PERIOD:
@@ -117,7 +117,12 @@ class GroupKernel:
         """Into how many partial results a full reduction is cut; 1 when the result is written at once."""
         if not self.full:
             return 1
-        return self.sizes[0] if len(self.sizes) > 1 else -(-self.sizes[0] // BLOCK)
+        return -(-self.sizes[0] // self.block)
+
+    @property
+    def block(self) -> int:
+        """How much of the first axis one partial result of a full reduction covers."""
+        return max(1, BLOCK // math.prod(self.sizes[1:]))
 
     def write(self) -> Kernel:
         """The kernel."""
@@ -180,6 +185,10 @@ class _Writer(LoopWriter):
         body = self.plan.body
         for symbol, k in self.plan.loads.items():
             body.names[symbol] = f"x{k}"
+            if not self.varies(k, self.order[-1:]):
+                body.fixed.add(symbol)
+            if self.reads is not None:
+                self.reads.name(symbol, k)
         self.lines: list[tuple[str, Node]] = []
         for node in self.plan.group.nodes:
             if node.definition.family != "reduction":
@@ -191,15 +200,15 @@ class _Writer(LoopWriter):
         """Addresses where the inner loop begins, and values that do not change in it."""
         for k in which:
             self.pointer(indent, k, loops)
-            if self.plan.steps[k][inner] == 0 and k in self.plan.loads.values():
-                self.text.add(indent, f"x{k} = q{k}[0]")
+            if k in self.plan.loads.values() and not self.varies(k, [inner]):
+                self.load(indent, k)
 
     def _inner(self, indent: int, inner: int) -> None:
         """Loads, the body and stores, at one element."""
         plan = self.plan
         for k in dict.fromkeys(plan.loads.values()):
-            if plan.steps[k][inner] != 0:
-                self.text.add(indent, f"x{k} = q{k}[{self.index(k, inner)}]")
+            if self.varies(k, [inner]):
+                self.load(indent, k, inner)
         for line, node in self.lines:
             self.text.add(indent, line, node)
         for symbol, k in plan.stores.items():
@@ -241,8 +250,8 @@ class _Writer(LoopWriter):
         plan, inner = self.plan, self.order[-1]
         if plan.total or plan.reductions or len(self.order) < 2:
             return None
-        for steps in plan.steps:
-            if steps[inner] not in (-1, 0, 1):
+        for k, steps in enumerate(plan.steps):
+            if steps[inner] not in (-1, 0, 1) and k not in plan.operands.counted:
                 for axis in self.order[:-1]:
                     if steps[axis] in (-1, 1):
                         return axis
@@ -286,9 +295,8 @@ class _Writer(LoopWriter):
         """The innermost loop of reductions in registers; sums that round go by slices."""
         bounds, deeper = self.bounds[inner], indent
         kinds = {r.name: (r.node.op, r.node.outputs[0].dtype) for r in self.plan.reductions}
-        rounded = (self.kind == "all" or self.plan.sizes[inner] > SLICE) and any(
-            is_rounded(*kind) for kind in kinds.values()
-        )
+        long = len(self.order) == 1 or self.plan.sizes[inner] > SLICE
+        rounded = long and any(is_rounded(*kind) for kind in kinds.values())
         if rounded:
             deeper, bounds = self.sliced(indent, inner)
             for name, kind in kinds.items():
@@ -319,7 +327,7 @@ class _Writer(LoopWriter):
             self._accumulate(deeper + 1, r, f"q{r.operand}[{self.index(r.operand, inner)}]")
 
     def _all(self, loops: list[int], inner: int) -> None:
-        """Everything is reduced: one partial result a block (or a first axis), so that shares can be handed out."""
+        """Everything is reduced: one partial result a block of elements or rows, so that shares can be handed out."""
         results = [r.operand for r in self.plan.reductions]
         if not loops:
             self.named("n", self.plan.sizes[inner])
@@ -332,14 +340,16 @@ class _Writer(LoopWriter):
                 self.text.add(2, f"q{r.operand}[block] = {r.name}")
             return
         self._pointers(1, [], inner, results)
-        first, rest = loops[0], loops[1:]
-        self.text.add(1, f"for j{first} in range(lo, hi):")
+        first = loops[0]
+        rows, size = self.named("rows", self.plan.block), self.named("n", self.plan.sizes[first])
+        self.text.add(1, "for block in range(lo, hi):")
         self._begin(2)
-        indent = self.open(rest, 2)
+        self.bounds[first] = f"block * {rows}, min({size}, (block + 1) * {rows})"
+        indent = self.open(loops, 2)
         self._pointers(indent, loops, inner, self._element_operands())
         self._sums(indent, inner)
         for r in self.plan.reductions:
-            self.text.add(2, f"q{r.operand}[j{first}] = {r.name}")
+            self.text.add(2, f"q{r.operand}[block] = {r.name}")
 
 
 __all__ = ["GRAIN", "GroupKernel"]

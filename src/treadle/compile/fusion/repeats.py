@@ -16,7 +16,8 @@ import numpy as np
 
 from treadle.compile.fusion import rules
 from treadle.compile.fusion.emit import Kernel, Template
-from treadle.compile.fusion.fuse import Group, is_scalar_constant
+from treadle.compile.fusion.fuse import Group, Virtual, is_scalar_constant
+from treadle.compile.fusion.lines import line_of
 from treadle.compile.llvm.build import Source
 from treadle.compile.run import pool
 from treadle.compile.run.executor import Ref
@@ -81,15 +82,22 @@ class Steps:
 
 
 class Known(dict[Any, Steps]):
-    """The steps of each structure met; bounded, the oldest going first."""
+    """The steps of each structure met; bounded, the oldest going first. Structures of one text share it."""
 
-    def __init__(self, limit: int = 2048) -> None:
+    def __init__(self, limit: int = 512) -> None:
         self.limit = limit
+        self._templates: dict[Template, Template] = {}
 
     def __setitem__(self, key: Any, steps: Steps) -> None:
         if len(self) >= self.limit:
             self.pop(next(iter(self)), None)
         super().__setitem__(key, steps)
+
+    def shared(self, template: Template) -> Template:
+        """The template, or an equal one that is there."""
+        if len(self._templates) >= 2 * self.limit:
+            self._templates.clear()
+        return self._templates.setdefault(template, template)
 
 
 known = Known()  # of this process
@@ -122,6 +130,8 @@ def structure_of(
         offset = view.offset * view.dtype.itemsize - bases[number].offset * bases[number].dtype.itemsize
         key.extend((number, offset, view.buffer.kind, view.shape, view.strides, view.dtype))
 
+    if group.checks:
+        return None  # a fault is told of the nodes themselves
     placed = 0
     rows, reduced = group.rows, group.ends
     for node in group.nodes:
@@ -129,6 +139,10 @@ def structure_of(
             number = known.get(symbol)
             if number is None:
                 number = known[symbol] = len(known)
+                if symbol in group.virtual:
+                    key.extend(_counting(group.virtual[symbol]))
+                    key.append(number)
+                    continue
                 view = env.get(symbol)
                 if view is None or symbol._spec.shape == ():
                     if is_scalar_constant(symbol):
@@ -159,6 +173,21 @@ def structure_of(
 def _where(ref: Ref | None) -> tuple[str, int, int] | None:
     """A place as a tuple, which is compared more quickly."""
     return None if ref is None else (ref.kind, ref.index, ref.offset)
+
+
+def _counting(virtual: Virtual) -> list[Any]:
+    """What a value is that is not stored: how its positions are counted, and its views."""
+    made = virtual.node
+    key: list[Any] = [made.op, made.outputs[0].shape, made.outputs[0].dtype]
+    if made.op == "eye":
+        key.append(made.attrs["k"])
+    else:
+        line = line_of(made)
+        assert line is not None
+        key += [line.whole, line.start, line.step, line.last]
+    for node in virtual.views:
+        key.extend((node.op, node.outputs[0].shape, *node.attrs.items()))
+    return key
 
 
 class Recorder:
@@ -203,9 +232,11 @@ class Recorder:
         elif buffer.ref is not None:
             self.whole = False
 
-    def call(self, kernel: Kernel, name: str) -> None:
+    def call(self, kernel: Kernel, name: str, note: Any = None) -> None:
         """See `Lowerer`."""
-        self.lowerer.call(kernel, name)
+        assert note is None
+        template = self.lowerer.repeats.shared(Template.of(kernel.text, self.nodes))
+        self.lowerer.call(Kernel(template, kernel.args, kernel.hi, kernel.grain, self.nodes), name)
         places: list[Place | Ref | int | np.ndarray[Any, Any]] = []
         for arg in kernel.args:
             if isinstance(arg, View):
@@ -220,7 +251,7 @@ class Recorder:
             else:  # a place of this program
                 self.whole = False
                 return
-        self.steps.append(Call(Template.of(kernel.text, self.nodes), name, tuple(places), kernel.hi, kernel.grain))
+        self.steps.append(Call(template, name, tuple(places), kernel.hi, kernel.grain))
 
 
 def repeat(lowerer: Lowerer, structure: Structure, found: Steps, nodes: Sequence[Node]) -> None:

@@ -18,6 +18,7 @@ from treadle.compile.fusion.fuse import Group, is_scalar_constant
 from treadle.compile.fusion.levels import is_row_shape, other_axes, row_strides, true_axes
 from treadle.compile.fusion.passes import Pass, Passes
 from treadle.compile.fusion.reduce import combine
+from treadle.compile.fusion.sources import Source
 from treadle.compile.fusion.surroundings import LoopWriter
 from treadle.compile.views import Buffer, View, contiguous_strides
 from treadle.core.graph import Node
@@ -35,7 +36,7 @@ class RowPlan:
     def __init__(
         self,
         group: Group,
-        view: Callable[[Symbol], View],
+        view: Callable[[Symbol], Source],
         stores: Mapping[Symbol, View],
         ends: Mapping[Symbol, View],
     ) -> None:
@@ -48,7 +49,7 @@ class RowPlan:
             as_row = self.works_on_rows(node)
             for symbol in node.inputs:
                 if symbol not in group.made and not is_scalar_constant(symbol) and (symbol, as_row) not in self.loads:
-                    self.loads[symbol, as_row] = self._add(view(symbol), as_row)
+                    self.loads[symbol, as_row] = self._take(view(symbol), as_row)
         self.stores = {s: self._add(v, False) for s, v in stores.items() if s not in group.rows}
         self.row_stores = {s: self._add(v, True) for s, v in stores.items() if s in group.rows}
         self.ends = {s: self.operands.add(v, self._end_strides(s)) for s, v in ends.items()}
@@ -89,10 +90,16 @@ class RowPlan:
             return node.inputs[0] in self.group.rows
         return node.outputs[0] in self.group.rows
 
+    def _take(self, source: Source, as_row: bool) -> int:
+        return self.operands.take(source, lambda view: self._stretched(view, as_row))
+
     def _add(self, view: View, as_row: bool) -> int:
+        return self.operands.add(view, self._stretched(view, as_row))
+
+    def _stretched(self, view: View, as_row: bool) -> tuple[int, ...]:
         if as_row and is_row_shape(view.shape, self.shape, self.inner):
-            return self.operands.add(view, row_strides(view.shape, view.strides, self.shape, self.inner))
-        return self.operands.add(view, broadcast_strides(view, self.shape))
+            return row_strides(view.shape, view.strides, self.shape, self.inner)
+        return broadcast_strides(view, self.shape)
 
     def is_column(self, symbol: Symbol) -> bool:
         """Whether a sum across rows leaves a row (else a single number)."""
@@ -160,9 +167,9 @@ class RowWriter(LoopWriter):
     def numbers(self) -> None:
         """Loads that never change."""
         for k in dict.fromkeys(self.plan.loads.values()):
-            if not any(self.plan.steps[k]):
+            if not self.varies(k, range(len(self.plan.sizes))):
                 self.pointer(1, k, [])
-                self.text.add(1, f"x{k} = q{k}[0]")
+                self.load(1, k)
 
     def op(self, symbol: Symbol) -> str:
         """The reduction that makes a value."""
@@ -175,6 +182,16 @@ class RowWriter(LoopWriter):
             k = self.plan.loads.get((symbol, as_row))
             if k is not None:
                 self.plan.body.names[symbol] = f"x{k}"
+                self._known_as(symbol, k)
+
+    def _known_as(self, symbol: Symbol, k: int) -> None:
+        """What the body may make of a value that was read: that it stays the same along a row, or is a position."""
+        if self.varies(k, self.plan.gone):
+            self.plan.body.fixed.discard(symbol)
+        else:
+            self.plan.body.fixed.add(symbol)
+        if self.reads is not None:
+            self.reads.name(symbol, k)
 
     def accumulate(self, indent: int, node: Node, target: str) -> None:
         """One more value for a reduction."""
@@ -205,7 +222,7 @@ class RowWriter(LoopWriter):
         plan = self.plan
         nodes = [*this.full, *this.reduce]
         found = [plan.loads[s, False] for n in nodes for s in n.inputs if (s, False) in plan.loads]
-        return [k for k in dict.fromkeys(found) if any(plan.steps[k][axis] for axis in plan.gone)]
+        return [k for k in dict.fromkeys(found) if self.varies(k, plan.gone)]
 
 
 def partial_view(plan: RowPlan, symbol: Symbol, buffer: Buffer) -> View:

@@ -43,6 +43,7 @@ class _AlongRows(RowWriter):
     def __init__(self, plan: RowKernel) -> None:
         super().__init__(plan)
         self.first, self.inner = plan.kept[0], plan.gone[-1]
+        self.scope = plan.kept
         self.results: dict[Symbol, str] = {}  # row reductions' and ends' accumulators
 
     def kernel(self) -> Kernel:
@@ -87,9 +88,9 @@ class _AlongRows(RowWriter):
     def _rows(self, indent: int) -> None:
         plan = self.plan
         for k in dict.fromkeys(plan.loads.values()):
-            if any(plan.steps[k]) and not any(plan.steps[k][axis] for axis in plan.gone):
+            if self.varies(k, plan.kept) and not self.varies(k, plan.gone):
                 self.pointer(indent, k, plan.kept)
-                self.text.add(indent, f"x{k} = q{k}[0]")
+                self.load(indent, k)
         for number, this in enumerate(plan.passes.passes):
             for node in this.before:
                 self.row_node(indent, node)
@@ -114,8 +115,8 @@ class _AlongRows(RowWriter):
         for k in dict.fromkeys([*loads, *kept, *[plan.stores[s] for s in this.stores], *columns]):
             base = f"block{k}" if k in columns else ""
             self.pointer(deeper, k, plan.gone[:-1] if k in columns else [*plan.kept, *plan.gone[:-1]], base)
-            if k in loads and not plan.steps[k][inner]:
-                self.text.add(deeper, f"x{k} = q{k}[0]")
+            if k in loads and not self.varies(k, [inner]):
+                self.load(deeper, k)
         bounds, parts = self.bounds[inner], {}
         rounded = any(name and is_rounded(node.op, node.outputs[0].dtype) for node, name in sums.items())
         if rounded and plan.sizes[inner] > SLICE:
@@ -126,8 +127,8 @@ class _AlongRows(RowWriter):
         self.text.add(deeper, f"for j{inner} in range({bounds}):")
         deeper += 1
         for k in loads:
-            if plan.steps[k][inner]:
-                self.text.add(deeper, f"x{k} = q{k}[{self.index(k, inner)}]")
+            if self.varies(k, [inner]):
+                self.load(deeper, k, inner)
         for symbol in this.reread:
             name = plan.body.name(symbol)
             self.text.add(deeper, f"{name} = q{self.place(symbol)}[{self.index(self.place(symbol), inner)}]")

@@ -22,6 +22,8 @@ RULES = (
     "strips of rows",
     "partial results are added up",
     "a short row is written out",
+    "a gather is read in place",
+    "positions are counted",
 )
 
 counts: Counter[str] = Counter()  # in this process

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from treadle.compile.cost import SLICE
 from treadle.compile.fusion.emit import Body, Operands, Text, code
+from treadle.compile.fusion.reads import Reads
+from treadle.compile.stepping.scalar_loops import CHECK
 
 
 class Geometry(Protocol):
@@ -32,6 +36,8 @@ class LoopWriter:
         self.args: list[Any] = []
         self.head: list[str] = []
         self.bounds: dict[int, str] = {}
+        self.reads = Reads(self) if plan.operands.picks or plan.operands.counted else None
+        self.scope: list[int] | None = None  # loops around several others, in which what was found holds for all
         self._known: set[str] = set()
 
     def argument(self, value: Any) -> str:
@@ -46,10 +52,18 @@ class LoopWriter:
             self.head.append(f"{name} = {self.argument(value)}")
         return name
 
+    def number(self, name: str, value: float) -> str:
+        """A float64 argument under a name, once."""
+        if name not in self._known:
+            self._known.add(name)
+            self.head.append(f"{name} = p_f8({self.argument(np.array(value, np.float64))})[0]")
+        return name
+
     def addresses(self) -> None:
         """a0, a1, ...: the operands."""
         for k, view in enumerate(self.geometry.operands.views):
-            self.named(f"a{k}", view)
+            if k not in self.geometry.operands.counted:
+                self.named(f"a{k}", view)
 
     def constants(self) -> None:
         """c0, c1, ...: numbers that are passed, since they may come from a size."""
@@ -83,7 +97,24 @@ class LoopWriter:
 
     def pointer(self, indent: int, operand: int, loops: Sequence[int], base: str = "") -> None:
         """`q0 = p_f4(a0 + ...)`."""
-        self.text.add(indent, f"q{operand} = p_{self.code_of(operand)}({self.address(operand, loops, base)})")
+        moved = self.reads.begin(indent, operand, loops) if self.reads else ""
+        if moved is not None:
+            place = self.address(operand, loops, base)
+            self.text.add(indent, f"q{operand} = p_{self.code_of(operand)}({place}{moved})")
+
+    def varies(self, operand: int, axes: Sequence[int]) -> bool:
+        """Whether an operand's place changes along any of these axes."""
+        steps = self.geometry.steps
+        if any(steps[operand][axis] for axis in axes):
+            return True
+        return any(steps[t][axis] for t, _ in self.geometry.operands.picks.get(operand, ()) for axis in axes)
+
+    def load(self, indent: int, operand: int, inner: int | None = None) -> None:
+        """`x0 = q0[j1]`; with no loop, what stands where the pointer was set."""
+        if self.reads is not None and self.reads.special(operand):
+            self.reads.load(indent, operand, inner)
+        else:
+            self.text.add(indent, f"x{operand} = q{operand}[{'0' if inner is None else self.index(operand, inner)}]")
 
     def index(self, operand: int, inner: int) -> str:
         """The index of an operand's pointer in the innermost loop."""
@@ -130,6 +161,9 @@ class LoopWriter:
         whole.add(0, "def kernel(args, lo, hi):" + ("  # apart" if self.geometry.apart else ""))
         for line in self.head:
             whole.add(1, line)
+        checks = bool(self.geometry.operands.picks)
+        if checks:
+            whole.add(1, "bad = i8(0)")
         whole.lines += self.text.lines
-        whole.add(1, "return 0")
+        whole.add(1, f"return bad * {CHECK}" if checks else "return 0")
         return whole

@@ -148,8 +148,19 @@ def _bitcast(kind: str, result: str) -> Primitive:
 
 
 def _division(kind: str, rest: bool) -> Primitive:
+    """Of integers of up to 32 bits by floats of twice their digits: vectors can do that, and the quotient is exact."""
     name = ("s" if kind[0] == "i" else "u") + ("rem" if rest else "div")
-    return Primitive((kind, kind), kind, lambda builder, a, b: getattr(builder, name)(a, b))
+    if kind[1] == "8":
+        return Primitive((kind, kind), kind, lambda builder, a, b: getattr(builder, name)(a, b))
+    wide = llvm_type("f8" if kind[1] == "4" else "f4")
+
+    def emit(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
+        widen = builder.sitofp if kind[0] == "i" else builder.uitofp
+        narrow = builder.fptosi if kind[0] == "i" else builder.fptoui
+        quotient = narrow(builder.fdiv(widen(a, wide), widen(b, wide)), a.type)
+        return builder.sub(a, builder.mul(quotient, b)) if rest else quotient
+
+    return Primitive((kind, kind), kind, emit)
 
 
 def _shift(kind: str, left: bool) -> Primitive:

@@ -6,7 +6,7 @@ The numbers are those of `ops.sampling`, bit for bit (normal and exponential wit
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from treadle.compile import hosts
 from treadle.compile.cost import GRAIN
 from treadle.compile.fusion.emit import Kernel, Text, code
 from treadle.compile.moves.copies import copied
-from treadle.compile.run.executor import Ref
+from treadle.compile.run.executor import Ref, Run
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Env = dict[Symbol, View]
 MASK = "u8(4294967295)"
+CHUNK = 1 << 15  # words that are compared with their neighbours at once
 WORK = 16  # elementwise elements that one block of four words costs about as much as
 
 
@@ -52,11 +53,12 @@ POSITIVE = {
 
 
 def _stores(kind: str, made: str) -> list[str]:
-    """What is written of a block: `made` of each 32-bit word, or of each pair as a 64-bit one."""
-    if kind in ("f4", "u4"):
-        return [f"y[4 * j + {k}] = {made.format(word)}" for k, word in enumerate(("e0", "o0", "e1", "o1"))]
-    pairs = ("(e0 | (o0 << u8(32)))", "(e1 | (o1 << u8(32)))")
-    return [f"y[2 * j + {k}] = {made.format(pair)}" for k, pair in enumerate(pairs)]
+    """What is written of a block: `made` of each 32-bit word, or pair as a 64-bit one ({0}), and of its place ({1})."""
+    pairs = ["(e0 | (o0 << u8(32)))", "(e1 | (o1 << u8(32)))"]
+    words = ["e0", "o0", "e1", "o1"] if kind in ("f4", "u4") else pairs
+    n = len(words)
+    places = [f"(u8({n}) * (u8(j) + u8(args[2])) + u8({k}))" for k in range(n)]
+    return [f"y[{n} * j + {k}] = {made.format(words[k], places[k])}" for k in range(n)]
 
 
 def _block_text(node: Node, kind: str, before: list[str], lines: list[str]) -> Text:
@@ -130,7 +132,7 @@ class _Draw:
         self.after = env[after] = lowerer.fresh(after, targets)
         self.count = self.target.size
 
-    def blocks(self, kind: str, target: View, count: int, before: list[str], made: str, more: tuple[View, ...]) -> int:
+    def blocks(self, kind: str, target: View, count: int, before: list[str], made: str, more: tuple[Any, ...]) -> int:
         """Write `count` numbers of one kind to a target; how many blocks that takes."""
         lowerer, each = self.lowerer, 4 if kind in ("f4", "u4") else 2
         text = _block_text(self.node, kind, before, _stores(kind, made))
@@ -233,16 +235,38 @@ def _write_pairs(draw: _Draw, before: list[str], lines: list[str], bounds: tuple
 
 
 def lower_permutation(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
-    """Lay out a draw of an order: words by a kernel, which NumPy then sorts."""
+    """Lay out a draw of an order: words by a kernel, their places in their lowest bits, which NumPy then sorts.
+
+    Where words agree in what is left of them, the op's body decides; see `sampling.order_of`.
+    """
     if not copied(node):
         return False
     draw = _Draw(lowerer, node, env, targets)
     if not draw.count:
         return draw.advance(0)
     words = lowerer.memory(Spec((draw.count,), np.dtype("u8")))
-    taken = draw.blocks("u8", words, draw.count, [], "{0}", ())
-    get, put = hosts.fetch(words), hosts.put(draw.target)
-    lowerer.hosts.append(lambda run: put(run, sampling.order_of(get(run))))
+    places = (1 << draw.count.bit_length()) - 1
+    taken = draw.blocks("u8", words, draw.count, ["kept = u8(args[3])"], "({0} & kept) | {1}", (~places,))
+    get, state, target = hosts.fetch(words), hosts.fetch(draw.state), hosts.fetch(draw.target)
+
+    def order(run: Run) -> None:
+        packed, end = get(run), target(run)
+        packed.sort()
+        if _differ(packed, np.uint64(places)):
+            np.bitwise_and(packed, np.uint64(places), out=end.view(np.uint64))
+        else:
+            end[...] = node.definition.body(state(run), **node.attrs)[0]
+
+    lowerer.hosts.append(order)
     lowerer.asm.host(len(lowerer.hosts) - 1)
     lowerer.free(words.buffer)
     return draw.advance(taken)
+
+
+def _differ(packed: np.ndarray[Any, Any], places: np.uint64) -> bool:
+    """Whether all neighbours differ above the bits of their places; by chunks, which stay in cache."""
+    for start in range(0, len(packed) - 1, CHUNK):
+        some = packed[start : start + CHUNK + 1]
+        if ((some[1:] ^ some[:-1]) <= places).any():
+            return False
+    return True

@@ -1,0 +1,183 @@
+"""What the operands of a kernel are when they are no plain arrays: reads by index, and positions that are counted.
+
+Both are views like others, over one shape, so that broadcasting, transposing and collapsing axes mean for them what
+they mean for memory. A `Picked` value is a view of the array that it reads, whose place moves by integers that are
+views over the same shape. A `Counted` value is a view of the numbers 0, 1, 2, ... themselves: its strides say how a
+position in the kernel's loops becomes one among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from treadle.compile.fusion.fuse import Group, Virtual
+from treadle.compile.fusion.lines import Line, line_of
+from treadle.compile.views import Buffer, View, contiguous_strides, view_of
+from treadle.core.graph import Node
+from treadle.core.tensor import Symbol
+from treadle.records import dataclass, replace
+
+if TYPE_CHECKING:
+    from treadle.compile.fusion.repeats import Recorder
+    from treadle.compile.lower import Lowerer
+
+Env = dict[Symbol, View]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Integers that move a place: `value * step` elements on, where 0 <= value < size.
+
+    wraps: whether negative values count from the end.
+    """
+
+    view: View
+    size: int
+    step: int
+    node: Node  # the look-up, for people
+    wraps: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """An array read by indices."""
+
+    source: View
+    indices: tuple[Index, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Numbers on a line; with no line, 1 where the position is 0 and else 0.
+
+    size: positions before views; the view's offset and strides are in positions.
+    """
+
+    view: View
+    line: Line | None
+    size: int = 0
+
+
+Source = View | Picked | Counted
+
+
+def finder(lowerer: Lowerer | Recorder, group: Group, env: Env) -> Callable[[Symbol], Source]:
+    """Where the values that a group reads lie, or how they are made."""
+    if not group.virtual:
+        return lambda symbol: lowerer.value(symbol, env)
+    known: dict[Symbol, Source] = {}
+
+    def find(symbol: Symbol) -> Source:
+        virtual = group.virtual.get(symbol)
+        if virtual is None:
+            return lowerer.value(symbol, env)
+        if symbol not in known:
+            known[symbol] = _made(lowerer, virtual, env)
+        return known[symbol]
+
+    return find
+
+
+def _made(lowerer: Lowerer | Recorder, virtual: Virtual, env: Env) -> Source:
+    node = virtual.node
+    if not virtual.picks:
+        made = _counted(node)
+        return replace(made, view=_through(made.view, virtual.views))
+    arrays = [lowerer.value(s, env) for s in node.inputs]
+    picked = {"gather": _gathered, "take_along_axis": _taken, "dynamic_slice": _sliced}[node.op](node, arrays)
+    indices = tuple([replace(index, view=_through(index.view, virtual.views)) for index in picked.indices])
+    return Picked(_through(picked.source, virtual.views), indices)
+
+
+def _through(view: View, views: tuple[Node, ...]) -> View:
+    for node in views:
+        found = view_of(node, view)
+        assert found is not None  # only views that keep every element's stride are taken for this
+        view = found
+    return view
+
+
+def _counted(node: Node) -> Counted:
+    out = node.outputs[0]
+    shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
+    numbers = Buffer("counted", None, 0)
+    if node.op == "eye":  # the distance from the diagonal
+        return Counted(View(numbers, shape, out.dtype, (-1, 1), -node.attrs["k"]), None)
+    return Counted(View(numbers, shape, out.dtype, contiguous_strides(shape)), line_of(node), shape[0])
+
+
+def _gathered(node: Node, arrays: list[View]) -> Picked:
+    source, *tables = arrays
+    axes, position = node.attrs["axes"], node.attrs["position"]
+    shape: tuple[int, ...] = node.outputs[0].shape  # type: ignore[assignment]
+    rank = max(len(t.shape) for t in tables)
+    rest = [stride for k, stride in enumerate(source.strides) if k not in axes]
+    strides = (*rest[:position], *[0] * rank, *rest[position:])
+
+    def spread(t: View) -> View:
+        lead, common = rank - len(t.shape), shape[position : position + rank]
+        steps = [0 if n == 1 and m != 1 else s for n, m, s in zip(t.shape, common[lead:], t.strides, strict=True)]
+        over = (0,) * (position + lead) + tuple(steps)
+        return View(t.buffer, shape, t.dtype, over + (0,) * (len(shape) - len(over)), t.offset)
+
+    indices = [Index(spread(t), source.shape[k], source.strides[k], node) for t, k in zip(tables, axes, strict=True)]
+    return Picked(View(source.buffer, shape, source.dtype, strides, source.offset), tuple(indices))
+
+
+def _taken(node: Node, arrays: list[View]) -> Picked:
+    source, table = arrays
+    axis = node.attrs["axis"]
+    strides = tuple([0 if k == axis else stride for k, stride in enumerate(source.strides)])
+    lines = View(source.buffer, table.shape, source.dtype, strides, source.offset)
+    return Picked(lines, (Index(table, source.shape[axis], source.strides[axis], node),))
+
+
+def _sliced(node: Node, arrays: list[View]) -> Picked:
+    source, starts = arrays
+    shape: tuple[int, ...] = node.outputs[0].shape  # type: ignore[assignment]
+    still = (0,) * len(shape)
+    indices = []
+    for k, (whole, size) in enumerate(zip(source.shape, shape, strict=True)):
+        place = View(starts.buffer, shape, starts.dtype, still, starts.offset + k * starts.strides[0])
+        indices.append(Index(place, whole - size + 1, source.strides[k], node, wraps=False))
+    return Picked(View(source.buffer, shape, source.dtype, source.strides, source.offset), tuple(indices))
+
+
+def made_apart(lowerer: Lowerer, group: Group, env: Env) -> Env:
+    """The values of a group's surroundings, with those that are not stored made after all, by steps of their own."""
+    from treadle.compile.ways import way
+
+    stored = dict(env)
+    for symbol, virtual in group.virtual.items():
+        node = virtual.node
+        out = node.outputs[0]
+        if out not in stored:
+            lay_out = way(node.op)
+            if lay_out is None:
+                stored[out] = lowerer.constant_view(out)
+            elif not lay_out(lowerer, node, stored, {}):
+                lowerer.host(node, stored, {})
+        stored[symbol] = _through(stored[out], virtual.views)
+    return stored
+
+
+def fault(lowerer: Lowerer | Recorder, group: Group, env: Env) -> Any:
+    """The note for a kernel that checks indices: each look-up in turn, by NumPy; None for one that checks nothing."""
+    from treadle.compile import hosts
+    from treadle.compile.fusion.repeats import Recorder
+
+    nodes = list(dict.fromkeys(v.node for v in group.virtual.values() if v.picks))
+    if not nodes:
+        return None
+    assert not isinstance(lowerer, Recorder)  # what is recorded checks nothing
+    lowerer.has_checks = True
+    steps = [
+        hosts.node_step(node, [lowerer.value(s, env) for s in node.inputs], [], tuple(lowerer.loops)) for node in nodes
+    ]
+
+    def run(run: Any) -> None:
+        for step in steps:
+            step(run)
+
+    return hosts.Fault(nodes[0], run)

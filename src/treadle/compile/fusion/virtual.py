@@ -1,0 +1,161 @@
+"""Values that are not stored: gathers are read, and positions counted, inside the kernels that need them.
+
+Decided when the groups stand: a value that groups alone read, at once or through views that move nothing, is made by
+each of them anew. For a gather of whole rows that is as cheap as reading a copy; one of single elements is worth it
+for one reader only. What is left over is laid out by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from treadle.compile.cost import HEAVY, MAX_OPERANDS, PICKED_ROW, units
+from treadle.compile.fusion.fuse import Fuser, Group, Single, Virtual
+from treadle.compile.fusion.levels import Axes, is_alias, other_axes
+from treadle.compile.fusion.lines import MOST, line_of
+from treadle.compile.fusion.rules import used
+from treadle.core.graph import Graph, Node
+from treadle.core.spec import Shape, Spec
+from treadle.core.tensor import Symbol
+
+PICKS = {"gather", "take_along_axis", "dynamic_slice"}
+COUNTED = {"arange", "linspace", "eye"}
+_VIEWS = {"transpose", "slice", "broadcast_to", "stop_gradient"}
+
+
+def _may_be(node: Node) -> bool:
+    """Whether a node's value can be made where it is read."""
+    if node.op in COUNTED or node.op == "constant":
+        out = node.outputs[0].spec
+        if not _holds(out) or max(map(int, out.shape), default=0) < 2 or out.dtype.kind not in "iuf":
+            return False
+        return max(map(int, out.shape)) < MOST if node.op == "eye" else line_of(node) is not None
+    if node.op not in PICKS:
+        return False
+    indices = node.inputs[1:]
+    values = (*node.inputs, *node.outputs)
+    return all(_holds(s.spec) and 0 not in s.shape for s in values) and all(
+        s.dtype.kind == "i" and s.dtype.itemsize >= 4 for s in indices
+    )
+
+
+def _holds(spec: Spec) -> bool:
+    return spec.static and spec.dtype.kind in "biuf" and spec.dtype.itemsize <= 8
+
+
+def by_elements(node: Node) -> bool:
+    """Whether a pick's last axis goes by the indices, so that each element is looked up by itself."""
+    shape = node.outputs[0].shape
+    along = other_axes(shape, ())
+    if not along or node.op == "dynamic_slice":
+        return False
+    if node.op == "take_along_axis":
+        return True
+    position = node.attrs["position"]
+    rank = max(len(s.shape) for s in node.inputs[1:])
+    return bool(position <= along[-1] < position + rank)
+
+
+def row_picked(node: Node) -> int:
+    """How many elements that lie one after another a pick finds by one index at least."""
+    shape = node.outputs[0].shape
+    first = 0
+    if node.op == "gather":
+        first = node.attrs["position"] + max(len(s.shape) for s in node.inputs[1:])
+    return math.prod(shape[first:])  # type: ignore[arg-type]
+
+
+class Virtuals:
+    """Finds a graph's virtual values, given the groups, and takes them out of the work."""
+
+    def __init__(self, fuser: Fuser, graph: Graph) -> None:
+        self.fuser = fuser
+        self.kept = set(graph.outputs)
+        self.state = {graph.outputs[slot.output] for slot in graph.state if slot.output is not None}
+        self.fine: dict[Symbol, list[Group] | None] = {}  # the groups that read a value; None: something else does
+        self.singles = {item.node: item for item in fuser.items if isinstance(item, Single)}
+
+    def find(self, nodes: Sequence[Node]) -> None:
+        """Take out what can be made where it is read."""
+        for node in nodes:
+            if node in self.singles and _may_be(node):
+                self._settle(node)
+
+    def _settle(self, node: Node) -> None:
+        out = node.outputs[0]
+        if out not in self.fuser.readers or out in self.kept:
+            return
+        shown: list[tuple[Symbol, tuple[Node, ...]]] = []
+        groups = self._groups(out, (), shown)
+        if not groups or (node.op in PICKS and not self._pays(node, groups, shown)):
+            return
+        for symbol, views in shown:
+            virtual = Virtual(node, views)
+            for group in groups:
+                if symbol in group.read:
+                    group.read.discard(symbol)
+                    group.read.update(node.inputs)
+                    group.virtual[symbol] = virtual
+        used("a gather is read in place" if node.op in PICKS else "positions are counted")
+        for gone in {node, *(view for _, views in shown for view in views)}:
+            self._drop(gone)
+
+    def _groups(
+        self, symbol: Symbol, views: tuple[Node, ...], shown: list[tuple[Symbol, tuple[Node, ...]]]
+    ) -> list[Group]:
+        """The groups that read a value at once or through views; none where anything else reads it."""
+        if symbol in self.kept:
+            return []
+        found: list[Group] = []
+        shown.append((symbol, views))
+        for reader in self.fuser.readers.get(symbol, ()):
+            single = self.singles.get(reader)
+            if single is not None:
+                if reader.definition.family != "view" or not (is_alias(reader) or reader.op in _VIEWS):
+                    return []
+                more = self._groups(reader.outputs[0], (*views, reader), shown)
+                if not more:
+                    return []
+                found += more
+                continue
+            home = self.fuser.home.get(reader.outputs[0])
+            if not isinstance(home, Group):
+                return []
+            found.append(home.find())
+        return list(dict.fromkeys(found))
+
+    def _pays(self, node: Node, groups: list[Group], shown: list[tuple[Symbol, tuple[Node, ...]]]) -> bool:
+        """Whether all these groups can look up the values, and it is no more work than reading a copy of them."""
+        for group in groups:
+            if len(group.read) + len(node.inputs) > MAX_OPERANDS or not self.state.isdisjoint(group.made):
+                return False
+        if not by_elements(node):
+            return row_picked(node) >= PICKED_ROW or all(group.inner is not None for group in groups)
+        read = [(group, symbol) for group in groups for symbol, _ in shown if symbol in group.read]
+        return len(read) == 1 and self._fits_elements(*read[0])
+
+    def _fits_elements(self, group: Group, symbol: Symbol) -> bool:
+        """Single elements: once for each, in one pass; or one number a row."""
+        inner = group.row_axes
+        if inner is None:
+            light = sum(units(n) for n in group.nodes if n.definition.family == "elementwise") < HEAVY
+            return light and _same_size(symbol.shape, group.shape)
+        readers = [n for n in self.fuser.readers[symbol] if n.outputs[0] in group.made]
+        return _one_a_row(symbol.shape, group.shape, inner) or all(n.outputs[0] in group.rows for n in readers)
+
+    def _drop(self, node: Node) -> None:
+        """A single step that nothing has to wait for any more."""
+        item = self.singles.pop(node, None)
+        if item is not None:
+            self.fuser.items.remove(item)
+            self.fuser.dropped |= self.fuser.bits[item]
+
+
+def _same_size(a: Shape, b: Shape) -> bool:
+    return [size for size in a if size != 1] == [size for size in b if size != 1]
+
+
+def _one_a_row(shape: Shape, of: Shape, inner: Axes) -> bool:
+    padded = (1,) * (len(of) - len(shape)) + tuple(shape)
+    return all(padded[k] == 1 for k in inner)

@@ -1,0 +1,39 @@
+"""Checks of plain arguments (sizes, counts, rates): an error names the argument and says what it may be."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+from treadle.errors import ArgumentError
+
+
+def whole(what: str, value: Any, least: int | None = None) -> int:
+    """`value` as an int of at least `least`; `what` names it, as in "batch: the size".
+
+    Raises ArgumentError for anything that is no whole number (bools and 2.0 included), or too small.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise ArgumentError(f"{what} must be a whole number, got {value!r}")
+    if least is not None and number < least:
+        raise ArgumentError(f"{what} must be at least {least}, got {number}")
+    return number
+
+
+def real(what: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """`value` as a float between `low` and `high`; `what` names it. Raises ArgumentError, for NaN and infinity too."""
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and low <= number <= high):
+        range_ = (
+            "" if low == -math.inf else f" of {low:g} or more" if high == math.inf else f" from {low:g} to {high:g}"
+        )
+        raise ArgumentError(f"{what} must be a finite number{range_}, got {value!r}")
+    return number
