@@ -126,10 +126,15 @@ def _masked(m: Any, x: Any, axis: int) -> Any:
     return _softmax(m, m.where(below, x, -9), axis) + m.arange(x.shape[-1])
 
 
+def _standard(m: Any, x: Any, axis: int) -> Any:
+    return m.var(m.flip(x, axis=0)) + x
+
+
 # Work on rows as it occurs in models, the same with either module; each on numbers from -3 to 3.
 ROWS: dict[str, Callable[[Any, Any, int], Any]] = {
     "softmax": _softmax, "normalise": _normalise, "log softmax": _log_softmax, "weighted": _weighted, "blend": _blend,
     "losses": _losses, "many rows": _many_rows, "picked": _picked, "masked": _masked,
+    "standard": _standard,
 }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def assert_agrees(got: Any, want: Any, what: str) -> None:
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=20 * tolerance, err_msg=what)
 
 
-@settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(recipes())
 def test_all_ways_agree(recipe: Recipe) -> None:
     all_ways_agree(recipe)

@@ -28,7 +28,7 @@ def run(text, **ways):
                 raise
 
 
-@settings(SETTINGS, max_examples=100)
+@settings(SETTINGS, max_examples=60)
 @given(programs())
 def test_interpreted(text):
     run(text)

@@ -1,6 +1,7 @@
 """Layers: values, building at the first call, errors, eager against traced."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_dense_without_bias_and_on_more_axes():
 
 
 def test_dense_refuses_bad_arguments():
-    with pytest.raises(ValueError, match="units must be positive"):
+    with pytest.raises(td.errors.ArgumentError, match="units must be at least 1"):
         td.nn.Dense(0)
     with pytest.raises(ValueError, match="no activation 'rellu'.*relu"):
         td.nn.Dense(1, "rellu")
@@ -180,3 +181,33 @@ def test_constant_initialisers_and_default_dtype():
     assert td.nn.init.zeros()((2,)).tolist() == [0.0, 0.0]
     assert td.nn.init.ones()((2,), td.float64).dtype == td.float64
     assert td.nn.init.zeros()((2,)).dtype == td.float32
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: td.nn.Dense(2.5), "Dense: units must be a whole number, got 2.5"),
+        (lambda: td.nn.Conv2D("a", 3), "Conv2D: filters must be a whole number, got 'a'"),
+        (lambda: td.nn.Conv2D(4, 3, strides=1.5), "Conv2D: strides must be a positive number or two, got 1.5"),
+        (lambda: td.nn.Conv2D(4, 3, padding="full"), 'padding must be "valid" or "same"'),
+        (lambda: td.nn.Dropout(1.0), "Dropout: the rate must lie in [0, 1), got 1.0"),
+        (lambda: td.nn.Dropout("a"), "Dropout: the rate must be a finite number from 0 to 1, got 'a'"),
+        (lambda: td.nn.Embedding(5, 0), "Embedding: output_dim must be at least 1, got 0"),
+        (lambda: td.nn.GRU(-1), "GRU: units must be at least 1, got -1"),
+        (lambda: td.nn.BatchNorm(momentum=2.0), "BatchNorm: momentum must be a finite number from 0 to 1, got 2.0"),
+        (lambda: td.nn.MultiHeadAttention(2, 4, dropout=3.0), "MultiHeadAttention: dropout must be a finite number"),
+        (lambda: td.nn.Sequential(td.nn.Dense(2)), "Sequential: takes a list of layers"),
+        (lambda: td.nn.Sequential([3]), "a layer must be callable, got int"),
+        (lambda: td.optim.clip_by_global_norm([td.ones((2,))], -1.0), "clip_norm must be a finite number of 0 or more"),
+    ],
+)
+def test_arguments_without_meaning_are_named(make, words):
+    with pytest.raises(td.errors.ArgumentError, match=re.escape(words)):
+        make()
+
+
+def test_a_state_of_another_shape_is_refused():
+    x = td.ones((2, 3, 4))
+    for state in (td.ones((5, 3)), td.ones((3,)), 3.0, td.ones((2, 4))):
+        with pytest.raises(td.errors.ShapeError, match=r"initial_state must have shape \(2, 3\), got"):
+            td.nn.GRU(3)(x, initial_state=state)

@@ -220,7 +220,7 @@ def _with_converted_arguments(function: Callable[..., Any]) -> Callable[..., Any
 def _with_converted_cells(function: types.FunctionType) -> types.FunctionType:
     """What `td.grad(f)` and its kin gave outside holds the user's function in a cell: it gets the converted one."""
     old = function.__closure__ or ()
-    new = tuple(_cell(c) for c in old)
+    new = tuple(_cell(c, function) for c in old)
     if all(a is b for a, b in zip(old, new, strict=True)):
         return function
     made = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, new)
@@ -229,10 +229,12 @@ def _with_converted_cells(function: types.FunctionType) -> types.FunctionType:
     return made
 
 
-def _cell(cell: types.CellType) -> types.CellType:
+def _cell(cell: types.CellType, holder: types.FunctionType) -> types.CellType:
     try:
         held = cell.cell_contents
     except ValueError:  # not set yet
+        return cell
+    if held is holder:  # it calls itself
         return cell
     new = _argument(held)
     return cell if new is held else types.CellType(new)

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.core.arguments import whole
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
 from treadle.errors import ShapeError
-from treadle.nn.functional import dropout, softmax
+from treadle.nn.functional import dropout, share, softmax
 from treadle.nn.layers import Layer
 from treadle.ops.comparison import where
 from treadle.ops.convert import as_tensor, operands
@@ -63,10 +64,9 @@ class MultiHeadAttention(Layer):
         self, num_heads: int, key_dim: int, dropout: float = 0.0, use_bias: bool = True, name: str | None = None
     ) -> None:
         super().__init__(name)
-        if num_heads <= 0 or key_dim <= 0:
-            raise ValueError(f"MultiHeadAttention: sizes must be positive, got {num_heads} and {key_dim}")
-        self.num_heads, self.key_dim = int(num_heads), int(key_dim)
-        self.dropout, self.use_bias = float(dropout), use_bias
+        self.num_heads = whole("MultiHeadAttention: num_heads", num_heads, 1)
+        self.key_dim = whole("MultiHeadAttention: key_dim", key_dim, 1)
+        self.dropout, self.use_bias = share("MultiHeadAttention: dropout", dropout), use_bias
         self.query_kernel = None
 
     def build(self, query: Sequence[Any], key: Sequence[Any], value: Sequence[Any], dtype: Any) -> None:

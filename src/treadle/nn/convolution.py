@@ -7,7 +7,7 @@ from typing import Any
 
 from treadle.core.dim import Size
 from treadle.core.tensor import Tensor
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, ShapeError
 from treadle.ops.arranging import pad
 from treadle.ops.convert import operands
 from treadle.ops.creation import full
@@ -21,9 +21,9 @@ Pair = int | Sequence[int]
 
 def pair(value: Any, what: str) -> tuple[int, int]:
     """One positive number for both axes, or two. Raises ValueError for anything else."""
-    numbers = (value, value) if isinstance(value, int) else tuple(value)
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(numbers) != 2 or not all(isinstance(n, int) and n > 0 for n in numbers):
-        raise ValueError(f"{what} must be a positive number or two, got {value!r}")
+        raise ArgumentError(f"{what} must be a positive number or two, got {value!r}")
     return numbers
 
 
@@ -45,7 +45,7 @@ def _framed(x: Tensor, name: str, padding: str, *geometry: tuple[int, int]) -> t
     if x.ndim != 4:
         raise ShapeError(f"{name}: takes images (n, height, width, channels), got shape {tuple(x.shape)}")
     if padding not in ("valid", "same"):
-        raise ValueError(f'{name}: padding must be "valid" or "same", got {padding!r}')
+        raise ArgumentError(f'{name}: padding must be "valid" or "same", got {padding!r}')
     sizes, strides, dilations = geometry
     if padding == "valid":
         return x, [(0, 0), (0, 0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from treadle.core.arguments import whole
 from treadle.core.dtypes import default_float
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
@@ -30,9 +31,8 @@ class Embedding(Layer):
         self, input_dim: int, output_dim: int, embeddings_initializer: Any = "uniform", name: str | None = None
     ) -> None:
         super().__init__(name)
-        if input_dim <= 0 or output_dim <= 0:
-            raise ValueError(f"Embedding: sizes must be positive, got {input_dim} and {output_dim}")
-        self.input_dim, self.output_dim = int(input_dim), int(output_dim)
+        self.input_dim = whole("Embedding: input_dim", input_dim, 1)
+        self.output_dim = whole("Embedding: output_dim", output_dim, 1)
         self.embeddings_initializer = embeddings_initializer
         self.embeddings = None
 

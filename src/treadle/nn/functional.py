@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle import random
+from treadle.core.arguments import real
 from treadle.core.tensor import Tensor
+from treadle.errors import ArgumentError
 from treadle.nn import at_once
 from treadle.ops.comparison import where
 from treadle.ops.convert import operands
@@ -98,10 +100,9 @@ def log_softmax(x: Any, axis: Axis = -1) -> Tensor:
 def dropout(x: Any, rate: float, training: bool = True) -> Tensor:
     """Elements set to 0 with probability `rate`, the rest divided by 1 - rate; `x` itself unless `training`.
 
-    Raises ValueError for a rate outside [0, 1).
+    Raises ArgumentError for a rate outside [0, 1).
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: the rate must lie in [0, 1), got {rate}")
+    rate = share("dropout: the rate", rate)
     t = _float(x, "dropout")
     if not training or rate == 0:
         return t
@@ -132,5 +133,12 @@ def activation(given: str | Callable[[Any], Any] | None) -> Callable[[Any], Any]
         return None
     found = ACTIVATIONS.get(given)
     if found is None:
-        raise ValueError(f"there is no activation {given!r}; the names are linear, {', '.join(ACTIVATIONS)}")
+        raise ArgumentError(f"there is no activation {given!r}; the names are linear, {', '.join(ACTIVATIONS)}")
     return found
+
+
+def share(what: str, value: Any) -> float:
+    """A share of what is left out, from 0 to below 1. Raises ArgumentError for anything else."""
+    if real(what, value, 0.0, 1.0) == 1:
+        raise ArgumentError(f"{what} must lie in [0, 1), got {value!r}")
+    return float(value)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from treadle.core.arguments import whole
 from treadle.core.mode import call_user
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, ShapeError
 from treadle.nn import functional, init
 from treadle.nn.convolution import Pair, avg_pool2d, conv2d, max_pool2d, pair
 from treadle.nn.layers import Layer
@@ -17,7 +18,7 @@ from treadle.ops.convert import operands
 
 def _check_padding(padding: str, name: str) -> str:
     if padding not in ("valid", "same"):
-        raise ValueError(f'{name}: padding must be "valid" or "same", got {padding!r}')
+        raise ArgumentError(f'{name}: padding must be "valid" or "same", got {padding!r}')
     return padding
 
 
@@ -51,9 +52,7 @@ class Conv2D(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        if filters <= 0:
-            raise ValueError(f"Conv2D: filters must be positive, got {filters}")
-        self.filters = int(filters)
+        self.filters = whole("Conv2D: filters", filters, 1)
         self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
         self.strides = pair(strides, "Conv2D: strides")
         self.padding = _check_padding(padding, "Conv2D")

@@ -12,6 +12,7 @@ from typing import Any
 from treadle import random
 from treadle.core.dtypes import default_float
 from treadle.core.tensor import Tensor
+from treadle.errors import ArgumentError
 from treadle.ops import creation
 
 Initializer = Callable[..., Tensor]
@@ -135,5 +136,5 @@ def get(initializer: str | Initializer) -> Initializer:
         return initializer
     factory = _FACTORIES.get(initializer)
     if factory is None:
-        raise ValueError(f"there is no initialiser {initializer!r}; the names are {', '.join(_FACTORIES)}")
+        raise ArgumentError(f"there is no initialiser {initializer!r}; the names are {', '.join(_FACTORIES)}")
     return factory()

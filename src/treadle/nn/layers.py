@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from treadle.core.arguments import whole
 from treadle.core.mode import activate, call_user
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
@@ -70,9 +71,7 @@ class Dense(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        if units <= 0:
-            raise ValueError(f"Dense: units must be positive, got {units}")
-        self.units = int(units)
+        self.units = whole("Dense: units", units, 1)
         self.activation = functional.activation(activation)
         self.use_bias = use_bias
         self.kernel_initializer = init.get(kernel_initializer)
@@ -161,9 +160,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, name: str | None = None) -> None:
         super().__init__(name)
-        if not 0 <= rate < 1:
-            raise ValueError(f"Dropout: the rate must lie in [0, 1), got {rate}")
-        self.rate = float(rate)
+        self.rate = functional.share("Dropout: the rate", rate)
 
     def __call__(self, x: Any, training: bool = False) -> Tensor:
         return functional.dropout(x, self.rate, training)

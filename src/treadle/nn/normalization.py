@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.core.arguments import real
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
 from treadle.errors import ShapeError
@@ -90,8 +91,8 @@ class BatchNorm(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm: the momentum must lie in [0, 1], got {momentum}")
+        real("BatchNorm: momentum", momentum, 0.0, 1.0)
+        real("BatchNorm: epsilon", epsilon, 0.0)
         self.momentum, self.epsilon, self.center, self.scale = float(momentum), float(epsilon), center, scale
         self.gamma = None
         self.beta = None

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.control.functional import scan
+from treadle.core.arguments import whole
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, ShapeError
 from treadle.nn.layers import Layer
 from treadle.ops.arranging import split
-from treadle.ops.convert import operands
+from treadle.ops.convert import as_tensor, operands
 from treadle.ops.creation import zeros
 from treadle.ops.elementwise import sigmoid, tanh
 from treadle.ops.linalg import matmul
@@ -57,9 +58,7 @@ class _Recurrent(Layer):
         self, units: int, return_sequences: bool = False, return_state: bool = False, name: str | None = None
     ) -> None:
         super().__init__(name)
-        if units <= 0:
-            raise ValueError(f"{type(self).__name__}: units must be positive, got {units}")
-        self.units = int(units)
+        self.units = whole(f"{type(self).__name__}: units", units, 1)
         self.return_sequences, self.return_state = return_sequences, return_state
         self.kernel = None
         self.recurrent_kernel = None
@@ -83,8 +82,13 @@ class _Recurrent(Layer):
             return tuple([zeros((x.shape[0], self.units), dtype=x.dtype) for _ in range(self.states)])
         given = tuple(initial_state) if isinstance(initial_state, (list, tuple)) else (initial_state,)
         if len(given) != self.states:
-            raise ValueError(f"{self.name}: initial_state must hold {self.states} tensors, got {len(given)}")
-        return given
+            raise ArgumentError(f"{self.name}: initial_state must hold {self.states} tensors, got {len(given)}")
+        states = tuple([as_tensor(state) for state in given])
+        for state in states:
+            if state.ndim != 2 or state.shape[1] != self.units or not _may_equal(state.shape[0], x.shape[0]):
+                wanted = (x.shape[0], self.units)
+                raise ShapeError(f"{self.name}: initial_state must have shape {wanted}, got {tuple(state.shape)}")
+        return states
 
     def _step(self, state: Any, projected: Any) -> Any:
         raise NotImplementedError
@@ -170,3 +174,8 @@ class LSTM(_Recurrent):
 
     def _step(self, state: Any, projected: Any) -> Any:
         return lstm_cell(projected, state[0], state[1], self.recurrent_kernel)
+
+
+def _may_equal(one: Any, other: Any) -> bool:
+    """Whether two sizes, which need not be known, can be the same."""
+    return not (isinstance(one, int) and isinstance(other, int)) or one == other

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle.core.mode import call_user
+from treadle.errors import ArgumentError
 from treadle.nn.layers import Layer
 from treadle.nn.module import Module
 
@@ -25,6 +26,8 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Sequence[Step] = (), name: str | None = None) -> None:
+        if callable(layers):
+            raise ArgumentError(f"Sequential: takes a list of layers, got {layers!r}; write [layer]")
         super().__init__(name)
         self._steps: tuple[Step, ...] = ()
         for layer in layers:
@@ -36,9 +39,9 @@ class Sequential(Layer):
         return self._steps
 
     def add(self, layer: Step) -> None:
-        """Put a layer at the end. Raises TypeError for what cannot be called with one tensor."""
+        """Put a layer at the end. Raises ArgumentError for what cannot be called with one tensor."""
         if not callable(layer):
-            raise TypeError(f"Sequential: a layer must be callable, got {type(layer).__name__}")
+            raise ArgumentError(f"Sequential: a layer must be callable, got {type(layer).__name__}")
         self._steps = (*self._steps, layer)
 
     def pop(self) -> Step:

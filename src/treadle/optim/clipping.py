@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from treadle import nest
+from treadle.core.arguments import real
 from treadle.core.dtypes import DType
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
@@ -37,7 +38,8 @@ def global_norm(tensors: Any) -> Tensor:
 def clip_by_global_norm(tensors: Any, clip_norm: Any) -> tuple[Any, Tensor]:
     """The nest with each tensor times clip_norm / max(global norm, clip_norm), and the global norm before.
 
-    Shapes and dtypes stay, None stays None. A norm that is NaN makes every result NaN; one that is infinite too, as
+    clip_norm is 0 or more. Shapes and dtypes stay, None stays None. A norm that is NaN makes every result NaN; one
+    that is infinite too, as
     no scale could be right (Pascanu, Mikolov and Bengio, 2013).
 
     >>> import treadle as td
@@ -46,6 +48,8 @@ def clip_by_global_norm(tensors: Any, clip_norm: Any) -> tuple[Any, Tensor]:
     [0.6 0.8] 5.0
     """
     norm = global_norm(tensors)
+    if not isinstance(clip_norm, (Tensor, Variable)):
+        real("clip_by_global_norm: clip_norm", clip_norm, 0.0)
     limit = cast(as_tensor(clip_norm), norm.dtype)
     # A norm that is no number must not leave gradients that look sound.
     scale = where(isfinite(norm), limit / maximum(norm, limit), as_tensor(float("nan"), norm.dtype))

@@ -154,5 +154,5 @@ def _may(op: Op, before: Kinds, same: bool) -> bool:
     return all(kind in ("pad_slice", "concat") for kind in before)
 
 
-joins = Step(_joins, frozenset(("add",)), may=_may)
+joins = Step(_joins, frozenset(("add",)), may=_may, again=True)
 cuts = Step(_cuts, frozenset(("slice",)), may=lambda op, before, same: before[0] in CUT, again=True)

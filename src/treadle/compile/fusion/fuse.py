@@ -61,6 +61,7 @@ class Group:
     band: int = 0
     read: set[Symbol] = field(default_factory=set)  # arrays from outside
     virtual: dict[Symbol, Virtual] = field(default_factory=dict)  # what it reads that is not stored
+    moments: bool = False  # whether its nodes are those of a variance, see moments.py
 
     @property
     def row_axes(self) -> Axes | None:
@@ -147,9 +148,10 @@ class Fuser:
                 self._join(node)
             else:
                 self._single(node)
-        from treadle.compile.fusion.virtual import Virtuals  # it looks at the groups
+        from treadle.compile.fusion import moments, virtual  # they look at the groups
 
-        Virtuals(self, graph).find(graph.nodes)
+        virtual.Virtuals(self, graph).find(graph.nodes)
+        moments.find(self)
 
     @cached_property
     def readers(self) -> dict[Symbol, list[Node]]:

@@ -10,6 +10,7 @@ from treadle.compile.cost import PERIOD, PERIODS, goes_in_strips, units
 from treadle.compile.fusion.emit import Body, Kernel
 from treadle.compile.fusion.fuse import Group
 from treadle.compile.fusion.kernels import GroupKernel
+from treadle.compile.fusion.moments import lower_moments
 from treadle.compile.fusion.repeats import Recorder, repeat, structure_of
 from treadle.compile.fusion.row_plan import partial_view
 from treadle.compile.fusion.rows import RowKernel
@@ -30,6 +31,8 @@ Env = dict[Symbol, View]
 
 def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: set[Symbol]) -> list[Symbol]:
     """Lay out a group; the values that it leaves in memory."""
+    if group.moments:
+        return lower_moments(lowerer, group, env, targets)
     stores: Env = {}
     ends: Env = {}
     aliases = [node for node in group.nodes if node.definition.family == "view"]

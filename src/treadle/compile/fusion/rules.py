@@ -24,6 +24,7 @@ RULES = (
     "a short row is written out",
     "a gather is read in place",
     "positions are counted",
+    "a variance in one pass",
 )
 
 counts: Counter[str] = Counter()  # in this process

@@ -20,6 +20,7 @@ import numpy as np
 from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, code, expression
 from treadle.compile.fusion.fuse import in_kernel
 from treadle.compile.stepping import lanes, tables
+from treadle.compile.stepping.factors import Products
 from treadle.compile.stepping.lanes import Lanes
 from treadle.compile.stepping.tables import Table
 from treadle.core.graph import Graph, Node
@@ -162,6 +163,7 @@ class ScalarWriter:
     count: int = 0
     kept: list[tuple[str, str]] = field(default_factory=list)  # names and kinds that loops inside keep between entries
     flags: list[str] = field(default_factory=list)  # of the loops inside that have begun in the present iteration
+    products: Products = field(default_factory=Products)
 
     def fresh(self, prefix: str) -> str:
         """A name that no other line uses."""
@@ -201,7 +203,7 @@ class ScalarWriter:
 
     def node(self, node: Node, indent: int, save: list[str]) -> None:
         """One node's lines."""
-        if node.op == "constant":
+        if node.op == "constant" or node in self.products.inside:
             return
         if node.op == "cond":
             self.cond(node, indent, save)
@@ -216,6 +218,8 @@ class ScalarWriter:
                 self.text.add(indent, f"{made} = {expression}", node)
                 return made
 
+            if node in self.products.roots:
+                return self.call(node.outputs[0], self.products.roots[node].write(self.name, name, self.literal))
             values = [self.value(s) for s in node.inputs]
             if values and isinstance(values[0], Table):
                 self.access(node, values, indent, save, name)
@@ -336,6 +340,7 @@ class ScalarWriter:
             self.text.add(indent, f"if not {ends[0][()]}:")
             self.text.add(indent + 1, "break")
         carry = lanes.flat(values[: layout.carry])
+        self.products.find(body, body.inputs[layout.carry : layout.carry + layout.consts])
         ends = self.graph(body, values, indent, save)
         rows = ends[layout.carry :]
         for row in rows:
