@@ -70,8 +70,9 @@ def merge_lists(label: str, owner: list[Any], a: Any, b: Any, tracers: Sequence[
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         return unify(label, a, b, tracers)
     if not isinstance(owner, TensorList):
+        what = label if " " in label else f"the list {label}"
         raise ControlFlowError(
-            f"a branch on a tensor gives the list {label} {len(a)} items when true, {len(b)} when false; only lists "
+            f"a branch on a tensor gives {what} {len(a)} items when true, {len(b)} when false; only lists "
             "made in converted code can: copy it before (`xs = [*xs]`), or make it a td.TensorList"
         )
     if isinstance(a, Buffered) and isinstance(b, Buffered):

@@ -340,3 +340,35 @@ def _behind(last: list[tuple[Any, ...]], block: Block) -> list[tuple[Any, ...]]:
         whole = rows.join(concat([earlier, own], axis=0), 1)
         found.append([rows.row_op.bind((whole, as_tensor(-j - 1, int64)), {})[0] for j in range(len(last))])
     return [tuple(leaves) for leaves in zip(*found, strict=True)]
+
+
+def check_recent(owner: TensorList, state: Grown, index: int) -> None:
+    """One of the last elements, where it is not certain that there are so many: checked when it runs."""
+    from treadle.ops.effects import assert_
+
+    base = state.segments[0]
+    if index < 0 and isinstance(base, Base) and base.unsure and len(state.segments) - 1 < -index:
+        assert_(as_tensor(owner.length()) >= -index, f"an index is out of range for {owner.name}")
+
+
+def buffered_row(name: str, state: Buffered, index: Tensor) -> Any:
+    """The element at an index from 0 on; that it is there is checked when it runs."""
+    from treadle.ops.effects import assert_
+
+    assert_((index >= 0) & (index < state.length), f"an index is out of range for {name}")
+    return nest.unflatten(state.element, [read_row(x, index) for x in state.buffers])
+
+
+def reversed_rows(owner: TensorList, state: Grown) -> Grown:
+    """The elements from the last to the first."""
+    from treadle.ops.slicing import flip
+
+    if not state.segments:
+        return state
+    return replace(state, segments=(Block(tuple([flip(x, axis=0) for x in together(owner, state)])),))
+
+
+def put_first(owner: TensorList, state: Grown, value: Any) -> Grown:
+    """The state with one more element at the beginning."""
+    alone = _appended(owner.name, replace(state, segments=()), value)
+    return replace(alone, segments=(*alone.segments, *state.segments))

@@ -24,8 +24,11 @@ from treadle.control.list_states import (
     State,
     all_but_last,
     appended,
+    buffered_row,
+    check_recent,
     held_item,
-    read_row,
+    put_first,
+    reversed_rows,
     segments_of,
     together,
     write_row,
@@ -110,7 +113,7 @@ class TensorList(list[Any]):
         if isinstance(state, Buffered):
             change = None if state.change is None else state.change - 1
             self._state = replace(state, length=cast(state.length - 1, int64), change=change)
-            return self._buffered_row(state, state.length - 1)
+            return buffered_row(self.name, state, state.length - 1)
         last = state.segments[-1] if state.segments else None
         if isinstance(last, Item) and last.present is None:
             self._state = replace(state, segments=state.segments[:-1])
@@ -169,7 +172,7 @@ class TensorList(list[Any]):
         if isinstance(first, Base):
             if first.length is None:
                 raise NeedsLength(self)
-            from treadle.control.threads import appended_count  # loops build on lists
+            from treadle.control.list_stacks import appended_count
 
             return cast(first.length + appended_count(state, first), int64)
         if state.length is not None:
@@ -209,9 +212,9 @@ class TensorList(list[Any]):
                 where = choose(where < 0, where + state.length, where)
             elif index < 0:
                 where = state.length + index
-            return self._buffered_row(state, where)
+            return buffered_row(self.name, state, where)
         if isinstance(index, int) and isinstance(state, Grown) and (held := held_item(self, state, index)) is not None:
-            self._check_recent(state, index)
+            check_recent(self, state, index)
             return nest.unflatten(state.element, held)
         tensors = self._rows()
         element = self._element()
@@ -264,8 +267,11 @@ class TensorList(list[Any]):
         return getattr(super(), what)
 
     def insert(self, index: Any, value: Any) -> None:
-        """As a list's; not where the list is staged."""
+        """As a list's; where the list is staged only at its beginning."""
         self._change()
+        if type(index) is int and index == 0 and isinstance(self._state, Grown) and not self._state.based:
+            self._state = put_first(self, self._state, value)
+            return
         self._refuse("insert")(index, value)
 
     def remove(self, value: Any) -> None:
@@ -274,8 +280,11 @@ class TensorList(list[Any]):
         self._refuse("remove")(value)
 
     def reverse(self) -> None:
-        """As a list's; not where the list is staged."""
+        """As a list's; not in a loop that makes the list grow."""
         self._change()
+        if isinstance(self._state, Grown) and not self._state.based:
+            self._state = reversed_rows(self, self._state)
+            return
         self._refuse("reverse")()
 
     def sort(self, **options: Any) -> None:
@@ -314,14 +323,6 @@ class TensorList(list[Any]):
     def _change(self) -> None:
         journal.note(self, "list", None, self.name)
 
-    def _check_recent(self, state: Grown, index: int) -> None:
-        """One of the last elements, where it is not certain that there are so many: checked when it runs."""
-        base = state.segments[0]
-        if index < 0 and isinstance(base, Base) and base.unsure and len(state.segments) - 1 < -index:
-            from treadle.ops.effects import assert_
-
-            assert_(as_tensor(self.length()) >= -index, f"an index is out of range for {self.name}")
-
     def _element(self) -> nest.Structure:
         found = self._state.element if self._state is not None else grown(self).element
         return nest.LEAF if found is None else found
@@ -339,15 +340,6 @@ class TensorList(list[Any]):
         if state.based:
             raise NeedsBuffer(self)
         return together(self, state)
-
-    def _buffered_row(self, state: Buffered, index: Tensor) -> Any:
-        from treadle.ops.effects import assert_
-
-        assert_((index >= 0) & (index < state.length), f"an index is out of range for {self.name}")
-        return nest.unflatten(state.element, [read_row(x, index) for x in state.buffers])
-
-
-# -- states -----------------------------------------------------------------------------------------------------------
 
 
 def is_list(value: Any) -> bool:

@@ -161,7 +161,7 @@ class LoopOp(Op):
         self, inputs: tuple[Tensor, ...], attrs: dict[str, Any], tangents: Sequence[Grad]
     ) -> tuple[tuple[Tensor, ...], Sequence[Grad]]:
         """Forward mode: tangents are carried along, no stacks."""
-        from treadle.control.loop_gradient import push_loop
+        from treadle.control.loop_forward import push_loop
 
         return push_loop(inputs, attrs, tangents)
 

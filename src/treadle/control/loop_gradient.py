@@ -95,10 +95,10 @@ def _open_axis(symbol: Any) -> int | None:
 
 def _grows(body: Graph, k: int) -> bool:
     """Whether a carried value has another size after a step than before it."""
-    return _changing(body, k) is not None
+    return changing_axis(body, k) is not None
 
 
-def _changing(body: Graph, k: int) -> int | None:
+def changing_axis(body: Graph, k: int) -> int | None:
     """The axis along which a carried value has another size after a step than before it."""
     return None if body.inputs[k].shape == body.outputs[k].shape else _open_axis(body.inputs[k])
 
@@ -216,7 +216,7 @@ def _backward(
     _, carry, consts, xs = layout.parts(inputs)
     last = layout.carry + layout.consts
     carried = [k for k in range(layout.carry) if plan.active[k]]
-    opens, grown = plan.opens(body), {k: axis for k in carried if (axis := _changing(body, k)) is not None}
+    opens, grown = plan.opens(body), {k: axis for k in carried if (axis := changing_axis(body, k)) is not None}
     stacks, flat = stacks[: plan.stacks], stacks[plan.stacks :]
     shared = [k for k in range(layout.carry, last) if k in parts.gradients]
     stepped = [k for k in range(last, last + layout.xs) if k in parts.gradients]
@@ -317,84 +317,3 @@ def _own_sizes(graph: Graph, values: Sequence[Tensor]) -> dict[str, Any]:
             if isinstance(size, Dim) and size.open is not None:
                 found.setdefault(size.open, got)
     return found
-
-
-def push_loop(
-    inputs: tuple[Tensor, ...], attrs: dict[str, Any], tangents: Sequence[Grad]
-) -> tuple[tuple[Tensor, ...], Sequence[Grad]]:
-    """The loop with tangents of the carry carried along, those of consts and xs beside them."""
-    from treadle.autodiff.forward import jvp_graph  # autodiff runs ops, and the loop is one
-
-    layout: Layout = attrs["layout"]
-    body: Graph = attrs["body"]
-    test: Graph | None = attrs["test"]
-    count, carry, consts, xs = layout.parts(inputs)
-    given = list(tangents[int(layout.counted) :])
-    active = [t is not None for t in given]
-    while True:
-        graph, made = jvp_graph(body, tuple(active))
-        reached = [k for k in made if k < layout.carry and not active[k]]
-        if not reached:
-            break
-        for k in reached:
-            active[k] = True
-    total, last = len(body.outputs), layout.carry + layout.consts
-    carried = [k for k in range(layout.carry) if active[k]]
-    fixed = [k for k in range(layout.carry, last) if active[k]]
-    stepped = [k for k in range(last, last + layout.xs) if active[k]]
-    ys = [k for k in made if k >= layout.carry]
-
-    def parts(values: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, Tensor]]:
-        """The plain inputs of the body, and the tangents by input."""
-        a = layout.carry
-        b = a + len(carried)
-        c = b + layout.consts
-        d = c + len(fixed)
-        e = d + layout.xs
-        plain = [*values[:a], *values[b:c], *values[d:e]]
-        found = dict(zip(carried, values[a:b], strict=True)) | dict(zip(fixed, values[c:d], strict=True))
-        return plain, found | dict(zip(stepped, values[e:], strict=True))
-
-    def step(*values: Tensor) -> list[Tensor]:
-        plain, found = parts(values)
-        outputs = interpret(graph, [*plain, *(found[k] for k in sorted(found))], {})
-        pushed = dict(zip(made, outputs[total:], strict=True))
-        pushed |= {k: rows.joined(pushed[k]) for k in ys if joined_name(body.outputs[k]) is not None}
-        kept = [pushed[k] if k in pushed else zeros_like(outputs[k]) for k in carried]
-        kept = [
-            t if (axis := _changing(body, k)) is None else rows.opened(t, axis)
-            for k, t in zip(carried, kept, strict=True)
-        ]
-        return [*outputs[: layout.carry], *kept, *outputs[layout.carry : total], *(pushed[k] for k in ys)]
-
-    start = [t if (t := given[k]) is not None else zeros_like(carry[k]) for k in carried]
-    held = [t for k in fixed if (t := given[k]) is not None]
-    items = [t for k in stepped if (t := given[k]) is not None]
-    states = [body.inputs[k] for k in (*range(layout.carry), *carried)]
-    specs = [Spec(x.shape, x.dtype) for x in (*states, *consts, *held)]
-    specs += [Spec(x.shape[1:], x.dtype) for x in (*xs, *items)]
-    both = trace(step, specs, graph.name, closed=True).graph
-    if test is not None:
-        inner = test
-
-        def check(*values: Tensor) -> list[Tensor]:
-            first = layout.carry + len(carried)
-            return interpret(inner, [*values[: layout.carry], *values[first : first + layout.consts]], {})
-
-        test = trace(check, specs[: len(specs) - len(xs) - len(items)], inner.name, closed=True).graph
-    outputs = loop(
-        both,
-        [*carry, *start],
-        [*consts, *held],
-        [*xs, *items],
-        test=test,
-        count=count,
-        length=attrs["steps"] if test is None and count is None else None,
-        reverse=attrs["reverse"],
-    )
-    a, b = layout.carry, layout.carry + len(carried)
-    plain = (*outputs[:a], *outputs[b : b + total - a])
-    found: list[Grad] = [None] * total
-    for k, t in zip([*carried, *ys], [*outputs[a:b], *outputs[b + total - a :]], strict=True):
-        found[k] = t
-    return plain, found

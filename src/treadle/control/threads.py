@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
-import numpy as np
-
 from treadle.control import rows
 from treadle.control.journal import Journal, Key, Place, note
 from treadle.control.list_forms import to_buffer
+from treadle.control.list_stacks import Rows, appended_count, certain, present_of, stacked
 from treadle.control.list_states import (
     Base,
     Block,
@@ -37,10 +36,6 @@ from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor, cast, settled
 
 VALUE, LOG, BUFFER = "value", "log", "buffer"
-
-
-class Rows:
-    """Kind of an entry: rows of an open number, which the loop has joined."""
 
 
 class Thread:
@@ -236,7 +231,7 @@ class Thread:
         if self.mode != LOG:
             return []
         added = self.after.segments[1:]
-        masked = any(_present(s) is not None for s in added)
+        masked = any(present_of(s) is not None for s in added)
         out: list[Tensor] = []
         self.entries = []
         if any(isinstance(s, Block) and type(s.count) is not int for s in added):  # steps differ in how many they add
@@ -247,7 +242,7 @@ class Thread:
             leaves = segment.rows if isinstance(segment, Block) else segment.leaves
             out += [settled(x) for x in leaves]
             if masked:
-                out.append(_certain(segment))
+                out.append(certain(segment))
             self.entries.append((type(segment), len(leaves), masked))
         return out
 
@@ -283,67 +278,12 @@ class Thread:
         return Grown(made.element, (Block(heads),), tuple(x.shape[1:] for x in made.buffers))
 
 
-def _present(segment: Any) -> Tensor | None:
-    found: Tensor | None = segment.mask if isinstance(segment, Block) else segment.present
-    return found
-
-
-def _certain(segment: Any) -> Tensor:
-    """Which of a segment's elements are there, as a tensor."""
-    found = _present(segment)
-    if found is not None:
-        return found
-    return as_tensor(np.ones((segment.count,), np.bool_) if isinstance(segment, Block) else np.asarray(True))
-
-
 def _extends(before: list[Any], after: Any) -> bool:
     return (
         isinstance(after, list)
         and len(after) > len(before)
         and all(x is y for x, y in zip(before, after, strict=False))
     )
-
-
-def appended_count(state: Grown, base: Base) -> Any:
-    """How many elements a body has appended."""
-    from treadle.ops.reductions import sum as total
-
-    known, found = 0, []
-    for segment in state.segments:
-        if segment is base:
-            continue
-        present = _present(segment)
-        if present is not None:
-            found.append(total(cast(present, int64)))
-        elif isinstance(segment, Block) and type(segment.count) is not int:
-            found.append(rows.count_op.bind((segment.rows[0],), {})[0])
-        elif isinstance(segment, Block):
-            known += segment.count
-        else:
-            known += 1
-    count = as_tensor(known, int64)
-    for part in found:
-        count = count + part
-    return count
-
-
-def stacked(entries: list[tuple[type, int, bool]], stacks: Sequence[Tensor]) -> Block:
-    """The elements of all iterations, in order, from the stacks of what each appended."""
-    from treadle.ops.shaping import concat, expand_dims
-
-    masked = entries[0][2]
-    leaves = entries[0][1]
-    parts: list[list[Tensor]] = [[] for _ in range(leaves + masked)]
-    left = iter(stacks)
-    for kind, _, _ in entries:
-        for part in parts:
-            stack = next(left)
-            part.append(expand_dims(stack, axis=1) if kind is Item else stack)
-    if len(entries) == 1 and entries[0][0] in (Item, Rows):
-        whole = list(stacks)
-    else:
-        whole = [rows.join(part[0] if len(part) == 1 else concat(part, axis=1), 2) for part in parts]
-    return Block(tuple(whole[:leaves]), whole[-1] if masked else None)
 
 
 class Threads:

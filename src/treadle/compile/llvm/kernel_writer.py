@@ -262,7 +262,7 @@ class KernelWriter:
         note = ""
         depth = vector_depth(inside) if straight else 0
         if depth:
-            note = self.builder.module.abreast(2 if depth == 1 else 4)
+            note = self.builder.module.abreast(2 if depth == 1 or self.short else 4)
         elif straight and self.short:
             note = self.builder.module.abreast(1)
         self.builder.cbranch(self.builder.icmp_signed("<", following, last), inside, end, note)
