@@ -45,7 +45,7 @@ def test_a_transposed_operand_is_read_in_tiles() -> None:
     agree(lambda x, y: td.transpose(x) * 2.0 + y, x, y)
     agree(lambda z: td.transpose(z, (0, 2, 1)) + 1.0 / td.transpose(z, (0, 2, 1)), z)
     (kernel,) = compiled(lambda x, y: td.transpose(x) * 2.0 + y, x, y).kernels
-    assert "for along in" in kernel.source
+    assert "for square in" in kernel.source
 
 
 def test_flipped_axes_are_read_backwards() -> None:

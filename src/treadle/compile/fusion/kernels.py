@@ -265,15 +265,18 @@ class _Writer(LoopWriter):
         for axis in outside:
             self.bounds[axis] = self.named(f"n{axis}", sizes[axis]) if axis != outside[0] else "lo, hi"
         down, along = (self.named(f"n{axis}", sizes[axis]) for axis in (across, inner))
+        tiles = -(-sizes[across] // TILE), -(-sizes[inner] // TILE)
+        wide = self.named("tiles", tiles[1])
         indent = self.open(outside, 1)
-        tiles = f"({down} + {TILE - 1}) // {TILE}" if outside else "lo, hi"
-        self.text.add(indent, f"for down in range({tiles}):")
-        self.text.add(indent + 1, f"for along in range(({along} + {TILE - 1}) // {TILE}):")
-        self.text.add(indent + 2, f"for j{across} in range(down * {TILE}, min({down}, (down + 1) * {TILE})):")
-        self._pointers(indent + 3, loops, inner, self._element_operands())
-        self.text.add(indent + 3, f"for j{inner} in range(along * {TILE}, min({along}, (along + 1) * {TILE})):")
-        self._inner(indent + 4, inner)
-        hi = sizes[outside[0]] if outside else -(-sizes[across] // TILE)
+        whole = f"{self.named('squares', tiles[0] * tiles[1])}" if outside else "lo, hi"
+        self.text.add(indent, f"for square in range({whole}):")
+        self.text.add(indent + 1, f"down = square // {wide} * {TILE}")
+        self.text.add(indent + 1, f"along = square % {wide} * {TILE}")
+        self.text.add(indent + 1, f"for j{across} in range(down, min({down}, down + {TILE})):")
+        self._pointers(indent + 2, loops, inner, self._element_operands())
+        self.text.add(indent + 2, f"for j{inner} in range(along, min({along}, along + {TILE})):")
+        self._inner(indent + 3, inner)
+        hi = sizes[outside[0]] if outside else tiles[0] * tiles[1]
         total = math.prod(sizes)
         grain = max(1, -(-GRAIN * hi // total)) if hi > 1 and total >= 2 * GRAIN else 0
         return Kernel(self.finished(), tuple(self.args), hi, grain)
