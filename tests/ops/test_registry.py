@@ -208,7 +208,18 @@ CASES = {
 }
 # Ops that hold graphs or have effects, those of tracing itself, and random ones have tests of their own.
 # Rows of a stack whose length only running tells appear in gradients of loops: tests/control/test_loop_gradient.py.
-ELSEWHERE = {"fill_rows", "first_rows", "zeros_of", "constant", "dim", "read", "identity"} | {
+ELSEWHERE = {
+    "fill_rows",
+    "first_rows",
+    "joined_rows",
+    "put_rows_at",
+    "some_rows",
+    "zeros_of",
+    "constant",
+    "dim",
+    "read",
+    "identity",
+} | {
     *("cond", "while", "call", "print", "assert", "py_function", "hook"),
 }
 
