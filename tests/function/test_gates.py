@@ -386,3 +386,32 @@ def test_two_traces_that_differ_in_what_is_outside_take_turns(monkeypatch):
         result, entered = python_calls(f, tensor(1, 2))
         assert result.tolist() == [scale, 2 * scale]
     assert f.trace_count == 2
+
+
+def test_the_memory_of_a_result_that_nobody_holds_is_taken_again_and_no_other():
+    f = warm(td.function(lambda x: x + 1), tensor(1, 2))
+    first = f(tensor(1, 2)).array
+    place = id(first)
+    second = f(tensor(3, 4))  # the first is still held
+    assert first.tolist() == [2, 3]
+    assert id(second.array) != place
+    view = second.array[:1]  # a view holds it too
+    del second, first
+    third = f(tensor(5, 6))
+    assert view.tolist() == [4]
+    array = third.numpy()
+    del third
+    assert f(tensor(7, 8)).tolist() == [8, 9]
+    assert array.tolist() == [6, 7]
+    changed = f(tensor(1, 1)).array
+    changed.shape = (2, 1)  # what its holder did to it before letting go must not show
+    del changed
+    assert f(tensor(0, 0)).shape == (2,)
+    locked = f(tensor(1, 1)).array
+    locked.flags.writeable = False
+    del locked
+    assert f(tensor(9, 9)).tolist() == [10, 10]
+    x = tensor(0, 0)
+    for _ in range(5):
+        x = f(x)
+    assert x.tolist() == [5, 5]

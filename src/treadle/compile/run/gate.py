@@ -59,6 +59,8 @@ class Gate:
         return bool(self.table[Word.CHANGES] == changes.count[0])
 
 
+KEPT = 4096  # bytes up to which a gate holds on to the last result, whose memory it may take again
+
 _api = np.zeros(Api.SIZE, np.int64)
 CLOSED = Gate()  # lets nobody through
 
@@ -136,6 +138,8 @@ def to_program(
     first = Word.ARGS + Arg.SIZE * len(arguments)
     table[Word.FIRST] = table.ctypes.data + 8 * first
     tensors = sum(a.kind >= Kind.TENSOR for a in arguments)
+    last: list[Any] = [np.empty(0)] * len(ends)  # none of them looks like a result to the native loop
+    gate.keep.append(last)
     for number, (_, make, shape, dtype) in enumerate(ends):
         words = table[first + Result.SIZE * number :]
         sizes = np.array([*shape, 0], np.intp)
@@ -143,6 +147,8 @@ def to_program(
         words[Result.DESCR], words[Result.NDIM], words[Result.SIZES] = id(dtype), len(shape), sizes.ctypes.data
         words[Result.MAKER], words[Result.GIVEN] = 0 if make is np.empty else id(make), id(given)
         words[Result.SLOT] = Slot.FIRST + tensors + len(captures) + number
+        if make is np.empty and int(np.prod(shape)) * dtype.itemsize <= KEPT:
+            words[Result.LAST] = _place(last, number)
         gate.keep += (sizes, given, dtype, make)
     plain = [_plain(array) for array in captures]
     finish = _finisher(gate, program, plain, trim)
@@ -150,6 +156,11 @@ def to_program(
     gate.keep += (finish, results, plain, program)
     _renew(gate, program, plain)
     return gate
+
+
+def _place(items: list[Any], number: int) -> int:
+    """The address of a list's item; the list may not grow."""
+    return int(ctypes.c_int64.from_address(id(items) + 24).value) + 8 * number
 
 
 def _gate(arguments: Sequence[Argument], conditions: Sequence[Outside], more: int) -> Gate:
