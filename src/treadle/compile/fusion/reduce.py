@@ -1,7 +1,8 @@
-"""Reductions as kernel text: what each begins with, and how it takes one more value."""
+"""Reductions and updates as kernel text: what each begins with, and how it takes one more value."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,3 +43,16 @@ def combine(op: str, dtype: np.dtype[Any], a: str, b: str) -> str:
 def is_rounded(op: str, dtype: np.dtype[Any]) -> bool:
     """Whether a reduction rounds, so that the order in which it is done matters."""
     return op in ("sum", "prod") and dtype.kind == "f"
+
+
+def update_line(mode: str, kind: str) -> Callable[[Sequence[str]], str]:
+    """What a scatter does with an element (the first name) and an update (the second), as a line of kernel text."""
+    if mode == "set":
+        return lambda q: f"{q[0]} = {q[1]}"
+    if kind == "b1":
+        sign = "|" if mode in ("add", "max") else "&"
+        return lambda q: f"{q[0]} = b1({q[0]} {sign} {q[1]})"
+    if mode in ("min", "max"):
+        return lambda q: f"{q[0]} = {mode}_{kind}({q[0]}, {q[1]})"
+    sign = "+" if mode == "add" else "*"
+    return lambda q: f"{q[0]} = {kind}({q[0]} {sign} {q[1]})"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.compile import hosts
 from treadle.compile.fusion.emit import broadcast_strides, code
+from treadle.compile.fusion.reduce import update_line
 from treadle.compile.moves.copies import copied, lay
-from treadle.compile.moves.walks import Index, Line, Walk
+from treadle.compile.moves.walks import Index, Walk
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -81,19 +82,6 @@ def lower_take_along(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bo
     return True
 
 
-def _update(mode: str, kind: str) -> Line:
-    """What a scatter does with an element (the first name) and an update (the second)."""
-    if mode == "set":
-        return lambda q: f"{q[0]} = {q[1]}"
-    if kind == "b1":
-        sign = "|" if mode in ("add", "max") else "&"
-        return lambda q: f"{q[0]} = b1({q[0]} {sign} {q[1]})"
-    if mode in ("min", "max"):
-        return lambda q: f"{q[0]} = {mode}_{kind}({q[0]}, {q[1]})"
-    sign = "+" if mode == "add" else "*"
-    return lambda q: f"{q[0]} = {kind}({q[0]} {sign} {q[1]})"
-
-
 def _order(shape: Sequence[Any], rank: int, position: int) -> list[int]:
     """The axes of the updates with the indices' ones first, so that updates to one place come in NumPy's order."""
     first = list(range(position, position + rank))
@@ -121,7 +109,7 @@ def lower_scatter(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         for t, k in zip(tables, axes, strict=True)
     ]
     operands = [(target, ordered(_rest(target, axes, rank, position))), (update, ordered(update.strides))]
-    line = _update(node.attrs["mode"], code(update.dtype))
+    line = update_line(node.attrs["mode"], code(update.dtype))
     _lay_out(lowerer, Walk(node, ordered(update.shape), operands, indices, line, in_turn=True), sources)
     return True
 
@@ -137,7 +125,7 @@ def lower_add_along(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> boo
     lowerer.asm.fill(target.ref, 0, target.nbytes)
     lines = tuple([0 if k == axis else stride for k, stride in enumerate(target.strides)])
     index = Index(table, table.strides, target.shape[axis], 0, target.strides[axis])
-    line = _update("add", code(update.dtype))
+    line = update_line("add", code(update.dtype))
     walk = Walk(node, update.shape, [(target, lines), (update, update.strides)], [index], line, in_turn=True)
     _lay_out(lowerer, walk, [update, table])
     return True
@@ -200,6 +188,6 @@ def lower_fold(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         (view, tuple([view.strides[k] for k in order])),
     ]
     shape = tuple([view.shape[k] for k in order])
-    walk = Walk(node, shape, operands, [], _update("add", code(view.dtype)), in_turn=shape[0] == 1)
+    walk = Walk(node, shape, operands, [], update_line("add", code(view.dtype)), in_turn=shape[0] == 1)
     lowerer.call(walk.kernel(), node.op)
     return True

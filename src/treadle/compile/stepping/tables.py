@@ -13,6 +13,7 @@ import numpy as np
 
 from treadle.compile.fusion.emit import code
 from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.fusion.reduce import update_line
 from treadle.compile.stepping import lanes
 from treadle.compile.stepping.lanes import Lanes, Write
 from treadle.core.graph import Graph, Node
@@ -231,19 +232,6 @@ def places(node: Node, table: Table, first: Sequence[str], literal: Callable[[np
     return made
 
 
-def updated(node: Node, old: str, new: str) -> str:
-    """The element that a scatter leaves, as kernel text."""
-    kind = code(node.outputs[0].dtype)
-    mode = node.attrs.get("mode", "set")
-    if mode == "set":
-        return f"{kind}({new})"
-    if kind == "b1":
-        return f"b1({old} {'|' if mode in ('add', 'max') else '&'} {new})"
-    if mode in ("min", "max"):
-        return f"{mode}_{kind}({old}, {new})"
-    return f"{kind}({old} {'+' if mode == 'add' else '*'} {new})"
-
-
 def read(node: Node, table: Table, found: Lanes, name: Write) -> Lanes:
     """The elements that a node picks at these places."""
     made = np.empty(found.shape, object)
@@ -255,8 +243,5 @@ def read(node: Node, table: Table, found: Lanes, name: Write) -> Lanes:
 def stores(node: Node, table: Table, found: Lanes, value: Lanes) -> list[str]:
     """The lines by which a node replaces the elements at these places."""
     new = np.broadcast_to(value, found.shape)
-    lines = []
-    for index in np.ndindex(*found.shape):
-        place = f"{table.pointer}[{found[index]}]"
-        lines.append(f"{place} = {updated(node, place, str(new[index]))}")
-    return lines
+    line = update_line(node.attrs.get("mode", "set"), code(node.outputs[0].dtype))
+    return [line((f"{table.pointer}[{found[index]}]", str(new[index]))) for index in np.ndindex(*found.shape)]
