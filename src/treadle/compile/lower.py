@@ -23,7 +23,7 @@ from treadle.compile.fusion.small_groups import copy_group, name_of
 from treadle.compile.llvm.build import Source
 from treadle.compile.moves.copies import copy_bytes, copy_transposed
 from treadle.compile.run.executor import Code, Ref
-from treadle.compile.stepping.scalar_loops import is_scalar_loop, is_small_loop, is_table_loop
+from treadle.compile.stepping.fitting import is_scalar_loop, is_small_loop, is_table_loop
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
 from treadle.compile.ways import way as way_of
 from treadle.core.dim import is_static

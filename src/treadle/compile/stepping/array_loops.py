@@ -14,7 +14,7 @@ import numpy as np
 from treadle.compile.cost import GRAIN, units
 from treadle.compile.fusion.emit import broadcast_strides
 from treadle.compile.fusion.fuse import REDUCTIONS, in_kernel, is_elementwise, is_scalar_constant
-from treadle.compile.stepping.scalar_loops import is_scalar_node
+from treadle.compile.stepping.fitting import is_scalar_node
 from treadle.compile.views import Buffer, View
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Shape

@@ -12,15 +12,15 @@ with a status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, code, expression
-from treadle.compile.fusion.fuse import in_kernel
 from treadle.compile.stepping import lanes, tables
 from treadle.compile.stepping.factors import Products
+from treadle.compile.stepping.fitting import inner_steps, steps_inside
 from treadle.compile.stepping.lanes import Lanes
 from treadle.compile.stepping.tables import Table
 from treadle.core.graph import Graph, Node
@@ -29,110 +29,9 @@ from treadle.core.tensor import Symbol
 from treadle.records import dataclass, field
 
 BUDGET = 1 << 22  # iterations between two looks at Python: a few milliseconds of scalar work
-INNER = 1 << 16  # steps that the loops inside may take in one iteration
 SAVE = "save"  # stands in a text for the lines that keep the state, of which some are known only at the end
 SCALAR = Spec((), np.dtype(np.float64))
 CHECK = 2  # the status of the first check; further checks count up
-
-
-def _scalar(spec: Spec) -> bool:
-    return spec.shape == () and in_kernel(spec)
-
-
-def _work(graph: Graph, fits: Callable[[Spec], bool], opened: bool) -> int | None:
-    """How many lines the work of a graph takes; None where a kernel cannot hold it. opened: see `is_scalar_node`."""
-    if not all(fits(s.spec) for s in graph.inputs):
-        return None
-    total = 0
-    for node in graph.nodes:
-        lines = _lines(node, fits, opened)
-        if lines is None:
-            return None
-        total += lines
-    return total
-
-
-def _lines(node: Node, fits: Callable[[Spec], bool], opened: bool) -> int | None:
-    """How many lines a node takes; None where a kernel cannot hold it."""
-    if not all(fits(s.spec) for s in (*node.inputs, *node.outputs)):
-        return None
-    if node.op in ("cond", "while"):
-        if node.op == "while" and (node.attrs["layout"].xs or _stacks(node) or not (opened or _steps(node))):
-            return None
-        parts = [_work(inner, fits, opened) for _, inner in node.graphs()]
-        return None if None in parts else sum(lines for lines in parts if lines) + 2 * lanes.size_of(node.outputs)
-    if node.op == "assert":
-        return 1 if len(node.inputs) == 1 else None
-    return lanes.lines_of(node)
-
-
-def is_scalar_node(node: Node, opened: bool = False) -> bool:
-    """Whether a node is scalar work that a kernel can hold; opened: also loops that may stop half-way."""
-    return _lines(node, _scalar, opened) is not None
-
-
-def _steps(node: Node) -> int:
-    """The steps of a loop and of those inside it; 0 where they are not known or too many to be taken at one go."""
-    steps = node.attrs["steps"]
-    if not isinstance(steps, int) or any(n.op == "while" and not _steps(n) for n in node.attrs["body"].walk()):
-        return 0
-    total = max(steps, 1) * (1 + _inner_steps(node.attrs["body"]))
-    return total if total <= INNER else 0
-
-
-def _inner_steps(graph: Graph) -> int:
-    """How many steps the loops in a graph take."""
-    inner = [_steps(node) or _inner_steps(node.attrs["body"]) for node in graph.nodes if node.op == "while"]
-    inner += [_inner_steps(g) for node in graph.nodes if node.op == "cond" for _, g in node.graphs()]
-    return sum(inner)
-
-
-def _stacks(node: Node) -> int:
-    stacks: int = len(node.attrs["body"].outputs) - node.attrs["layout"].carry
-    return stacks
-
-
-def is_scalar_loop(node: Node, fits: Callable[[Spec], bool] = _scalar) -> bool:
-    """Whether a loop node can become one kernel: scalar carry and work; xs and stacks of scalars with known length."""
-    if node.op != "while":
-        return False
-    layout = node.attrs["layout"]
-    if (layout.xs or _stacks(node)) and not isinstance(node.attrs["steps"], int):
-        return False
-    _, carry, consts, xs = layout.parts(node.inputs)
-    if not all(fits(s.spec) for s in (*carry, *consts)) or not all(in_kernel(s.spec) for s in (*xs, *node.outputs)):
-        return False
-    parts = [_work(graph, fits, True) for _, graph in node.graphs()]
-    return None not in parts and sum(lines for lines in parts if lines) <= lanes.LINES
-
-
-def is_small_loop(node: Node) -> bool:
-    """Whether a loop node can become one kernel with its small tensors in registers."""
-    return is_scalar_loop(node, lanes.is_small)
-
-
-def is_table_loop(node: Node) -> bool:
-    """Whether a loop node can become one kernel with arrays of which it reads and replaces elements."""
-    if node.op != "while":
-        return False
-    layout = node.attrs["layout"]
-    body: Graph = node.attrs["body"]
-    if (layout.xs or _stacks(node)) and not isinstance(node.attrs["steps"], int):
-        return False
-    if not all(in_kernel(s.spec) for s in (*node.inputs, *node.outputs)):
-        return False
-    held = layout.carry + layout.consts
-    flags = [tables.as_table(node, k) for k in range(held)]
-    roots = [(k if k < layout.carry else tables.READ) if flag else None for k, flag in enumerate(flags)]
-    walk = tables.Walk(_steps)
-    test = node.attrs["test"]
-    if not any(flags) or (test and walk.graph(test, [r if r is None else tables.READ for r in roots]) is None):
-        return False
-    ends = walk.graph(body, [*roots, *[None] * layout.xs])
-    if ends is None or ends != [*roots[: layout.carry], *[None] * _stacks(node)]:
-        return False
-    small = all(lanes.is_small(s.spec) for s, end in zip(body.outputs, ends, strict=True) if end is None)
-    return small and walk.lines <= lanes.LINES
 
 
 @dataclass(slots=True)
@@ -290,7 +189,7 @@ class ScalarWriter:
         """A loop inside: one that is short has no state of its own between entries, so it runs to its end."""
         layout = node.attrs["layout"]
         count, carry, consts, _ = layout.parts(node.inputs)
-        opened = not _steps(node)
+        opened = not steps_inside(node)
         begin = [self.value(s) for s in carry]
         fresh = self.made(carry, "k")
         values = [x if isinstance(x, Table) else new for x, new in zip(begin, fresh, strict=True)]
@@ -440,7 +339,7 @@ def write_loop(node: Node) -> LoopKernel:
     if writer.checks:
         full.add(1, f"failed = p_i8({argument('iteration')})")
     full.add(1, "done = args[1]")
-    full.add(1, f"budget = {max(1, BUDGET // (1 + _inner_steps(body)))}")
+    full.add(1, f"budget = {max(1, BUDGET // (1 + inner_steps(body)))}")
     if writer.kept:
         full.add(1, f"kept = {argument('kept')}")
     if names or writer.kept:
