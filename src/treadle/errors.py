@@ -150,6 +150,11 @@ def _tells_place(error: BaseException) -> bool:
 _AT: ContextVar[Location | None] = ContextVar("treadle_at", default=None)
 
 
+def place() -> Location | None:
+    """The location that errors made now carry; None outside of `at`."""
+    return _AT.get()
+
+
 @contextlib.contextmanager
 def at(location: Location | None) -> Iterator[None]:
     """Errors made inside carry this location: code that runs later than the user's line was traced."""
@@ -158,6 +163,12 @@ def at(location: Location | None) -> Iterator[None]:
         yield
     finally:
         _AT.reset(token)
+
+
+def note_iteration(error: BaseException, done: int, loop: Location | None) -> None:
+    """Tell with an error in which iteration of a loop it was raised; of loops in loops the innermost comes first."""
+    where = f"the loop at {loop.short}" if loop is not None else "its loop"
+    error.add_note(f"in iteration {done} of {where} (counted from 0)")
 
 
 class TreadleError(Exception):

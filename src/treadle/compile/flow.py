@@ -11,12 +11,12 @@ from treadle.compile import hosts, inplace
 from treadle.compile.run.executor import Ref
 from treadle.compile.stepping import turns
 from treadle.compile.stepping.scalar_loops import write_loop
-from treadle.compile.stepping.tables import INDICES
 from treadle.compile.views import Buffer, View, whole
 from treadle.control.loop import joined_name
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
+from treadle.records import replace
 
 if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
@@ -49,11 +49,10 @@ def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> N
         places[f"constant {k}"] = asm.constant(array)
     if kernel.kept:
         places["kept"] = lowerer.memory(Spec((kernel.kept,), np.dtype(np.int64))).ref
-    iteration = None
+    note = hosts.LoopNote(node, tuple(kernel.checks), tuple(kernel.inside), None, tuple(lowerer.loops))
     if kernel.checks:
-        iteration = lowerer.memory(Spec((1 + INDICES,), np.dtype(np.int64))).ref
-        places["iteration"] = iteration
-    note = hosts.LoopNote(node, tuple(kernel.checks), iteration)
+        note = replace(note, iteration=lowerer.memory(Spec((note.words,), np.dtype(np.int64))).ref)
+        places["iteration"] = note.iteration
     lowerer.has_checks = lowerer.has_checks or bool(kernel.checks)
     asm.call(lowerer.entry(kernel.text, "while_loop"), [places[word] for word in kernel.words], 1, 0, note)
     env.update(zip(node.outputs, results, strict=True))
@@ -147,7 +146,7 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         state[turn.k] = turn.now
     stacks = loop.stacks(targets)
     loop.begin(stacks)
-    lowerer.loops.append(loop.index)
+    lowerer.loops.append((loop.index, node.location))
     inner: Env = dict(zip(body.inputs, [*state, *consts, *loop.items()], strict=True))
     if test is not None:
         seen: Env = dict(zip(test.inputs, [*state, *consts], strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from treadle.compile.views import Buffer, View
 from treadle.core.graph import Node
 from treadle.core.mode import activate
 from treadle.core.tensor import Symbol
-from treadle.errors import AssertionFailed, IndexOutOfRange, NumericsError
+from treadle.errors import AssertionFailed, IndexOutOfRange
 from treadle.records import dataclass
 
 if TYPE_CHECKING:
@@ -130,6 +130,16 @@ def put(view: View) -> Callable[[Run, Array], None]:
     return store
 
 
+# A loop around a step: the counter of its iterations, and its line.
+Around = tuple[Ref, errors.Location | None]
+
+
+def note_around(error: Exception, run: Run, loops: Sequence[Around]) -> None:
+    """Tell with an error in which iteration of each loop around it was raised."""
+    for cell, location in reversed(loops):
+        errors.note_iteration(error, run.cell(cell), location)
+
+
 # Ops whose bodies compute nothing that NumPy could warn of.
 SILENT = {"sort", "argsort", "searchsorted", "isin", "random_permutation", "concat", "pad_slice", "set_slice"}
 
@@ -138,7 +148,7 @@ def node_step(
     node: Node,
     sources: list[View],
     ends: list[View],
-    loops: tuple[Ref, ...] = (),
+    loops: tuple[Around, ...] = (),
     attrs_of: Callable[[Run], Mapping[str, Any]] | None = None,
 ) -> Step:
     """A node's body on the values of this run. What it raises is told with the user's line."""
@@ -153,9 +163,8 @@ def node_step(
         with activate(None), errors.at(node.location), quiet:
             try:
                 return op.body(*arrays, **attrs)
-            except (AssertionFailed, IndexOutOfRange, NumericsError) as error:
-                for cell in reversed(loops):
-                    error.add_note(f"in iteration {run.cell(cell)} of its loop (counted from 0)")
+            except Exception as error:
+                note_around(error, run, loops)
                 raise
 
     def quickly(run: Run, arrays: list[Array], attrs: Mapping[str, Any]) -> Any:
@@ -325,12 +334,21 @@ def array_base(lowerer: Lowerer, view: View) -> Ref:
 class LoopNote:
     """What a loop kernel's statuses mean: the asserts and the uses of indices in it.
 
-    iteration: where the kernel notes the number of the step, and behind it the indices.
+    inside:    for each of them the loops in the kernel's own loop that it stands in, from the outermost.
+    iteration: where the kernel notes the number of the step, behind it the indices, and then those of the loops inside.
+    around:    the loops around the kernel.
     """
 
     node: Node
     checks: tuple[Node, ...]
+    inside: tuple[tuple[Node, ...], ...]
     iteration: Ref | None
+    around: tuple[Around, ...]
+
+    @property
+    def words(self) -> int:
+        """How many numbers the kernel notes."""
+        return 1 + INDICES + max(map(len, self.inside), default=0)
 
     def __str__(self) -> str:
         return self.node.location.short if self.node.location else self.node.name
@@ -354,7 +372,8 @@ def on_status(run: Any, note: Any, status: int) -> None:
         raise IndexOutOfRange(f"{note.node.op}: a kernel met an index that its body takes", note.node.location)
     node: Node = note.checks[status - CHECK]
     attrs = dict(node.attrs)
-    done, *indices = run.array(note.iteration, (1 + INDICES,), np.int64).tolist()
+    noted = run.array(note.iteration, (note.words,), np.int64).tolist()
+    indices, counts = noted[1 : 1 + INDICES], [noted[0], *noted[1 + INDICES :]]
     with activate(None), errors.at(node.location):
         try:
             if node.op == "assert":
@@ -363,5 +382,8 @@ def on_status(run: Any, note: Any, status: int) -> None:
             count = len(attrs["axes"])
             node.definition.body(*values[:-count], *map(np.asarray, indices[:count]), **attrs)
         except (AssertionFailed, IndexOutOfRange) as error:
-            error.add_note(f"in iteration {done} of its loop (counted from 0)")
+            loops = (note.node, *note.inside[status - CHECK])
+            for done, loop in reversed([*zip(counts, loops, strict=False)]):
+                errors.note_iteration(error, done, loop.location)
+            note_around(error, run, note.around)
             raise

@@ -91,7 +91,7 @@ class Lowerer:
         self.work = work
         self.owned: set[int] = set()  # buffers of the arena that have not been given back
         self.has_checks = False
-        self.loops: list[Ref] = []  # the counters of the loops around what is laid out now
+        self.loops: list[hosts.Around] = []  # the loops around what is laid out now
         self.repeats = known  # what groups led to, by their structure
         self.joined: Env = {}  # memory of joins some of whose parts are made
         self.sized: open_sizes.Sized = {}  # where sizes that only running tells can be read

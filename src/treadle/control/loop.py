@@ -14,6 +14,7 @@ from treadle.core.graph import Graph
 from treadle.core.op import Attrs, Grad, Op, Pullback, register
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
+from treadle.errors import note_iteration, place
 from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
@@ -69,9 +70,15 @@ def _body(
         limit = len(xs[0])
     stacks: list[list[Array]] = [[] for _ in body.outputs[layout.carry :]]
     done = 0
-    while (limit is None or done < limit) and (test is None or bool(run_graph(test, [*carry, *consts])[0])):
+    while limit is None or done < limit:
         position = limit - 1 - done if reverse and limit is not None else done
-        outputs = run_graph(body, [*carry, *consts, *(x[position, ...] for x in xs)])
+        try:
+            if test is not None and not bool(run_graph(test, [*carry, *consts])[0]):
+                break
+            outputs = run_graph(body, [*carry, *consts, *(x[position, ...] for x in xs)])
+        except Exception as error:
+            note_iteration(error, done, place())
+            raise
         carry = outputs[: layout.carry]
         for stack, y in zip(stacks, outputs[layout.carry :], strict=True):
             stack.append(y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from treadle.core.dim import Dim, Size, evaluate, is_static
@@ -12,7 +13,7 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.tracer import Tracer, active_tracer
 from treadle.core.variable import _EVALUATE, read_variable
-from treadle.errors import GraphError, ShapeError
+from treadle.errors import GraphError, ShapeError, at
 
 
 def interpret(graph: Graph, inputs: Sequence[Tensor], sizes: Mapping[str, Size] | None = None) -> list[Tensor]:
@@ -41,7 +42,8 @@ def replay(nodes: Iterable[Node], values: dict[Symbol, Tensor], sizes: dict[str,
                 tracer.origin = node.location
             if "steps" in node.attrs:
                 _renew(node.attrs["steps"], sizes, tracer is not None)
-            outputs = apply(node, tuple([values[s] for s in node.inputs]), sizes)
+            with nullcontext() if tracer is not None else at(node.location):
+                outputs = apply(node, tuple([values[s] for s in node.inputs]), sizes)
             for symbol, value in zip(node.outputs, outputs, strict=True):
                 values[symbol] = value
                 if node.definition.family == "graph" or "steps" in node.attrs:

@@ -39,6 +39,7 @@ class LoopKernel:
     """A loop's kernel text; `args` are, in order: fresh state, count, carry results, carry starts, consts, xs, ys, ...
 
     checks: the asserts and the uses of indices whose failure is status CHECK, CHECK + 1, ...
+    inside: the loops inside this one in which each of them stands, from the outermost.
     tables: which of the carried values are updated where they lie.
     kept: how many words of 8 bytes the loops inside need between entries.
     """
@@ -46,6 +47,7 @@ class LoopKernel:
     text: Text
     constants: list[np.ndarray[Any, Any]]
     checks: list[Node]
+    inside: list[tuple[Node, ...]]
     words: list[str]
     kept: int
     tables: tuple[int, ...] = ()
@@ -59,6 +61,8 @@ class ScalarWriter:
     body: Body = field(default_factory=lambda: Body(BAKED_IN_LOOPS))
     values: dict[Symbol, Any] = field(default_factory=dict)  # Lanes, or tables.Table
     checks: list[Node] = field(default_factory=list)
+    inside: list[tuple[Node, ...]] = field(default_factory=list)  # the loops in which each check stands
+    loops: list[tuple[Node, str]] = field(default_factory=list)  # those around the present line, with their counters
     count: int = 0
     kept: list[tuple[str, str]] = field(default_factory=list)  # names and kinds that loops inside keep between entries
     flags: list[str] = field(default_factory=list)  # of the loops inside that have begun in the present iteration
@@ -138,9 +142,7 @@ class ScalarWriter:
             outside = " or ".join(f"{i} < 0 or {i} >= {size}" for i, size in zip(first, table.sizes, strict=False))
             self.text.add(indent, f"if {outside}:", node)
             kept = [f"failed[{1 + k}] = i8({index})" for k, index in enumerate(given)]
-            for line in [*save, "failed[0] = done", *kept, f"return {CHECK + len(self.checks)}"]:
-                self.text.add(indent + 1, line)
-            self.checks.append(node)
+            self.fail(node, indent + 1, [*save, *kept])
         found = tables.places(node, table, first, self.literal)
         if not writes:
             self.values[node.outputs[0]] = tables.read(node, table, found, name)
@@ -158,10 +160,15 @@ class ScalarWriter:
     def check(self, node: Node, indent: int, save: list[str]) -> None:
         """A failed check saves the state and ends the kernel with a status of its own."""
         self.text.add(indent, f"if not {self.name(node.inputs[0])}:", node)
-        for line in [*save, "failed[0] = done"]:
-            self.text.add(indent + 1, line)
-        self.text.add(indent + 1, f"return {CHECK + len(self.checks)}")
+        self.fail(node, indent + 1, save)
+
+    def fail(self, node: Node, indent: int, before: Sequence[str]) -> None:
+        """The lines that note the iterations and end the kernel with the next status."""
+        counts = [f"failed[{1 + tables.INDICES + k}] = {counter}" for k, (_, counter) in enumerate(self.loops)]
+        for line in [*before, "failed[0] = done", *counts, f"return {CHECK + len(self.checks)}"]:
+            self.text.add(indent, line)
         self.checks.append(node)
+        self.inside.append(tuple([loop for loop, _ in self.loops]))
 
     def cond(self, node: Node, indent: int, save: list[str]) -> None:
         """A branch."""
@@ -214,7 +221,9 @@ class ScalarWriter:
         limit = self.name(count) if count is not None else (str(steps) if isinstance(steps, int) else None)
         self.text.add(indent, f"while {f'{counter} < {limit}' if limit is not None else 'True'}:", node)
         first = len(self.flags)
+        self.loops.append((node, counter))
         self.turn(node, [*values, *held], indent + 1, save)
+        self.loops.pop()
         self.text.add(indent + 1, f"{counter} += i8(1)")
         if opened:
             self.again(indent + 1, first)
@@ -360,7 +369,7 @@ def write_loop(node: Node) -> LoopKernel:
         else:
             full.lines.append((line, where))
     own_memory = tuple([k for k in range(layout.carry) if flags[k]])
-    return LoopKernel(full, writer.body.constants, writer.checks, words, len(writer.kept), own_memory)
+    return LoopKernel(full, writer.body.constants, writer.checks, writer.inside, words, len(writer.kept), own_memory)
 
 
 def _elements(spec: Spec, pointer: str) -> Lanes:
