@@ -56,41 +56,35 @@ class Location(NamedTuple):
         return text + (f"\n    {source}" if source else "") + (f"\n    {marks}" if source and marks else "")
 
 
-class _Code(NamedTuple):
-    """What is known of a code object, which is held so that its id is not used again."""
-
-    code: CodeType
-    own: bool
-    places: dict[int, Location]  # by instruction, as far as they were asked for
-
-
-# Asked at every traced node, and by id: a code object's hash takes in all its constants.
-_CODES: dict[int, _Code] = {}
+# What is known of code objects, asked at every traced node, and by id: a code object's hash takes in all its constants.
+# None for treadle's own code; for other code the places of its instructions, as far as they were asked for.
+_PLACES: dict[int, dict[int, Location] | None] = {}
+_HELD: list[CodeType] = []  # so that no id is used again
+_UNKNOWN: dict[int, Location] = {}
 
 
-def _known(code: CodeType) -> _Code:
-    found = _CODES.get(id(code))
-    if found is None:
-        if len(_CODES) > 20_000:
-            _CODES.clear()
-        own = code.co_filename.startswith((_PACKAGE, "<treadle"))
-        found = _CODES[id(code)] = _Code(code, own, {})
+def _known(code: CodeType) -> dict[int, Location] | None:
+    """The places of a code object's instructions; None where it is treadle's own."""
+    found = _PLACES.get(id(code), _UNKNOWN)
+    if found is _UNKNOWN:
+        if len(_HELD) > 20_000:
+            _PLACES.clear()
+            _HELD.clear()
+        _HELD.append(code)
+        found = _PLACES[id(code)] = None if code.co_filename.startswith((_PACKAGE, "<treadle")) else {}
     return found
 
 
 def is_own_code(code: CodeType) -> bool:
     """Whether a code object belongs to treadle's library (its tests and examples do not)."""
-    return _known(code).own
+    return _known(code) is None
 
 
 def user_frame(depth: int = 1) -> FrameType | None:
     """The innermost frame outside treadle, or None."""
     frame: FrameType | None = sys._getframe(depth)
-    get = _CODES.get
     while frame is not None:
-        code = frame.f_code
-        found = get(id(code)) or _known(code)
-        if not found.own:
+        if _known(frame.f_code) is not None:
             return frame
         frame = frame.f_back
     return None
@@ -99,19 +93,24 @@ def user_frame(depth: int = 1) -> FrameType | None:
 def user_location(depth: int = 2) -> Location | None:
     """Where the user's code stands now: the innermost frame outside treadle."""
     frame: FrameType | None = sys._getframe(depth - 1)
-    get = _CODES.get
+    get = _PLACES.get
     while frame is not None:  # as in `user_frame`: each traced node asks
         code = frame.f_code
-        found = get(id(code)) or _known(code)
-        if not found.own:
-            return found.places.get(frame.f_lasti) or location_in(code, frame.f_lasti, frame.f_lineno)
+        places = get(id(code), _UNKNOWN)
+        if places is not None:
+            found = places.get(frame.f_lasti)
+            if found is not None:
+                return found
+            if _known(code) is not None:
+                return location_in(code, frame.f_lasti, frame.f_lineno)
         frame = frame.f_back
     return None
 
 
 def location_in(code: CodeType, instruction: int, line: int) -> Location:
     """The place of an instruction of user code."""
-    places = _known(code).places
+    known = _known(code)
+    places = {} if known is None else known
     found = places.get(instruction)
     if found is None:
         first, last, column, end = next(islice(code.co_positions(), instruction >> 1, None))

@@ -147,6 +147,20 @@ def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
             return a
         if not a:
             return b
+        longer = len(a) - len(b)
+        if longer > 0 and a[longer:] == b:  # as with a bias
+            return a
+        if longer < 0 and b[-longer:] == a:
+            return b
+    elif shapes:
+        common = shapes[0]
+        for shape in shapes:
+            if not common:
+                common = shape
+            elif shape and shape != common:
+                break
+        else:
+            return common
     rank = max((len(shape) for shape in shapes), default=0)
     result: list[Size] = []
     for axis in range(-rank, 0):

@@ -142,31 +142,22 @@ class Scope:
 class Symbol(Tensor):
     """A traced tensor: an output of a node, or an input of a graph."""
 
-    __slots__ = ("_spec", "index", "name", "node", "present", "scope")
+    # Shape and dtype stand beside the spec that holds them: they are asked for many times a node.
+    __slots__ = ("_spec", "dtype", "index", "name", "node", "present", "scope", "shape")
 
     present: Tensor  # set where the value may be None when the program runs: whether it is one (control.merge)
+    if TYPE_CHECKING:
+        shape: Shape
+        dtype: DType
 
     def __init__(self, spec: Spec, scope: Scope, name: str, node: Node | None = None, index: int = 0) -> None:
         self._spec = spec
+        self.shape = spec.shape
+        self.dtype = spec.dtype
         self.scope = scope
         self.name = name
         self.node = node
         self.index = index
-
-    @property
-    def spec(self) -> Spec:
-        """Shape and dtype as one record."""
-        return self._spec
-
-    @property
-    def shape(self) -> Shape:
-        """Sizes of the axes: ints, or `td.Dim` where a spec left one open."""
-        return self._spec.shape
-
-    @property
-    def dtype(self) -> DType:
-        """The element type."""
-        return self._spec.dtype
 
     @property
     def location(self) -> Location | None:
@@ -187,6 +178,7 @@ class Symbol(Tensor):
         return f"<traced tensor {self.name}: shape=({', '.join(map(str, self.shape))}), dtype={dtype_name(self.dtype)}>"
 
 
+Symbol.spec = Symbol.__dict__["_spec"]  # type: ignore[method-assign]  # the same place, without a property's frame
 nest.LEAVES.add(Symbol)
 
 # Told of each traced tensor that is made into text.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,17 @@ identity_op = register(Op("identity", lambda x: x, lambda s, a: (s[0],), family=
 
 
 # What leaves Python numbers as they are; other ops take them as tensors of the default dtype.
-_spec_of = attrgetter("_spec")
 _KEEPS_WEAK = frozenset({"elementwise", "graph", "creation", "effect"})
+_new: Any = object.__new__
+
+
+def _specs(symbols: tuple[Symbol, ...]) -> list[Spec]:
+    if len(symbols) == 1:
+        return [symbols[0]._spec]
+    if len(symbols) == 2:
+        a, b = symbols
+        return [a._spec, b._spec]
+    return [s._spec for s in symbols]
 
 
 @dataclass(slots=True)
@@ -97,34 +105,56 @@ class Tracer(Mode):
         return symbol
 
     def process(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+        # Every traced node comes through here: objects are filled in place, and short tuples are written out.
         scope = self.scope
         symbols: tuple[Symbol, ...] = inputs  # type: ignore[assignment]
         for x in inputs:
             if x.__class__ is not Symbol or x.scope is not scope:
                 symbols = tuple([self.lift(y) for y in inputs])
                 break
-        before = [*map(_spec_of, symbols)]
+        before = _specs(symbols)
         if op.family not in _KEEPS_WEAK:
             for spec in before:
                 if spec.weak:
                     symbols = tuple([self._strong(s) if s._spec.weak else s for s in symbols])
-                    before = [*map(_spec_of, symbols)]
+                    before = _specs(symbols)
                     break
         specs = op.infer(before, attrs)
         name = op.name
         if attrs:
             name = attrs.get("label") or name
-        if name in self._names:
-            name = self.unique(name)
+        names = self._names
+        count = names.get(name)
+        if count is None:
+            names[name] = 1
         else:
-            self._names[name] = 1
-        node = Node(op, symbols, attrs, name, self.origin or user_location(4))
+            names[name] = count + 1
+            base, name = name, f"{name}_{count}"
+            if name in names:
+                name = self.unique(base)
+        node = _new(Node)
+        node.op = op.name
+        node.definition = op
+        node.inputs = symbols
+        node.attrs = attrs
+        node.name = name
+        node.location = self.origin or user_location(4)
         if len(specs) == 1:
-            node.outputs = (Symbol(specs[0], scope, name, node),)
+            (spec,) = specs
+            symbol = _new(Symbol)
+            symbol._spec = spec
+            symbol.shape = spec.shape
+            symbol.dtype = spec.dtype
+            symbol.scope = scope
+            symbol.name = name
+            symbol.node = node
+            symbol.index = 0
+            outputs: tuple[Tensor, ...] = (symbol,)
         else:
-            node.outputs = tuple([Symbol(spec, scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
+            outputs = tuple([Symbol(spec, scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
+        node.outputs = outputs
         self.nodes.append(node)
-        return node.outputs
+        return outputs
 
     def _strong(self, x: Symbol) -> Symbol:
         """A Python number, carried as exactly as Python's own, in the dtype that it has as a tensor."""
@@ -190,7 +220,7 @@ class Tracer(Mode):
     def number(self, value: complex, dtype: DType) -> Symbol:
         """A Python number as a constant of this dtype. OverflowError where it does not fit."""
         key = value.__class__, value, dtype
-        found = self._numbers.get(key) if value else None  # 0.0 and -0.0 are equal
+        found = self._numbers.get(key) if value or value.__class__ is int else None  # 0.0 and -0.0 are equal
         if found is None:
             found = self._numbers[key] = self.constant(np.asarray(value, dtype))
         return found

@@ -8,8 +8,8 @@ import numpy as np
 
 from treadle.core.mode import current
 from treadle.core.spec import broadcast_shapes
-from treadle.core.tensor import Tensor
-from treadle.ops.convert import as_tensor, operands
+from treadle.core.tensor import Symbol, Tensor
+from treadle.ops.convert import AS_THEY_ARE, as_tensor, operands, traced_pair
 from treadle.ops.families import NO_ATTRS, SCALARS, elementwise
 from treadle.ops.select import choose
 
@@ -177,6 +177,9 @@ def _where_at_once(condition: np.ndarray[Any, Any], x1: Any, x2: Any) -> Tensor 
         return None  # a misfit: the longer way reports it
 
 
+_ANY = AS_THEY_ARE["any"]
+
+
 def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
     """Elements of `x1` where the condition holds, else of `x2`; all three are broadcast, `x1` and `x2` promoted.
 
@@ -197,7 +200,9 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
                     mode.note(_where_op, (condition, a, b), NO_ATTRS, found)
                 return found
     (chosen,) = operands((condition,), "truth", "where")
-    first, second = operands((x1, x2), "any", "where")
-    broadcast_shapes(chosen.shape, first.shape, second.shape, op="where")
-    result: Tensor = _where_op.bind((chosen, first, second), {})[0]
+    pair = traced_pair(x1, x2, _ANY) if type(x1) is Symbol or type(x2) is Symbol else None
+    first, second = pair or operands((x1, x2), "any", "where")
+    if current() is None:
+        broadcast_shapes(chosen.shape, first.shape, second.shape, op="where")
+    result: Tensor = _where_op.bind((chosen, first, second), NO_ATTRS)[0]
     return result

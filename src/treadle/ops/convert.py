@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,8 +96,10 @@ def scalar(value: Any, dtype: DType | None = None) -> Tensor:
     if dtype is not None and type(value) in SCALARS:
         tracer = active_tracer()
         if tracer is not None:
-            with contextlib.suppress(OverflowError):  # said in our words below
+            try:
                 return tracer.number(value, dtype)
+            except OverflowError:  # said in our words below
+                pass
     kind = type(value) if type(value) in _SCALARS else next(k for k in _SCALARS if isinstance(value, k))
     try:
         array = np.asarray(kind(value), dtype or weak_dtype(kind))
@@ -251,6 +252,40 @@ def _lends(x: Symbol, number: Any, kinds: frozenset[str]) -> bool:
     """Whether a traced tensor of these kinds lends its dtype to a Python number."""
     spec = x._spec
     return not spec.weak and spec.dtype.kind in kinds and spec.dtype.kind in SCALARS.get(type(number), ())
+
+
+def traced_pair(x1: Any, x2: Any, kinds: frozenset[str]) -> tuple[Tensor, Tensor] | None:
+    """Two operands, one of them traced, as tensors of one dtype of these kinds where that is plain to see."""
+    if type(x1) is Symbol:
+        spec = x1._spec
+        dtype = spec.dtype
+        if spec.weak or dtype.kind not in kinds:
+            return None
+        if type(x2) is Symbol:
+            other = x2._spec
+            return (x1, x2) if other.dtype is dtype and not other.weak else None
+        if type(x2) is Tensor:
+            return (x1, x2) if x2.array.dtype is dtype else None
+        number = x2
+    else:
+        spec = x2._spec
+        dtype = spec.dtype
+        if spec.weak or dtype.kind not in kinds:
+            return None
+        if type(x1) is Tensor:
+            return (x1, x2) if x1.array.dtype is dtype else None
+        number = x1
+    taken = SCALARS.get(type(number))
+    if taken is None or dtype.kind not in taken:
+        return None
+    tracer = active_tracer()
+    if tracer is None:
+        return None
+    try:
+        made = tracer.number(number, dtype)
+    except OverflowError:  # said in our words by who comes next
+        return None
+    return (x1, made) if number is x2 else (made, x2)
 
 
 def operands(values: Sequence[Any], want: str, op: str) -> list[Tensor]:

@@ -14,7 +14,7 @@ from treadle.core.op import REGISTRY, Attrs, Op, register
 from treadle.core.spec import Spec, broadcast_shapes
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.variable import Variable, read_variable
-from treadle.ops.convert import AS_THEY_ARE, SCALARS, operands
+from treadle.ops.convert import AS_THEY_ARE, SCALARS, operands, traced_pair
 from treadle.ops.numbers import as_operand
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,14 +56,29 @@ def _unbroadcast(rule: Rule | None, position: int) -> Rule | None:
 
 
 def _elementwise_infer(name: str, out: str) -> Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]]:
+    same = out == "same"
+
     def infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
-        shape = specs[0].shape if len(specs) == 1 else broadcast_shapes(*[s.shape for s in specs], op=name)
+        first = specs[0]
+        if len(specs) == 2:
+            second = specs[1]
+            shape = broadcast_shapes(first.shape, second.shape, op=name)
+            if same:
+                if shape is second.shape and (first.weak or not second.weak):
+                    return (second,)
+                return (Spec(shape, second.dtype, first.weak and second.weak),)
+        elif len(specs) == 1:
+            if same:
+                return (first,)
+            shape = first.shape
+        else:
+            shape = broadcast_shapes(*[s.shape for s in specs], op=name)
         if out == "bool":
             return (Spec(shape, bool_),)
         dtype = specs[-1].dtype
         if out == "real" and dtype.kind == "c":
             dtype = np.dtype(f"f{dtype.itemsize // 2}")
-        return (Spec(shape, dtype, specs[0].weak and all(s.weak for s in specs)),)
+        return (Spec(shape, dtype, first.weak and all(s.weak for s in specs)),)
 
     return infer
 
@@ -116,7 +131,7 @@ def elementwise(
 _new = object.__new__
 _ndarray = np.ndarray
 _F4 = np.dtype(np.float32)  # every op takes it as it is, and comparing by identity is quicker than looking at its kind
-NO_ATTRS: dict[str, Any] = {}
+NO_ATTRS: dict[str, Any] = {}  # nobody writes the attributes of a node
 
 
 def made_of(result: Any) -> Tensor:
@@ -142,11 +157,16 @@ def _unary(op: Op, want: str) -> Callable[..., Any]:
                     if mode is not None:
                         mode.note(op, (x,), NO_ATTRS, tensor)
                     return tensor
-        if type(x) is Variable:
+        elif type(x) is Symbol:
+            spec = x._spec
+            if not spec.weak and (spec.dtype is quick or spec.dtype.kind in kinds):
+                mode = current()
+                if mode is not None:
+                    return mode.process(op, (x,), NO_ATTRS)[0]
+        elif type(x) is Variable:
             return function(read_variable(x))
-        if type(x) is not Symbol or x._spec.weak or x._spec.dtype.kind not in kinds:
-            (x,) = operands((x,), want, op.name)
-        return op.bind((x,), {})[0]
+        (x,) = operands((x,), want, op.name)
+        return op.bind((x,), NO_ATTRS)[0]
 
     return function
 
@@ -190,6 +210,12 @@ def _binary(op: Op, want: str) -> Callable[..., Any]:
                     second = x2 if type(x2) is Tensor else Tensor(np.asarray(b, a.dtype))
                     mode.note(op, (first, second), NO_ATTRS, tensor)
                 return tensor
+        if type(x1) is Symbol or type(x2) is Symbol:
+            pair = traced_pair(x1, x2, kinds)
+            if pair is not None:
+                mode = current()
+                if mode is not None:
+                    return mode.process(op, pair, NO_ATTRS)[0]
         if type(x1) is Variable or type(x2) is Variable:
             return function(
                 read_variable(x1) if type(x1) is Variable else x1, read_variable(x2) if type(x2) is Variable else x2
@@ -197,7 +223,7 @@ def _binary(op: Op, want: str) -> Callable[..., Any]:
         first, second = operands((x1, x2), want, op.name)
         if current() is None:
             broadcast_shapes(first.array.shape, second.array.shape, op=op.name)
-        return op.bind((first, second), {})[0]
+        return op.bind((first, second), NO_ATTRS)[0]
 
     return function
 
@@ -206,7 +232,7 @@ def _nary(op: Op, want: str) -> Callable[..., Any]:
     def function(*args: Any) -> Tensor:
         inputs = operands(args, want, op.name)
         broadcast_shapes(*[x.shape for x in inputs], op=op.name)
-        return op.bind(tuple(inputs), {})[0]
+        return op.bind(tuple(inputs), NO_ATTRS)[0]
 
     return function
 

@@ -6,13 +6,14 @@ Every index becomes a `Plan`: slice all axes, gather along some of them, reshape
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from treadle.core.dim import Dim, Size
+from treadle.core.dim import Dim, Size, is_static
 from treadle.core.dtypes import dtype_name, int32, int64
 from treadle.core.mode import current
 from treadle.core.op import Array, Attrs, Op
@@ -330,6 +331,31 @@ def _eager_index(index: Any) -> Any:
     return tuple(items)
 
 
+def plan_of(index: Any, shape: Shape) -> Plan:
+    """The plan for an index; of numbers and slices into a known shape it is made once."""
+    if is_static(shape):
+        parts = []
+        for item in index if type(index) is tuple else (index,):
+            kind = type(item)
+            if kind is int or item is None or item is Ellipsis:
+                parts.append(item)
+            elif kind is slice and _PLAIN.issuperset((type(item.start), type(item.stop), type(item.step))):
+                parts.append((item.start, item.stop, item.step))
+            else:
+                break
+        else:
+            return _plain_plan(tuple(parts), shape)
+    return make_plan(entries(index), shape)
+
+
+_PLAIN = frozenset((int, type(None)))
+
+
+@functools.lru_cache(1024)
+def _plain_plan(parts: tuple[Any, ...], shape: Shape) -> Plan:
+    return make_plan([slice(*part) if type(part) is tuple else part for part in parts], shape)
+
+
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]` as NumPy has it: ints, slices, `...`, None, integer and bool tensors, arrays and lists.
 
@@ -344,7 +370,7 @@ def getitem(x: Any, index: Any) -> Tensor:
                 return Tensor(np.asarray(tensor.array[plain]))
             except (IndexError, ValueError, TypeError):
                 pass  # say it in our words below
-    plan = make_plan(entries(index), tensor.shape)
+    plan = plan_of(index, tensor.shape)
     tensor = slice_tensor(tensor, plan.starts, plan.stops, plan.steps)
     if plan.axes:
         tensor = gather(tensor, plan.indices, plan.axes, plan.position)

@@ -10,10 +10,10 @@ import numpy as np
 from treadle.core.mode import current
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec, broadcast_shapes, normalize_axis
-from treadle.core.tensor import Tensor
+from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import ShapeError
 from treadle.ops.arithmetic import conj, multiply
-from treadle.ops.convert import as_tensor, operands
+from treadle.ops.convert import AS_THEY_ARE, as_tensor, operands, traced_pair
 from treadle.ops.families import declare, sum_to
 from treadle.ops.reductions import sum as sum_
 from treadle.ops.shaping import expand_dims, flatten, matrix_transpose, moveaxis, product, reshape, squeeze, transpose
@@ -42,8 +42,10 @@ def _matmul_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     a, b = specs[0].shape, specs[1].shape
     rows, inner_a = (a[-1], a[-2]) if attrs["transpose_a"] else (a[-2], a[-1])
     inner_b, columns = (b[-1], b[-2]) if attrs["transpose_b"] else (b[-2], b[-1])
-    if _differ(inner_a, inner_b):
+    if inner_a is not inner_b and _differ(inner_a, inner_b):
         raise _misfit(a, b, inner_a, inner_b)
+    if len(a) == len(b) == 2:
+        return (Spec((rows, columns), specs[0].dtype),)
     return (specs[0].with_shape((*_batch(a, b), rows, columns)),)
 
 
@@ -60,7 +62,9 @@ def _matmul_vjp_b(g: Tensor, y: Tensor, a: Tensor, b: Tensor, *, transpose_a: bo
 matmul_op: Op = declare("matmul", _matmul_body, _matmul_infer, family="contraction", vjp=(_matmul_vjp_a, _matmul_vjp_b))
 
 
-_AS_THEY_ARE = {"transpose_a": False, "transpose_b": False}
+# The attributes of products, by what is transposed; nobody writes the attributes of a node.
+_FLAGS = [[{"transpose_a": a, "transpose_b": b} for b in (False, True)] for a in (False, True)]
+_AS_THEY_ARE = _FLAGS[False][False]
 
 
 def _product(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
@@ -68,7 +72,10 @@ def _product(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool 
     if type(a) is Tensor and type(b) is Tensor and current() is None:
         first, second = a.array, b.array
         return Tensor(np.matmul(first.mT if transpose_a else first, second.mT if transpose_b else second))
-    return matmul_op.bind((a, b), {"transpose_a": transpose_a, "transpose_b": transpose_b})[0]
+    return matmul_op.bind((a, b), _FLAGS[transpose_a][transpose_b])[0]
+
+
+_NUMERIC = AS_THEY_ARE["numeric"]
 
 
 def matmul(x1: Any, x2: Any, /) -> Tensor:
@@ -93,6 +100,10 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
                 if mode is not None:
                     mode.note(matmul_op, (x1, x2), _AS_THEY_ARE, result)
                 return result
+    if type(x1) is Symbol and type(x2) is Symbol and len(x1.shape) == len(x2.shape) == 2:
+        pair = traced_pair(x1, x2, _NUMERIC)
+        if pair is not None:
+            return matmul_op.bind(pair, _AS_THEY_ARE)[0]  # how shapes must fit is said where the result's is found
     a, b = operands((x1, x2), "numeric", "matmul")
     if not a.ndim or not b.ndim:
         raise ShapeError(f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not fit: both need an axis or more")

@@ -16,7 +16,7 @@ from treadle.core.dtypes import DType, as_dtype, bool_, int64, uint64
 from treadle.core.mode import current
 from treadle.core.op import Attrs, Op, as_array, register
 from treadle.core.spec import Shape, Spec, normalize_axes, normalize_axis
-from treadle.core.tensor import Tensor
+from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import DTypeError, ShapeError
 from treadle.ops.arithmetic import abs, divide, sqrt, square, subtract
 from treadle.ops.comparison import equal, isfinite, isnan, where
@@ -30,6 +30,8 @@ Axis = int | Sequence[int] | None
 
 def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
     """The shape that is left when these axes are reduced."""
+    if len(axes) == len(shape):
+        return (1,) * len(shape) if keepdims else ()
     if keepdims:
         return tuple([1 if k in axes else size for k, size in enumerate(shape)])
     return tuple([size for k, size in enumerate(shape) if k not in axes])
@@ -167,8 +169,11 @@ def _bind(op: Op, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 
 def accumulator(name: str, x: Any, dtype: Any) -> Tensor:
     """The tensor in the dtype in which it is summed: small integers and bools in 64 bits."""
-    if type(x) is Tensor and dtype is None and x.array.dtype.kind in "fc":
-        return x
+    if dtype is None:
+        if type(x) is Tensor and x.array.dtype.kind in "fc":
+            return x
+        if type(x) is Symbol and x.dtype.kind in "fc" and not x._spec.weak:
+            return x
     x = as_tensor(x)
     if x.dtype.kind == "T":
         raise DTypeError(f"{name}: does not take string tensors")

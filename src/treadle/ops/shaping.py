@@ -7,13 +7,14 @@ Sizes may be symbolic: what cannot be decided while tracing is checked by the bo
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from treadle.core.dim import Dim, Size
+from treadle.core.dim import Dim, Size, is_static
 from treadle.core.mode import current
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec, broadcast_shapes, normalize_axes, normalize_axis
@@ -136,7 +137,12 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
                     mode.note(reshape_op, (x,), {"shape": result.array.shape}, result)
                 return result
     tensor = as_tensor(x)
-    new = _resolve(tensor.shape, as_sizes(shape))
+    if type(shape) is tuple and is_static(shape) and min(shape, default=0) >= 0 and is_static(tensor.shape):
+        new: Shape = shape
+        if math.prod(new) != math.prod(tensor.shape):
+            raise _no_reshape(tensor.shape, new)
+    else:
+        new = _resolve(tensor.shape, as_sizes(shape))
     if new == tensor.shape:
         return tensor
     return reshape_op.bind((tensor,), {"shape": new})[0]
@@ -185,7 +191,7 @@ def squeeze(x: Any, /, axis: int | Sequence[int] | None = None) -> Tensor:
 transpose_op: Op = declare(
     "transpose",
     lambda x, *, axes: x.transpose(axes),
-    lambda specs, attrs: (specs[0].with_shape(tuple(specs[0].shape[k] for k in attrs["axes"])),),
+    lambda specs, attrs: (specs[0].with_shape(tuple([specs[0].shape[k] for k in attrs["axes"]])),),
     family="view",
     vjp=lambda g, y, x, *, axes: transpose(g, tuple(sorted(range(len(axes)), key=axes.__getitem__))),
 )
@@ -197,12 +203,12 @@ def transpose(x: Any, /, axes: Sequence[int] | None = None) -> Tensor:
         return Tensor(x.array.T)
     tensor = as_tensor(x)
     if axes is None:
-        order = tuple(range(tensor.ndim))[::-1]
+        order = tuple(range(len(tensor.shape) - 1, -1, -1))
     else:
         order = tuple(normalize_axis(k, tensor.ndim, "transpose") for k in axes)
         if sorted(order) != list(range(tensor.ndim)):
             raise ShapeError(f"transpose: axes {tuple(axes)} must name each of the {tensor.ndim} axes once")
-    if order == tuple(range(tensor.ndim)):
+    if order == tuple(range(len(order))):
         return tensor
     return transpose_op.bind((tensor,), {"axes": order})[0]
 

@@ -23,6 +23,8 @@ from treadle.ops.families import declare
 
 def slice_count(start: Size, stop: Size, step: int) -> Size:
     """How many elements a slice takes; symbolic bounds are trusted to be in order."""
+    if step == 1 and type(start) is int and type(stop) is int:
+        return max(stop - start, 0)
     distance = stop - start if step > 0 else start - stop
     if isinstance(distance, int) and distance <= 0:
         return 0
@@ -90,11 +92,10 @@ def pad_slice(
 
 def slice_tensor(x: Tensor, starts: Sequence[Size], stops: Sequence[Size], steps: Sequence[int]) -> Tensor:
     """The elements at start, start + step, ... of each axis; bounds count from 0 (a stop of -1: past the front)."""
-    whole = all(
-        isinstance(a, int) and a == 0 and b == size and s == 1
-        for a, b, s, size in zip(starts, stops, steps, x.shape, strict=True)
-    )
-    if whole:
+    for a, b, s, size in zip(starts, stops, steps, x.shape, strict=True):
+        if not (isinstance(a, int) and a == 0 and b == size and s == 1):
+            break
+    else:
         return x
     return slice_op.bind((x,), {"starts": tuple(starts), "stops": tuple(stops), "steps": tuple(steps)})[0]
 
