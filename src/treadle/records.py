@@ -174,11 +174,9 @@ def _init(cls: Any, fields: dict[str, Any], frozen: bool) -> Any:
         twin = _open_twin(cls, [name for name, _ in lines])
         if twin is not None:  # half the time of setting each field past the class's own refusal
             scope |= {"_cls": cls, "_twin": twin, "_become": object.__dict__["__class__"].__set__}
-            stores = [f" self.{name} = {value}" for name, value in lines]
-            body = ["if self.__class__ is _cls:", " _become(self, _twin)", *stores, " self.__class__ = _cls"] + [
-                "else:",
-                *[f" {line}" for line in body],
-            ]
+            stores = ["_become(self, _twin)", *[f"self.{name} = {value}" for name, value in lines]]
+            quick = [f" {line}" for line in (*stores, "self.__class__ = _cls")]
+            body = ["if self.__class__ is _cls:", *quick, "else:", *[f" {line}" for line in body]]
     if hasattr(cls, "__post_init__"):
         body.append("self.__post_init__()")
     exec(f"def __init__({', '.join(heads)}):\n " + "\n ".join(body), scope)
