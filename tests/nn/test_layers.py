@@ -1,6 +1,7 @@
 """Layers: values, building at the first call, errors, eager against traced."""
 
 import copy
+import math
 import re
 
 import numpy as np
@@ -196,6 +197,8 @@ def test_constant_initialisers_and_default_dtype():
         (lambda: td.nn.GRU(-1), "GRU: units must be at least 1, got -1"),
         (lambda: td.nn.BatchNorm(momentum=2.0), "BatchNorm: momentum must be a finite number from 0 to 1, got 2.0"),
         (lambda: td.nn.MultiHeadAttention(2, 4, dropout=3.0), "MultiHeadAttention: dropout must be a finite number"),
+        (lambda: td.nn.LayerNorm(epsilon=-1.0), "LayerNorm: epsilon must be a finite number of 0 or more, got -1.0"),
+        (lambda: td.nn.layer_norm(td.ones((2,)), epsilon=math.nan), "layer_norm: epsilon must be a finite number"),
         (lambda: td.nn.Sequential(td.nn.Dense(2)), "Sequential: takes a list of layers"),
         (lambda: td.nn.Sequential([3]), "a layer must be callable, got int"),
         (lambda: td.optim.clip_by_global_norm([td.ones((2,))], -1.0), "clip_norm must be a finite number of 0 or more"),
@@ -211,3 +214,36 @@ def test_a_state_of_another_shape_is_refused():
     for state in (td.ones((5, 3)), td.ones((3,)), 3.0, td.ones((2, 4))):
         with pytest.raises(td.errors.ShapeError, match=r"initial_state must have shape \(2, 3\), got"):
             td.nn.GRU(3)(x, initial_state=state)
+
+
+def test_weights_come_and_go_as_arrays():
+    model = td.nn.Sequential([td.nn.Dense(3, "relu"), td.nn.BatchNorm(), td.nn.Dense(2)])
+    assert model.get_weights() == []
+    x = td.ones((4, 5))
+    before = model(x).numpy()
+    kept = model.get_weights()
+    assert [w.shape for w in kept] == [tuple(v.shape) for v in model.variables]
+    doubled = [w * 2 for w in kept]
+    for w in kept:
+        w += 1  # arrays of one's own
+    model.set_weights(doubled)
+    assert all((v.numpy() == w).all() for v, w in zip(model.variables, doubled, strict=True))
+    model.set_weights([w.astype(np.float64) / 2 for w in doubled])
+    np.testing.assert_array_equal(model(x).numpy(), before)
+
+
+def test_weights_that_do_not_fit_are_named_and_change_nothing():
+    layer = td.nn.Dense(2, name="d")
+    with pytest.raises(
+        td.errors.ArgumentError, match=r"set_weights takes 0 arrays \(none before its first call\), got 1"
+    ):
+        layer.set_weights([np.ones((3, 2))])
+    layer(td.ones((1, 3)))
+    bias, kernel = layer.get_weights()
+    with pytest.raises(td.errors.ArgumentError, match=r"2 arrays \(d/bias \(2,\), d/kernel \(3, 2\)\), got 1"):
+        layer.set_weights([bias])
+    with pytest.raises(td.errors.ShapeError, match=r"d/kernel has shape \(3, 2\), the array \(2, 3\)"):
+        layer.set_weights([bias + 1, kernel.T])
+    with pytest.raises(td.errors.DTypeError, match=r"d/kernel is float32, the array complex64"):
+        layer.set_weights([bias + 1, kernel * 1j])
+    np.testing.assert_array_equal(layer.bias.numpy(), bias)

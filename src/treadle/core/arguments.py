@@ -37,3 +37,19 @@ def real(what: str, value: Any, low: float = -math.inf, high: float = math.inf) 
         )
         raise ArgumentError(f"{what} must be a finite number{range_}, got {value!r}")
     return number
+
+
+def share(what: str, value: Any) -> float:
+    """`value` as a float from 0 to below 1; `what` names it. Raises ArgumentError for anything else."""
+    number = real(what, value, 0.0, 1.0)
+    if number == 1:
+        raise ArgumentError(f"{what} must lie in [0, 1), got {value!r}")
+    return number
+
+
+def positive(what: str, value: Any) -> float:
+    """`value` as a finite float above 0; `what` names it. Raises ArgumentError for anything else."""
+    number = real(what, value, 0.0)
+    if number == 0:
+        raise ArgumentError(f"{what} must be more than 0, got {value!r}")
+    return number

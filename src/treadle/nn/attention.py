@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from treadle.core.arguments import whole
+from treadle.core.arguments import share, whole
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
 from treadle.errors import ShapeError
-from treadle.nn.functional import dropout, share, softmax
+from treadle.nn.functional import dropout, softmax
 from treadle.nn.layers import Layer
 from treadle.ops.comparison import where
 from treadle.ops.convert import as_tensor, operands

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle import random
-from treadle.core.arguments import real
+from treadle.core.arguments import share
 from treadle.core.tensor import Tensor
 from treadle.errors import ArgumentError
 from treadle.nn import at_once
@@ -135,10 +135,3 @@ def activation(given: str | Callable[[Any], Any] | None) -> Callable[[Any], Any]
     if found is None:
         raise ArgumentError(f"there is no activation {given!r}; the names are linear, {', '.join(ACTIVATIONS)}")
     return found
-
-
-def share(what: str, value: Any) -> float:
-    """A share of what is left out, from 0 to below 1. Raises ArgumentError for anything else."""
-    if real(what, value, 0.0, 1.0) == 1:
-        raise ArgumentError(f"{what} must lie in [0, 1), got {value!r}")
-    return float(value)

@@ -8,14 +8,17 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from treadle.core.arguments import whole
+import numpy as np
+
+from treadle.core.arguments import share, whole
+from treadle.core.dtypes import dtype_name
 from treadle.core.mode import activate, call_user
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.nn import functional, init
 from treadle.nn.module import Module, snake_case
-from treadle.ops.convert import as_tensor, operands
+from treadle.ops.convert import as_tensor, cast, operands
 from treadle.ops.linalg import matmul
 from treadle.ops.shaping import reshape
 
@@ -41,6 +44,47 @@ class Layer(Module):
         with activate(None):  # the draw is made now and once, not at each call of the function that is traced
             value = init.get(initializer)(tuple(shape), dtype)
             return Variable(value, dtype=dtype, name=f"{self.name}/{name}", trainable=trainable)
+
+    def get_weights(self) -> list[np.ndarray[Any, Any]]:
+        """The values of `variables`, in their order, as arrays of one's own; none before the first call.
+
+        >>> import treadle as td
+        >>> layer = td.nn.Dense(2, kernel_initializer="ones")
+        >>> layer(td.ones((1, 3))).tolist(), [w.shape for w in layer.get_weights()]
+        ([[3.0, 3.0]], [(2,), (3, 2)])
+        """
+        return [np.array(variable.numpy()) for variable in self.variables]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Give `variables` these values, in their order; floats may be of another width.
+
+        Raises ArgumentError where there are more or fewer than variables (a layer has none before its first call),
+        ShapeError or DTypeError naming the variable where one does not fit: then nothing has changed.
+        """
+        variables, given = self.variables, list(weights)
+        if len(given) != len(variables):
+            names = ", ".join(f"{v.name} {tuple(v.shape)}" for v in variables) or "none before its first call"
+            raise ArgumentError(
+                f"{self.name}: set_weights takes {len(variables)} arrays ({names}), got {len(given)}; "
+                "the order is that of `variables`"
+            )
+        fitting = [_fitting(variable, as_tensor(value)) for variable, value in zip(variables, given, strict=True)]
+        for variable, value in zip(variables, fitting, strict=True):
+            variable.assign(value)
+
+
+def _fitting(variable: Variable, value: Tensor) -> Tensor:
+    """A weight as its variable can hold it."""
+    if tuple(value.shape) != tuple(variable.shape):
+        raise ShapeError(
+            f"set_weights: {variable.name} has shape {tuple(variable.shape)}, the array {tuple(value.shape)}"
+        )
+    if not np.can_cast(value.dtype, variable.dtype, "same_kind"):
+        raise DTypeError(
+            f"set_weights: {variable.name} is {dtype_name(variable.dtype)}, the array {dtype_name(value.dtype)}; "
+            "convert it with td.astype"
+        )
+    return cast(value, variable.dtype)
 
 
 class Dense(Layer):
@@ -160,7 +204,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, name: str | None = None) -> None:
         super().__init__(name)
-        self.rate = functional.share("Dropout: the rate", rate)
+        self.rate = share("Dropout: the rate", rate)
 
     def __call__(self, x: Any, training: bool = False) -> Tensor:
         return functional.dropout(x, self.rate, training)

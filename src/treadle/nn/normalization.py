@@ -24,6 +24,7 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, epsilon: float = 1e-
     [[-1.0, 1.0]]
     """
     (t,) = operands((x,), "real float", "layer_norm")
+    real("layer_norm: epsilon", epsilon, 0.0)
     y = (t - mean(t, axis=-1, keepdims=True)) * rsqrt(var(t, axis=-1, keepdims=True) + epsilon)
     y = y if gamma is None else y * gamma
     return y if beta is None else y + beta
@@ -50,7 +51,7 @@ class LayerNorm(Layer):
 
     def __init__(self, epsilon: float = 1e-3, center: bool = True, scale: bool = True, name: str | None = None) -> None:
         super().__init__(name)
-        self.epsilon, self.center, self.scale = float(epsilon), center, scale
+        self.epsilon, self.center, self.scale = real("LayerNorm: epsilon", epsilon, 0.0), center, scale
         self.gamma = None
         self.beta = None
 
@@ -91,9 +92,8 @@ class BatchNorm(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        real("BatchNorm: momentum", momentum, 0.0, 1.0)
-        real("BatchNorm: epsilon", epsilon, 0.0)
-        self.momentum, self.epsilon, self.center, self.scale = float(momentum), float(epsilon), center, scale
+        self.momentum = real("BatchNorm: momentum", momentum, 0.0, 1.0)
+        self.epsilon, self.center, self.scale = real("BatchNorm: epsilon", epsilon, 0.0), center, scale
         self.gamma = None
         self.beta = None
         self.moving_mean = None

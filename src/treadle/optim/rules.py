@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.core.arguments import real, share
 from treadle.core.dtypes import DType, float64
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable
-from treadle.errors import ArgumentError
 from treadle.ops.convert import cast
 from treadle.ops.elementwise import sqrt, square
 from treadle.optim.optimizer import Optimizer
@@ -36,10 +36,8 @@ class SGD(Optimizer):
         name: str | None = None,
         gradient_accumulation_steps: int = 1,
     ) -> None:
-        if not 0 <= momentum <= 1:
-            raise ArgumentError(f"SGD: momentum must lie in [0, 1], got {momentum}")
         super().__init__(learning_rate, name, gradient_accumulation_steps)
-        self.momentum = float(momentum)
+        self.momentum = real("SGD: momentum", momentum, 0.0, 1.0)
         self.nesterov = nesterov
 
     def update(self, variable: Variable, g: Tensor, shared: Any) -> None:
@@ -69,9 +67,8 @@ class Adam(Optimizer):
         name: str | None = None,
         gradient_accumulation_steps: int = 1,
     ) -> None:
-        _check_betas(type(self).__name__, beta_1, beta_2)
         super().__init__(learning_rate, name, gradient_accumulation_steps)
-        self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
+        self.beta_1, self.beta_2, self.epsilon = _checked(type(self).__name__, beta_1, beta_2, epsilon)
 
     def prepare(self, dtype: DType) -> tuple[Any, ...]:
         """rate / (1 - beta_1**t) and 1 / sqrt(1 - beta_2**t): in float64, where 1 - 0.999 keeps its digits."""
@@ -105,10 +102,8 @@ class AdamW(Adam):
         name: str | None = None,
         gradient_accumulation_steps: int = 1,
     ) -> None:
-        if weight_decay < 0:
-            raise ArgumentError(f"AdamW: weight_decay must be 0 or more, got {weight_decay}")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name, gradient_accumulation_steps)
-        self.weight_decay = float(weight_decay)
+        self.weight_decay = real("AdamW: weight_decay", weight_decay, 0.0)
         self._spared: tuple[str, ...] = ()
 
     def exclude_from_weight_decay(self, var_names: Sequence[str]) -> None:
@@ -142,9 +137,8 @@ class Nadam(Optimizer):
         name: str | None = None,
         gradient_accumulation_steps: int = 1,
     ) -> None:
-        _check_betas("Nadam", beta_1, beta_2)
         super().__init__(learning_rate, name, gradient_accumulation_steps)
-        self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
+        self.beta_1, self.beta_2, self.epsilon = _checked("Nadam", beta_1, beta_2, epsilon)
         self.momentum_product = Variable(1.0, dtype=float64, trainable=False)
 
     def _momentum(self, t: Tensor) -> Tensor:
@@ -194,11 +188,9 @@ class RMSprop(Optimizer):
         name: str | None = None,
         gradient_accumulation_steps: int = 1,
     ) -> None:
-        for label, share in (("rho", rho), ("momentum", momentum)):
-            if not 0 <= share <= 1:
-                raise ArgumentError(f"RMSprop: {label} must lie in [0, 1], got {share}")
         super().__init__(learning_rate, name, gradient_accumulation_steps)
-        self.rho, self.momentum, self.epsilon = float(rho), float(momentum), float(epsilon)
+        self.rho, self.momentum = real("RMSprop: rho", rho, 0.0, 1.0), real("RMSprop: momentum", momentum, 0.0, 1.0)
+        self.epsilon = real("RMSprop: epsilon", epsilon, 0.0)
         self.centered = centered
 
     def update(self, variable: Variable, g: Tensor, shared: Any) -> None:
@@ -218,7 +210,6 @@ class RMSprop(Optimizer):
         variable.assign_sub(step)
 
 
-def _check_betas(rule: str, beta_1: float, beta_2: float) -> None:
-    for label, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
-        if not 0 <= beta < 1:
-            raise ArgumentError(f"{rule}: {label} must lie in [0, 1), got {beta}")
+def _checked(rule: str, beta_1: float, beta_2: float, epsilon: float) -> tuple[float, float, float]:
+    """What Adam and its kin take beside the rate. Raises ArgumentError for what has no meaning there."""
+    return share(f"{rule}: beta_1", beta_1), share(f"{rule}: beta_2", beta_2), real(f"{rule}: epsilon", epsilon, 0.0)

@@ -7,9 +7,11 @@ as well: `td.optim.SGD(lambda step: 0.1 / (1 + step))`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
+from treadle.core.arguments import positive, real, whole
 from treadle.core.dtypes import float64, int64
 from treadle.core.tensor import Tensor
 from treadle.errors import ArgumentError
@@ -21,6 +23,15 @@ from treadle.records import dataclass
 def _real(step: Any) -> Tensor:
     """The step in float64, so that large counts and slow decays keep their digits; optimizers cast the rate."""
     return cast(as_tensor(step), float64)
+
+
+def _check_decay(schedule: Any, **others: float) -> None:
+    """Raise ArgumentError for an initial rate, a number of steps or (others) rates below 0, or not numbers at all."""
+    kind = type(schedule).__name__
+    positive(f"{kind}: decay_steps", schedule.decay_steps)
+    real(f"{kind}: initial_learning_rate", schedule.initial_learning_rate, 0.0)
+    for name, value in others.items():
+        real(f"{kind}: {name}", value, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,9 @@ class ExponentialDecay:
     decay_rate: float
     staircase: bool = False
 
+    def __post_init__(self) -> None:
+        _check_decay(self, decay_rate=self.decay_rate)
+
     def __call__(self, step: Any) -> Tensor:
         """The rate at a step, float64."""
         exponent = _real(step) / float(self.decay_steps)
@@ -51,6 +65,9 @@ class InverseTimeDecay:
     decay_steps: int
     decay_rate: float
     staircase: bool = False
+
+    def __post_init__(self) -> None:
+        _check_decay(self, decay_rate=self.decay_rate)
 
     def __call__(self, step: Any) -> Tensor:
         """The rate at a step, float64."""
@@ -71,6 +88,9 @@ class PolynomialDecay:
     end_learning_rate: float = 0.0001
     power: float = 1.0
     cycle: bool = False
+
+    def __post_init__(self) -> None:
+        _check_decay(self, end_learning_rate=self.end_learning_rate, power=self.power)
 
     def __call__(self, step: Any) -> Tensor:
         """The rate at a step, float64."""
@@ -95,6 +115,9 @@ class CosineDecay:
     alpha: float = 0.0
     warmup_target: float | None = None
     warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _check_decay(self, alpha=self.alpha, warmup_target=self.warmup_target or 0.0, warmup_steps=self.warmup_steps)
 
     def __call__(self, step: Any) -> Tensor:
         """The rate at a step, float64."""
@@ -130,6 +153,11 @@ class PiecewiseConstantDecay:
                 f"PiecewiseConstantDecay: {len(self.boundaries)} boundaries need {len(self.boundaries) + 1} values, "
                 f"got {len(self.values)}"
             )
+        for value in self.values:
+            real("PiecewiseConstantDecay: a value", value, 0.0)
+        steps = [whole("PiecewiseConstantDecay: a boundary", boundary) for boundary in self.boundaries]
+        if any(a >= b for a, b in itertools.pairwise(steps)):
+            raise ArgumentError(f"PiecewiseConstantDecay: boundaries must rise, got {self.boundaries}")
 
     def __call__(self, step: Any) -> Tensor:
         """The rate at a step, float64."""

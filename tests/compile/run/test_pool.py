@@ -87,8 +87,11 @@ def test_the_number_of_threads_can_change_between_runs(kernels):
             assert (out == turn).all()
             if pool.platform is not None:
                 assert len(pool.state.threads) == count - 1
-        with pytest.raises(ValueError, match="at least 1"):
-            pool.set_num_threads(0)
+        pool.set_num_threads(np.int64(2))
+        for wrong in (0, -1, 1.5, "2", None, True, 10**9):
+            with pytest.raises(ValueError, match="an integer from 1 to 1024"):
+                pool.set_num_threads(wrong)
+        assert pool.get_num_threads() == 2
     finally:
         pool.set_num_threads(before)
 

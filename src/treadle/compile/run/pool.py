@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import operator
 import os
 import sys
 import threading
@@ -22,6 +23,7 @@ from treadle.compile.run.machine import WORKER, Pool
 from treadle.errors import DeviceError
 from treadle.records import dataclass
 
+MOST_THREADS = 1024  # a slip of the pen must not start threads without end
 MUTEX_WORDS = 16  # 128 bytes: pthread_mutex_t and pthread_cond_t take 40 to 64
 
 
@@ -91,7 +93,7 @@ def set_num_threads(count: int) -> None:
     """Use `count` threads for large kernels, the calling one included; 1 runs everything serially.
 
     Results do not depend on it. `TREADLE_NUM_THREADS` sets it from outside; by default it is the number of processors
-    that the process may run on. Raises DeviceError unless `count` is an integer of at least 1.
+    that the process may run on. Raises DeviceError unless `count` is an integer from 1 to 1024.
 
     >>> import treadle as td
     >>> before = td.get_num_threads()
@@ -100,8 +102,15 @@ def set_num_threads(count: int) -> None:
     1
     >>> td.set_num_threads(before)
     """
-    if not isinstance(count, int) or count < 1:
-        raise DeviceError(f"set_num_threads(count): the number of threads is an integer of at least 1, not {count!r}")
+    try:
+        wanted = 0 if isinstance(count, bool) else operator.index(count)
+    except TypeError:
+        wanted = 0
+    if not 1 <= wanted <= MOST_THREADS:
+        raise DeviceError(
+            f"set_num_threads(count): the number of threads is an integer from 1 to {MOST_THREADS}, not {count!r}"
+        )
+    count = wanted
     with _lock:
         if count == state.wanted and state.block is not None:
             return
@@ -116,7 +125,7 @@ def _default_threads() -> int:
     except ValueError:
         chosen = 0
     if chosen > 0:
-        return chosen
+        return min(chosen, MOST_THREADS)
     return processors()
 
 
