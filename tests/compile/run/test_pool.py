@@ -1,6 +1,7 @@
 """The worker pool: shares, statuses, busy and absent pools, forks, exits."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ import pytest
 
 from treadle.compile.assembler import Assembler
 from treadle.compile.run import pool
+from treadle.compile.run.machine import Reason
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 
@@ -44,6 +46,35 @@ def test_work_is_cut_by_size_alone(kernels, threads):
     out = np.zeros(4, np.int64)
     asm.finish().run((), (out,))
     assert out.tolist() == [10, 10, 10, 5]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_long_call_passes_through_python_between_shares(kernels, busy, monkeypatch):
+    asm = Assembler(0, 1)
+    asm.call(kernels.linger, [asm.output(0)], 200, 2)
+    code = asm.finish()
+    pool.start()
+    if busy:
+        monkeypatch.setattr(pool, "start", lambda: None)
+        pool._cell[0] = 0
+    enter, reasons = code._enter, []
+
+    def counted(pointer):
+        reasons.append(enter(pointer))
+        return reasons[-1]
+
+    code._enter = counted
+    out = np.zeros(200, np.int64)
+    code.run((), (out,))
+    assert (out == 1).all()
+    assert set(reasons[:-1]) == {Reason.YIELD}
+    assert reasons[-1] == Reason.DONE
+    code._enter = lambda pointer: counted(pointer) and signal.raise_signal(signal.SIGINT)
+    out[:] = 0
+    with pytest.raises(KeyboardInterrupt):
+        code.run((), (out,))
+    assert 0 < out.sum() < 200
+    pool._retire()
 
 
 def test_a_status_of_any_share_is_reported(kernels, threads):
@@ -114,6 +145,7 @@ import os, sys, threading
 import numpy as np
 from treadle.compile.llvm import build
 from treadle.compile.run import pool
+from treadle.compile.run.machine import Reason
 from treadle.compile.assembler import Assembler
 pool.set_num_threads(3)
 (visit,) = build.load([build.Source("visit", '''

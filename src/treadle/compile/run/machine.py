@@ -54,7 +54,8 @@ class Slot:
     HOLDER = 13  # address of the list that holds the tuples of inputs and outputs during a run
     COMMIT = 14  # from this pc on the run does not stop half-way: it overwrites its inputs
     FINISHED = 15  # 1 when the run has come to its end
-    FIRST = 16
+    SHARE = 16  # shares of the parallel call at `PC` that were done before the run passed through Python
+    FIRST = 17
 
 
 class Reason:
@@ -244,12 +245,24 @@ def kernel(frame, lo, hi):
             shares = (hi + grain - 1) // grain if hi > grain else 1
             pool = load(frame[SLOT_POOL])
             status = 0
+            # A long call stops between two shares, so that Ctrl-C is heard, and goes on from there.
+            done = frame[SLOT_SHARE]
+            frame[SLOT_SHARE] = 0
+            clock = frame[SLOT_CLOCK] if pc < frame[SLOT_COMMIT] else 0
+            if clock != 0 and start == 0 and shares > 1:
+                start = nanoseconds(clock, frame[SLOT_CLOCK_ID])
+                last = start
             if shares == 1:
                 status = call_kernel(function, args, 0, hi)
             elif pool == 0 or atomic_swap(pool + 8 * POOL_BUSY, 1) != 0:
-                for share in range(shares):
-                    result = call_kernel(function, args, share * grain, min(hi, (share + 1) * grain))
+                while done < shares:
+                    result = call_kernel(function, args, done * grain, min(hi, (done + 1) * grain))
                     status = result if result != 0 else status
+                    done += 1
+                    if clock != 0 and status == 0 and done < shares:
+                        if nanoseconds(clock, frame[SLOT_CLOCK_ID]) - start > 40000000:
+                            frame[SLOT_SHARE] = done
+                            break
             else:
                 job = words(pool)
                 job[POOL_FUNCTION] = function
@@ -258,8 +271,8 @@ def kernel(frame, lo, hi):
                 job[POOL_GRAIN] = grain
                 job[POOL_SHARES] = shares
                 atomic_store(pool + 8 * POOL_STATUS, 0)
-                atomic_store(pool + 8 * POOL_DONE, 0)
-                atomic_store(pool + 8 * POOL_REMAINING, shares)
+                atomic_store(pool + 8 * POOL_DONE, done)
+                atomic_store(pool + 8 * POOL_REMAINING, shares - done)
                 if atomic_load(pool + 8 * POOL_SLEEPERS) > 0:
                     call1(job[POOL_LOCK], pool + 8 * POOL_MUTEX)
                     call1(job[POOL_BROADCAST], pool + 8 * POOL_CONDITION)
@@ -273,8 +286,15 @@ def kernel(frame, lo, hi):
                     if result != 0:
                         atomic_store(pool + 8 * POOL_STATUS, result)
                     atomic_add(pool + 8 * POOL_DONE, 1)
+                    if clock != 0 and left > 1:
+                        if nanoseconds(clock, frame[SLOT_CLOCK_ID]) - start > 40000000:
+                            left = atomic_swap(pool + 8 * POOL_REMAINING, 0)
+                            if left > 0:
+                                frame[SLOT_SHARE] = shares - left
+                            break
+                until = frame[SLOT_SHARE] if frame[SLOT_SHARE] > 0 else shares
                 spins = 0
-                while atomic_load(pool + 8 * POOL_DONE) < shares:
+                while atomic_load(pool + 8 * POOL_DONE) < until:
                     pause()
                     spins += 1
                     if spins > 2000:
@@ -284,7 +304,11 @@ def kernel(frame, lo, hi):
             if status != 0:
                 frame[SLOT_PC] = pc
                 frame[SLOT_DETAIL] = status
+                frame[SLOT_SHARE] = 0
                 return REASON_STATUS
+            if frame[SLOT_SHARE] > 0:
+                frame[SLOT_PC] = pc
+                return REASON_YIELD
             pc += 4
         elif op == OP_HOST:
             frame[SLOT_PC] = pc + 2
