@@ -1,4 +1,4 @@
-"""Cross-entropy in eager code: one op and its gradient instead of thirty. Traced code takes small ones, which fuse."""
+"""Reduced cross-entropy in eager code: one op instead of thirty. Traced code takes small ones, which fuse."""
 
 from __future__ import annotations
 
@@ -28,20 +28,36 @@ def _less_largest(scores: Array) -> Array:
     return np.subtract(scores, top, order="C")  # rows can be reached without a copy
 
 
-def _loss_body(scores: Array, labels: Array) -> Array:
+def _losses(scores: Array, labels: Array) -> tuple[Array, Array, Array, tuple[Array, Array]]:
+    """The loss of each sample; exp of the scores less the largest, their sums, and where the right classes are."""
     shifted = _less_largest(scores)
-    classes = shifted.shape[-1]
-    right = shifted.reshape(-1, classes)[np.arange(labels.size), labels.reshape(-1)].reshape(labels.shape)
-    return np.asarray(np.log(np.add.reduce(np.exp(shifted), axis=-1)) - right)
+    raised = np.exp(shifted)
+    totals = np.add.reduce(raised, axis=-1, keepdims=True)
+    places = np.arange(labels.size), labels.reshape(-1)
+    right = shifted.reshape(-1, shifted.shape[-1])[places].reshape(labels.shape)
+    return np.asarray(np.log(totals[..., 0]) - right), raised, totals, places
+
+
+def _reduced(each: Array, reduction: str) -> Array:
+    if reduction == "none":
+        return each
+    total = np.add.reduce(each, axis=None)
+    return np.asarray(total / each.dtype.type(each.size) if reduction == "mean" else total)
+
+
+def _loss_body(scores: Array, labels: Array, *, reduction: str, shares: Array | None) -> Array:
+    return _reduced(_losses(scores, labels)[0], reduction)
+
+
+def _shares(raised: Array, totals: Array, places: tuple[Array, Array]) -> Array:
+    """softmax(scores), less 1 at the right class; takes the memory of `raised`."""
+    raised /= totals
+    raised.reshape(-1, raised.shape[-1])[places] -= 1
+    return raised
 
 
 def _gradient_body(scores: Array, labels: Array) -> Array:
-    """softmax(scores), less 1 at the right class."""
-    raised = _less_largest(scores)
-    np.exp(raised, out=raised)
-    raised /= np.add.reduce(raised, axis=-1, keepdims=True)
-    raised.reshape(-1, raised.shape[-1])[np.arange(labels.size), labels.reshape(-1)] -= 1
-    return raised
+    return _shares(*_losses(scores, labels)[1:])
 
 
 def _gradient_vjp(g: Tensor, y: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
@@ -65,36 +81,43 @@ _gradient_op = Op(
 )
 
 
-def _loss_vjp(g: Tensor, y: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
-    return expand_dims(g, axis=-1) * _compute(_gradient_op, scores, labels)
+def _loss_vjp(g: Tensor, y: Tensor, scores: Tensor, labels: Tensor, *, reduction: str, shares: Array | None) -> Tensor:
+    if reduction == "mean":
+        g = g / labels.array.size
+    if shares is not None and type(g) is Tensor and current() is None:
+        return Tensor(shares * (g.array[..., None] if reduction == "none" else g.array))
+    found = _compute_gradient(scores, labels)
+    return (expand_dims(g, axis=-1) if reduction == "none" else g) * found
 
 
 _loss_op = Op(
     "cross_entropy",
     _loss_body,
-    lambda specs, attrs: (Spec(specs[0].shape[:-1], specs[0].dtype),),
+    lambda specs, attrs: (Spec(specs[0].shape[:-1] if attrs["reduction"] == "none" else (), specs[0].dtype),),
     family="host",
     vjp=(_loss_vjp, None),
 )
 
 
-def _compute(op: Op, scores: Tensor, labels: Tensor) -> Tensor:
+def _compute_gradient(scores: Tensor, labels: Tensor) -> Tensor:
     mode = current()
     if mode is not None and not mode.plain:
-        return op.bind((scores, labels), {})[0]
-    result = Tensor(op.body(scores.array, labels.array))
+        return _gradient_op.bind((scores, labels), {})[0]
+    result = Tensor(_gradient_body(scores.array, labels.array))
     if mode is not None:
-        mode.note(op, (scores, labels), {}, result)
+        mode.note(_gradient_op, (scores, labels), {}, result)
     return result
 
 
-def cross_entropy(labels: Any, scores: Any) -> Tensor | None:
-    """logsumexp(scores) - scores[label] for each sample; None where it must be done step by step.
+def cross_entropy(labels: Any, scores: Any, reduction: str) -> Tensor | None:
+    """logsumexp(scores) - scores[label] of the samples, reduced; None where it must be done step by step.
 
     That is while tracing, where there is a mode that wants to see each step, and for classes out of range.
     """
     mode = current()
     if (mode is not None and not mode.plain) or type(labels) is not Tensor or type(scores) is not Tensor:
+        return None
+    if scores.array.dtype.kind != "f":
         return None
     classes = scores.array.shape[-1]
     numbers = labels.array
@@ -102,4 +125,9 @@ def cross_entropy(labels: Any, scores: Any) -> Tensor | None:
         numbers = numbers.view(_UNSIGNED[numbers.dtype.itemsize])  # what is below 0 is large
     if not numbers.size or np.maximum.reduce(numbers, axis=None) >= classes:
         return None
-    return _compute(_loss_op, scores, labels)
+    each, raised, totals, places = _losses(scores.array, labels.array)
+    result = Tensor(_reduced(each, reduction))
+    if mode is not None:  # a tape: what the gradient needs is nearly there
+        attrs = {"reduction": reduction, "shares": _shares(raised, totals, places)}
+        mode.note(_loss_op, (scores, labels), attrs, result)
+    return result

@@ -80,14 +80,18 @@ class SparseCategoricalCrossentropy(Loss):
         super().__init__(reduction)
         self.from_logits = from_logits
 
+    def __call__(self, y_true: Any, y_pred: Any) -> Tensor:
+        if self.from_logits and type(y_true) is type(y_pred) is Tensor:
+            _check_fit(y_true, y_pred)
+            found = at_once.cross_entropy(y_true, y_pred, self.reduction)
+            if found is not None:
+                return found
+        return super().__call__(y_true, y_pred)
+
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
         labels = as_tensor(y_true)
         (scores,) = operands((y_pred,), "real float", "SparseCategoricalCrossentropy")
         _check_fit(labels, scores)
-        if self.from_logits:
-            found = at_once.cross_entropy(labels, scores)
-            if found is not None:
-                return found
         hit = right_class(labels, scores)
         # Compare and select rather than gather: it fuses with its neighbours, and so does its gradient.
         if not self.from_logits:
