@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import treadle as td
+from treadle.compile.fusion.fuse import Group, fuse
 from treadle.compile.llvm import build
 from treadle.compile.lower import Lowerer
 from treadle.compile.program import Program, program_for
@@ -68,6 +69,12 @@ def same(got: np.ndarray, want: np.ndarray, what: str = "") -> None:
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=20 * tolerance, err_msg=what)
     else:
         np.testing.assert_array_equal(got, want, err_msg=what)
+
+
+def kernels(f: Any, *arrays: np.ndarray) -> list[str]:
+    """The ops of each kernel or step."""
+    items = fuse(optimize(traced(f, arrays)[0]))
+    return ["+".join(n.op for n in i.nodes) if isinstance(i, Group) else i.node.op for i in items]
 
 
 def compilations() -> int:

@@ -137,7 +137,7 @@ def _overwrites(item: Item, new: Symbol, old: Symbol, roots: dict[Symbol, Symbol
     """Whether an item is a kernel that reads each element of the old value before it writes that of the new one."""
     if not isinstance(item, Group) or item.shape != new.shape or new in item.ends:
         return False
-    if any(roots.get(s, s) is old for virtual in item.virtual.values() for s in virtual.node.inputs):
+    if any(roots.get(s, s) is old for v in item.virtual.values() for s in (*v.node.inputs, *v.sources)):
         return False
     return not any(roots.get(s) is old for s in item.read)  # a view may be read out of step with the writes
 

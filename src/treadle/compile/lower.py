@@ -196,7 +196,7 @@ class Lowerer:
         if node.op == "constant":
             env[node.outputs[0]] = self.constant_view(node.outputs[0])
         elif node.op == "full" and plain(node.outputs[0].spec):
-            self._fill(node, env, targets)
+            self.fill(node, env, targets)
         elif node.op == "assert":
             self._assert(node, env)
         elif not self._natively(node, env, targets):
@@ -321,7 +321,7 @@ class Lowerer:
             self.infos[key] = KernelInfo(name, text, nodes)
         return found
 
-    def _fill(self, node: Node, env: Env, targets: Env) -> None:
+    def fill(self, node: Node, env: Env, targets: Env) -> None:
         """A tensor of one value."""
         symbol = node.outputs[0]
         target = env[symbol] = self.fresh(symbol, targets)

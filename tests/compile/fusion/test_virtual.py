@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import agree, compiled, graph_of
+from oracle import agree, compiled, graph_of, kernels
 
 import treadle as td
-from treadle.compile.fusion.fuse import Group, Single, fuse
+from treadle.compile.fusion.fuse import Single, fuse
 from treadle.errors import IndexOutOfRange
 from treadle.optimize.pipeline import optimize
 
@@ -18,12 +18,6 @@ RNG = np.random.default_rng(5)
 TABLE = RNG.standard_normal((7, 32)).astype(F)
 WEIGHTS = RNG.standard_normal((5, 32)).astype(F)
 PICKS = np.array([6, -7, 0, 3, 3])
-
-
-def kernels(f: Any, *arrays: np.ndarray) -> list[str]:
-    """The ops of each kernel or step."""
-    items = fuse(optimize(graph_of(f, arrays)))
-    return ["+".join(n.op for n in i.nodes) if isinstance(i, Group) else i.node.op for i in items]
 
 
 def _norm(x: Any) -> Any:

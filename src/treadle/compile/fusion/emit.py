@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from treadle.compile.fusion.fuse import is_scalar_constant
+from treadle.compile.fusion.joined import Grid, Joined, over
 from treadle.compile.fusion.narrow import Narrow, narrow_line
 from treadle.compile.fusion.sources import Counted, Index, Source
 from treadle.compile.views import View
@@ -131,6 +132,7 @@ class Operands:
         self.strides: list[tuple[int, ...]] = []  # over `shape`; 0 where broadcast
         self.picks: dict[int, list[tuple[int, Index]]] = {}  # operands read by indices: the indices' operands
         self.counted: dict[int, Counted] = {}  # operands that are positions
+        self.joined: dict[int, Grid] = {}  # operands in pieces, by the number of the first
         self.written: set[int] = set()
 
     def add(self, view: View, strides: tuple[int, ...]) -> int:
@@ -156,6 +158,8 @@ class Operands:
         """The number of what a kernel reads; stretch: a view's strides over `shape`."""
         if isinstance(source, View):
             return self._number(source, stretch(source))
+        if isinstance(source, Joined):
+            return self._pieces(source)
         view = source.view if isinstance(source, Counted) else source.source
         self.views.append(view)
         self.strides.append(stretch(view))
@@ -165,6 +169,16 @@ class Operands:
         else:
             self.picks[number] = [(self._number(index.view, stretch(index.view)), index) for index in source.indices]
         return number
+
+    def _pieces(self, source: Joined) -> int:
+        found = over(source, self.shape)
+        assert found is not None  # asked before
+        first = len(self.views)
+        for view, strides in found[1]:
+            self.views.append(view)
+            self.strides.append(strides)
+        self.joined[first] = Grid(found[0], tuple(range(first, len(self.views))))
+        return first
 
     @property
     def apart(self) -> bool:
@@ -180,14 +194,18 @@ class Operands:
         sizes: list[int] = []
         flags: list[bool] = []
         strides: list[list[int]] = [[] for _ in self.views]
+        cuts: dict[int, list[tuple[int, ...]]] = {k: [] for k in self.joined}
         for axis, size in enumerate(self.shape):
             if size == 1:
                 continue
             fits = bool(sizes) and flags[-1] == reduced[axis]
+            fits = fits and not any(len(grid.cuts[axis]) > 2 for grid in self.joined.values())
             if fits:
                 fits = all(s[-1] == steps[axis] * size for s, steps in zip(strides, self.strides, strict=True))
             if fits:
                 sizes[-1] *= size
+                for c in cuts.values():
+                    c[-1] = tuple([place * size for place in c[-1]])
                 for s, steps in zip(strides, self.strides, strict=True):
                     s[-1] = steps[axis]
             else:
@@ -195,6 +213,10 @@ class Operands:
                 flags.append(reduced[axis])
                 for s, steps in zip(strides, self.strides, strict=True):
                     s.append(steps[axis])
+                for k, c in cuts.items():
+                    c.append(self.joined[k].cuts[axis])
+        for k, c in cuts.items():
+            self.joined[k] = Grid(tuple(c), self.joined[k].numbers)
         return sizes, flags, strides
 
 

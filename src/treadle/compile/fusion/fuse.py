@@ -31,11 +31,17 @@ class Virtual:
 
     node: Node
     views: tuple[Node, ...] = ()
+    sources: tuple[Symbol, ...] = ()  # what it is read from, where it lies in pieces
 
     @property
     def picks(self) -> bool:
         """Whether it is read from memory, by indices that are checked."""
-        return bool(self.node.inputs)
+        return bool(self.node.inputs) and not self.joins
+
+    @property
+    def joins(self) -> bool:
+        """Whether it lies in pieces."""
+        return self.node.op in ("concat", "pad_slice")
 
 
 @dataclass(eq=False, slots=True)

@@ -16,7 +16,7 @@ from treadle.compile.fusion.row_plan import partial_view
 from treadle.compile.fusion.rows import RowKernel
 from treadle.compile.fusion.rules import used
 from treadle.compile.fusion.small_groups import combine_group, combining, copy_group, name_of
-from treadle.compile.fusion.sources import fault, finder, made_apart
+from treadle.compile.fusion.sources import fault, finder, made_apart, unreadable
 from treadle.compile.fusion.strips import StripKernel
 from treadle.compile.llvm.build import Source
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
@@ -54,13 +54,14 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
         return []
     if lowerer.inplace and any(target.buffer.kind == "input" for target in stores.values()):
         lowerer.asm.commit()  # a variable is overwritten
-    if not group.virtual or not _in_strips(group):
+    # Strips read plain arrays only: what could be read in place is made first after all.
+    stored = group.virtual if _in_strips(group) else unreadable(lowerer, group, env)
+    if not stored:
         call_group(lowerer, group, env, stores, ends)
         return [*stores, *ends]
-    # Strips read plain arrays only: what could be read in place is made first after all.
     plain = copy(group)
-    plain.virtual = {}
-    apart = made_apart(lowerer, group, env)
+    plain.virtual = {s: v for s, v in group.virtual.items() if s not in stored}
+    apart = made_apart(lowerer, group, env, stored)
     call_group(lowerer, plain, apart, stores, ends)
     for symbol in apart.keys() - env.keys():
         lowerer.free(apart[symbol].buffer)

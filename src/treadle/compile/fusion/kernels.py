@@ -73,7 +73,8 @@ class GroupKernel:
     @property
     def periodic(self) -> list[int]:
         """Arrays of one short row that elementwise work over many rows reads again for each."""
-        if len(self.sizes) != 2 or any(self.flags) or self.reductions or self.operands.picks or self.operands.counted:
+        special = self.operands.picks or self.operands.counted or self.operands.joined
+        if len(self.sizes) != 2 or any(self.flags) or self.reductions or special:
             return []
         _, row = self.sizes
         if row > PERIOD:
@@ -233,7 +234,7 @@ class _Writer(LoopWriter):
 
     def _map(self, loops: list[int], inner: int) -> None:
         """Elementwise only; a reduction over axes of size 1 is a copy."""
-        indent = self.open(loops, 1)
+        indent = self.stretches(self.open(loops, 1), inner)
         results = [r.operand for r in self.plan.reductions]
         self._pointers(indent, loops, inner, [*self._element_operands(), *results])
         self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
@@ -248,7 +249,7 @@ class _Writer(LoopWriter):
         By patterns of strides alone, so that the size of the work does not change the text.
         """
         plan, inner = self.plan, self.order[-1]
-        if plan.total or plan.reductions or len(self.order) < 2:
+        if plan.total or plan.reductions or plan.operands.joined or len(self.order) < 2:
             return None
         for k, steps in enumerate(plan.steps):
             if steps[inner] not in (-1, 0, 1) and k not in plan.operands.counted:
@@ -287,7 +288,7 @@ class _Writer(LoopWriter):
         gone = [k for k in loops if self.plan.flags[k]]
         indent = self.open(kept, 1)
         self._begin(indent)
-        deeper = self.open(gone, indent)
+        deeper = self.stretches(self.open(gone, indent), inner)
         self._pointers(deeper, loops, inner, self._element_operands())
         self._sums(deeper, inner)
         self._pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
@@ -322,7 +323,7 @@ class _Writer(LoopWriter):
         for r in self.plan.reductions:
             start = identity(r.node.op, r.node.outputs[0].dtype)
             self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {start}")
-        deeper = self.open(gone, indent)
+        deeper = self.stretches(self.open(gone, indent), inner)
         self._pointers(deeper, loops, inner, self._element_operands())
         self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
         self._inner(deeper + 1, inner)
@@ -334,11 +335,15 @@ class _Writer(LoopWriter):
         results = [r.operand for r in self.plan.reductions]
         if not loops:
             self.named("n", self.plan.sizes[inner])
-            self._pointers(1, [], inner, [*self._element_operands(), *results])
+            pieces = bool(self.plan.operands.joined)
+            self._pointers(1, [], inner, results if pieces else [*self._element_operands(), *results])
             self.text.add(1, "for block in range(lo, hi):")
             self._begin(2)
             self.bounds[inner] = f"block * {BLOCK}, min(n, (block + 1) * {BLOCK})"
-            self._sums(2, inner)
+            indent = self.stretches(2, inner)
+            if pieces:
+                self._pointers(indent, [], inner, self._element_operands())
+            self._sums(indent, inner)
             for r in self.plan.reductions:
                 self.text.add(2, f"q{r.operand}[block] = {r.name}")
             return
@@ -348,7 +353,7 @@ class _Writer(LoopWriter):
         self.text.add(1, "for block in range(lo, hi):")
         self._begin(2)
         self.bounds[first] = f"block * {rows}, min({size}, (block + 1) * {rows})"
-        indent = self.open(loops, 2)
+        indent = self.stretches(self.open(loops, 2), inner)
         self._pointers(indent, loops, inner, self._element_operands())
         self._sums(indent, inner)
         for r in self.plan.reductions:

@@ -17,7 +17,9 @@ import numpy as np
 from treadle.compile.fusion import rules
 from treadle.compile.fusion.emit import Kernel, Template
 from treadle.compile.fusion.fuse import Group, Virtual, is_scalar_constant
+from treadle.compile.fusion.joined import ZEROS
 from treadle.compile.fusion.lines import line_of
+from treadle.compile.fusion.sources import joined
 from treadle.compile.llvm.build import Source
 from treadle.compile.run import pool
 from treadle.compile.run.executor import Ref
@@ -139,8 +141,18 @@ def structure_of(
             number = known.get(symbol)
             if number is None:
                 number = known[symbol] = len(known)
-                if symbol in group.virtual:
-                    key.extend(_counting(group.virtual[symbol]))
+                virtual = group.virtual.get(symbol)
+                if virtual is not None:
+                    if virtual.joins:
+                        pieces = joined(lowerer, virtual, env)  # type: ignore[arg-type]
+                        key.append(pieces.cuts)
+                        for piece in pieces.pieces:
+                            if piece.buffer is not ZEROS:
+                                place(piece)
+                            else:
+                                key.append(piece.dtype)
+                    else:
+                        key.extend(_counting(virtual))
                     key.append(number)
                     continue
                 view = env.get(symbol)

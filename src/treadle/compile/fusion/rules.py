@@ -25,6 +25,7 @@ RULES = (
     "a gather is read in place",
     "positions are counted",
     "a variance in one pass",
+    "a value in pieces is read in place",
 )
 
 counts: Counter[str] = Counter()  # in this process

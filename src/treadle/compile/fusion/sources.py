@@ -8,11 +8,13 @@ position in the kernel's loops becomes one among them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from treadle.compile.fusion.fuse import Group, Virtual
+from treadle.compile.fusion.joined import Joined, beside, over, padded, single, through, zeros
 from treadle.compile.fusion.lines import Line, line_of
+from treadle.compile.moves.zeros import all_zero
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -59,7 +61,7 @@ class Counted:
     size: int = 0
 
 
-Source = View | Picked | Counted
+Source = View | Picked | Counted | Joined
 
 
 def finder(lowerer: Lowerer | Recorder, group: Group, env: Env) -> Callable[[Symbol], Source]:
@@ -81,6 +83,8 @@ def finder(lowerer: Lowerer | Recorder, group: Group, env: Env) -> Callable[[Sym
 
 def _made(lowerer: Lowerer | Recorder, virtual: Virtual, env: Env) -> Source:
     node = virtual.node
+    if virtual.joins:
+        return joined(lowerer, virtual, env)
     if not virtual.picks:
         made = _counted(node)
         return replace(made, view=_through(made.view, virtual.views))
@@ -88,6 +92,36 @@ def _made(lowerer: Lowerer | Recorder, virtual: Virtual, env: Env) -> Source:
     picked = {"gather": _gathered, "take_along_axis": _taken, "dynamic_slice": _sliced}[node.op](node, arrays)
     indices = tuple([replace(index, view=_through(index.view, virtual.views)) for index in picked.indices])
     return Picked(_through(picked.source, virtual.views), indices)
+
+
+def joined(lowerer: Lowerer | Recorder, virtual: Virtual, env: Env) -> Joined:
+    """The pieces of a value, through its views."""
+    found = _pieces(lowerer, virtual.node.outputs[0], env)
+    for view in virtual.views:
+        found = through(found, view)
+    return found
+
+
+def _pieces(lowerer: Lowerer | Recorder, symbol: Symbol, env: Env) -> Joined:
+    """A value as pieces: what is stored is one, joins and pads of it are several."""
+    node = symbol.node
+    if all_zero(symbol):
+        return zeros(symbol.shape, symbol.dtype)  # type: ignore[arg-type]
+    if symbol in env or node is None or node.op == "constant":
+        return single(lowerer.value(symbol, env))
+    parts = [_pieces(lowerer, s, env) for s in node.inputs]
+    if node.op == "concat":
+        axis = node.attrs["axis"]
+        return beside([part for part in parts if part.shape[axis]], axis)
+    if node.op == "pad_slice":
+        return padded(parts[0], node.outputs[0].shape, node.attrs["starts"], node.attrs["stops"])  # type: ignore[arg-type]
+    return through(parts[0], node)
+
+
+def unreadable(lowerer: Lowerer, group: Group, env: Env) -> set[Symbol]:
+    """Values in pieces that do not lie so that the group's kernel could read them there."""
+    found = {symbol: joined(lowerer, virtual, env) for symbol, virtual in group.virtual.items() if virtual.joins}
+    return {symbol for symbol, whole in found.items() if over(whole, group.shape) is None}  # type: ignore[arg-type]
 
 
 def _through(view: View, views: tuple[Node, ...]) -> View:
@@ -144,22 +178,35 @@ def _sliced(node: Node, arrays: list[View]) -> Picked:
     return Picked(View(source.buffer, shape, source.dtype, source.strides, source.offset), tuple(indices))
 
 
-def made_apart(lowerer: Lowerer, group: Group, env: Env) -> Env:
-    """The values of a group's surroundings, with those that are not stored made after all, by steps of their own."""
+def made_apart(lowerer: Lowerer, group: Group, env: Env, which: Collection[Symbol]) -> Env:
+    """The values of a group's surroundings, with these that are not stored made after all, by steps of their own."""
+    stored = dict(env)
+    for symbol in which:
+        virtual = group.virtual[symbol]
+        _make(lowerer, virtual.node, stored)
+        stored[symbol] = _through(stored[virtual.node.outputs[0]], virtual.views)
+    return stored
+
+
+def _make(lowerer: Lowerer, node: Node, stored: Env) -> None:
+    """Make a value, and what it is made of where that is not stored either."""
     from treadle.compile.ways import way
 
-    stored = dict(env)
-    for symbol, virtual in group.virtual.items():
-        node = virtual.node
-        out = node.outputs[0]
-        if out not in stored:
-            lay_out = way(node.op)
-            if lay_out is None:
-                stored[out] = lowerer.constant_view(out)
-            elif not lay_out(lowerer, node, stored, {}):
-                lowerer.host(node, stored, {})
-        stored[symbol] = _through(stored[out], virtual.views)
-    return stored
+    out = node.outputs[0]
+    if out in stored:
+        return
+    for symbol in node.inputs:
+        if symbol.node is not None:
+            _make(lowerer, symbol.node, stored)
+    lay_out = way(node.op)
+    if node.definition.family == "view":
+        stored[out] = _through(stored[node.inputs[0]], (node,))
+    elif node.op == "full":
+        lowerer.fill(node, stored, {})
+    elif lay_out is None:
+        stored[out] = lowerer.constant_view(out)
+    elif not lay_out(lowerer, node, stored, {}):
+        lowerer.host(node, stored, {})
 
 
 def fault(lowerer: Lowerer | Recorder, group: Group, env: Env) -> Any:

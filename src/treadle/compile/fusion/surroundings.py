@@ -9,6 +9,7 @@ import numpy as np
 
 from treadle.compile.cost import SLICE
 from treadle.compile.fusion.emit import Body, Operands, Text, code
+from treadle.compile.fusion.joined import ZEROS, Grid, chosen
 from treadle.compile.fusion.reads import Reads
 from treadle.compile.stepping.scalar_loops import CHECK
 
@@ -61,8 +62,15 @@ class LoopWriter:
 
     def addresses(self) -> None:
         """a0, a1, ...: the operands."""
-        for k, view in enumerate(self.geometry.operands.views):
-            if k not in self.geometry.operands.counted:
+        operands = self.geometry.operands
+        zeros = [view for view in operands.views if view.buffer is ZEROS]
+        if zeros:
+            most = max(zeros, key=lambda view: view.nbytes)
+            self.named("zeros", np.zeros(-(-most.nbytes // 8), np.int64))
+        for k, view in enumerate(operands.views):
+            if view.buffer is ZEROS:
+                self.head.append(f"a{k} = zeros + {self.argument(view.offset)} * {view.dtype.itemsize}")
+            elif k not in operands.counted:
                 self.named(f"a{k}", view)
 
     def constants(self) -> None:
@@ -99,14 +107,46 @@ class LoopWriter:
         """`q0 = p_f4(a0 + ...)`."""
         moved = self.reads.begin(indent, operand, loops) if self.reads else ""
         if moved is not None:
-            place = self.address(operand, loops, base)
+            grid = self.geometry.operands.joined.get(operand)
+            place = self.address(operand, loops, base) if grid is None else self._piece(operand, grid, loops)
             self.text.add(indent, f"q{operand} = p_{self.code_of(operand)}({place}{moved})")
+
+    def _piece(self, operand: int, grid: Grid, loops: Sequence[int]) -> str:
+        """The address in the piece of a joined operand that these loops, and the stretch of the last, stand in."""
+        return chosen(
+            grid,
+            lambda number: self.address(number, loops),
+            lambda axis, n: self.named(f"k{operand}_{axis}_{n}", grid.cuts[axis][n]),
+            lambda axis: f"j{axis}" if axis in loops else "low",
+        )
+
+    def stretches(self, indent: int, inner: int) -> int:
+        """A loop over the stretches of the innermost one between cuts, where there are any; the indent inside."""
+        cuts = {place for grid in self.geometry.operands.joined.values() for place in grid.cuts[inner][1:-1]}
+        if not any(len(grid.cuts[inner]) > 2 for grid in self.geometry.operands.joined.values()):
+            return indent
+        edges = np.array([0, *sorted(cuts), self.geometry.sizes[inner]], np.int64)
+        count = self.named("stretches", len(edges) - 1)
+        low, comma, high = self.bounds[inner].partition(", ")
+        if not comma:
+            low, high = "i8(0)", low
+        if "edges" not in self._known:
+            self._known.add("edges")
+            self.head.append(f"edges = p_i8({self.argument(edges)})")
+        self.text.add(indent, f"for stretch in range({count}):")
+        self.text.add(indent + 1, f"low = max({low}, edges[stretch])")
+        self.text.add(indent + 1, f"high = min({high}, edges[stretch + 1])")
+        self.bounds[inner] = "low, high"
+        return indent + 1
 
     def varies(self, operand: int, axes: Sequence[int]) -> bool:
         """Whether an operand's place changes along any of these axes."""
         steps = self.geometry.steps
         if any(steps[operand][axis] for axis in axes):
             return True
+        grid = self.geometry.operands.joined.get(operand)
+        if grid is not None:
+            return any(steps[number][axis] for number in grid.numbers for axis in axes)
         return any(steps[t][axis] for t, _ in self.geometry.operands.picks.get(operand, ()) for axis in axes)
 
     def load(self, indent: int, operand: int, inner: int | None = None) -> None:

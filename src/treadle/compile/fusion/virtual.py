@@ -8,19 +8,22 @@ for one reader only. What is left over is laid out by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from treadle.compile.cost import HEAVY, MAX_OPERANDS, PICKED_ROW, units
 from treadle.compile.fusion.fuse import Fuser, Group, Single, Virtual
+from treadle.compile.fusion.joined import goes_through
 from treadle.compile.fusion.levels import Axes, is_alias, other_axes
 from treadle.compile.fusion.lines import MOST, line_of
 from treadle.compile.fusion.rules import used
+from treadle.compile.moves.zeros import all_zero
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Symbol
 
 PICKS = {"gather", "take_along_axis", "dynamic_slice"}
 COUNTED = {"arange", "linspace", "eye"}
+JOINS = {"concat", "pad_slice"}
 _VIEWS = {"transpose", "slice", "broadcast_to", "stop_gradient"}
 
 
@@ -42,6 +45,15 @@ def _may_be(node: Node) -> bool:
 
 def _holds(spec: Spec) -> bool:
     return spec.static and spec.dtype.kind in "biuf" and spec.dtype.itemsize <= 8
+
+
+def _in_pieces(node: Node) -> bool:
+    """Whether a node's value lies in pieces that kernels can read where they are."""
+    if node.op not in JOINS or not all(_holds(s.spec) for s in (*node.inputs, *node.outputs)):
+        return False
+    if node.op == "pad_slice" and any(step != 1 for step in node.attrs["steps"]):
+        return False
+    return 0 not in node.outputs[0].shape and all(0 not in s.shape for s in node.inputs)
 
 
 def by_elements(node: Node) -> bool:
@@ -74,6 +86,7 @@ class Virtuals:
         self.kept = set(graph.outputs)
         self.state = {graph.outputs[slot.output] for slot in graph.state if slot.output is not None}
         self.fine: dict[Symbol, list[Group] | None] = {}  # the groups that read a value; None: something else does
+        self.pieces: dict[Node, list[Group]] = {}  # joins that are read where their parts are, and by which groups
         self.singles = {item.node: item for item in fuser.items if isinstance(item, Single)}
 
     def find(self, nodes: Sequence[Node]) -> None:
@@ -81,13 +94,65 @@ class Virtuals:
         for node in nodes:
             if node in self.singles and _may_be(node):
                 self._settle(node)
+        for node in reversed(nodes):  # what joins are joined of comes after them
+            if node in self.singles and _in_pieces(node):
+                self._settle_pieces(node)
+        if self.pieces:
+            self._read_pieces()
+
+    def _settle_pieces(self, node: Node) -> None:
+        out = node.outputs[0]
+        if out not in self.fuser.readers or out in self.kept or self._made_there(node):
+            return
+        shown: list[tuple[Symbol, tuple[Node, ...]]] = []
+        groups = self._groups(out, (), shown, goes_through)
+        if not groups or any(group.row_axes is not None or len(group.read) >= MAX_OPERANDS for group in groups):
+            return
+        self.pieces[node] = groups
+        for symbol, views in shown:
+            for group in groups:
+                if symbol in group.read:
+                    group.virtual[symbol] = Virtual(node, views)
+        used("a value in pieces is read in place")
+        for gone in {node, *(view for _, views in shown for view in views)}:
+            self._drop(gone)
+
+    def _made_there(self, node: Node) -> bool:
+        """Whether all parts of a join are made in their places in it anyway."""
+        homes = [self.fuser.home.get(s) for s in node.inputs if not all_zero(s)]
+        alone = all(len(self.fuser.readers[s]) == 1 and s not in self.kept for s in node.inputs)
+        return node.op == "concat" and alone and all(isinstance(home, Group) for home in homes)
+
+    def _read_pieces(self) -> None:
+        """Groups read what values in pieces consist of."""
+        for group in dict.fromkeys(g for groups in self.pieces.values() for g in groups):
+            for symbol, virtual in list(group.virtual.items()):
+                if virtual.joins:
+                    found = tuple(dict.fromkeys(self._leaves(virtual.node.outputs[0])))
+                    group.virtual[symbol] = Virtual(virtual.node, virtual.views, found)
+                    group.read.discard(symbol)
+                    group.read.update(found)
+        for node in [node for node in self.singles if node.op == "full" and all_zero(node.outputs[0])]:
+            out = node.outputs[0]
+            if out not in self.kept and all(reader in self.pieces for reader in self.fuser.readers.get(out, [node])):
+                self._drop(node)
+
+    def _leaves(self, symbol: Symbol) -> Iterator[Symbol]:
+        node = symbol.node
+        if all_zero(symbol):
+            return
+        if node is None or node in self.singles or isinstance(self.fuser.home.get(symbol), Group):
+            yield symbol
+            return
+        for source in node.inputs:
+            yield from self._leaves(source)
 
     def _settle(self, node: Node) -> None:
         out = node.outputs[0]
         if out not in self.fuser.readers or out in self.kept:
             return
         shown: list[tuple[Symbol, tuple[Node, ...]]] = []
-        groups = self._groups(out, (), shown)
+        groups = self._groups(out, (), shown, lambda view: is_alias(view) or view.op in _VIEWS)
         if not groups or (node.op in PICKS and not self._pays(node, groups, shown)):
             return
         for symbol, views in shown:
@@ -102,7 +167,11 @@ class Virtuals:
             self._drop(gone)
 
     def _groups(
-        self, symbol: Symbol, views: tuple[Node, ...], shown: list[tuple[Symbol, tuple[Node, ...]]]
+        self,
+        symbol: Symbol,
+        views: tuple[Node, ...],
+        shown: list[tuple[Symbol, tuple[Node, ...]]],
+        through: Callable[[Node], bool],
     ) -> list[Group]:
         """The groups that read a value at once or through views; none where anything else reads it."""
         if symbol in self.kept:
@@ -112,12 +181,15 @@ class Virtuals:
         for reader in self.fuser.readers.get(symbol, ()):
             single = self.singles.get(reader)
             if single is not None:
-                if reader.definition.family != "view" or not (is_alias(reader) or reader.op in _VIEWS):
+                if reader.definition.family != "view" or not through(reader):
                     return []
-                more = self._groups(reader.outputs[0], (*views, reader), shown)
+                more = self._groups(reader.outputs[0], (*views, reader), shown, through)
                 if not more:
                     return []
                 found += more
+                continue
+            if reader in self.pieces:
+                found += self.pieces[reader]
                 continue
             home = self.fuser.home.get(reader.outputs[0])
             if not isinstance(home, Group):

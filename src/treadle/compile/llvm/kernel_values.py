@@ -297,7 +297,12 @@ class Emitter:
     def _select(self, condition: Any, a: Any, b: Any) -> Value:
         """One instruction; the branches are brought to one kind."""
         x, y = self.alike(a, b)
-        return Value(self.builder.select(self.truth(condition), x.ir, y.ir), x.kind)
+        made = self.builder.select(self.truth(condition), x.ir, y.ir)
+        # One of two addresses: kernels only read through such, and what is read does not overlap with what is written,
+        # so that it may count as either's memory.
+        if self.apart and x.ir.get_reference() in self.origins and y.ir.get_reference() in self.origins:
+            self._follow(made, x.ir)
+        return Value(made, x.kind)
 
     def alike(self, a: Any, b: Any) -> tuple[Value, Value]:
         """Two values of one kind, as where branches join."""

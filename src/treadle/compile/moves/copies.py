@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from treadle.compile.cost import GRAIN
 from treadle.compile.fusion.emit import Kernel, Operands, Text, code
 from treadle.compile.fusion.fuse import in_kernel
 from treadle.compile.llvm.build import Source
+from treadle.compile.moves.zeros import all_zero
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -38,23 +37,6 @@ def part(view: View, starts: tuple[int, ...], stops: tuple[int, ...], steps: tup
     offset = sum(start * stride for start, stride in zip(starts, view.strides, strict=True)) if 0 not in shape else 0
     strides = tuple([step * stride for step, stride in zip(steps, view.strides, strict=True)])
     return View(view.buffer, shape, view.dtype, strides, view.offset + offset)
-
-
-def all_zero(symbol: Symbol) -> bool:
-    """Whether a value is known to be zeros, every bit of it."""
-    node = symbol.node
-    while node is not None and node.definition.family == "view" and node.op != "read":
-        symbol = node.inputs[0]
-        node = symbol.node
-    if node is None or not symbol.spec.static or symbol.dtype.kind == "T":
-        return False
-    if node.op == "full":
-        array = np.asarray(node.definition.body(**{**node.attrs, "shape": (1,)}))
-    elif node.op == "constant" and node.attrs["value"].array.size == 1:
-        array = node.attrs["value"].array
-    else:
-        return False
-    return not array.tobytes().strip(b"\0")
 
 
 def lay(lowerer: Lowerer, symbol: Symbol, target: View, env: Env, piece: Bounds | None = None) -> None:
