@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dis
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -12,6 +12,7 @@ from treadle.function import keys
 from treadle.records import dataclass
 
 _OPEN = frozenset({keys.LIST, keys.DICT, keys.DATACLASS, keys.MAPPING, keys.SEQUENCE, keys.SET})
+_FIXED = frozenset({keys.TUPLE, keys.NAMED})
 _WRITES = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR"})
 _MUTATORS = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "update", "setdefault", "popitem"}
@@ -41,18 +42,23 @@ class Held:
 
 def held(names: Sequence[str], values: Sequence[Any]) -> list[Held]:
     """The containers in arguments, as they are now."""
-    return [found for name, value in zip(names, values, strict=True) for found in _held(name, value)]
+    found: list[Held] = []
+    for name, value in zip(names, values, strict=True):
+        _hold(name, value, keys.kind_of(value), found)
+    return found
 
 
-def _held(path: str, value: Any) -> Iterator[Held]:
-    kind = keys.kind_of(value)
-    if kind not in _OPEN and kind not in (keys.TUPLE, keys.NAMED):
+def _hold(path: str, value: Any, kind: str, found: list[Held]) -> None:
+    """Add the containers in one value."""
+    if kind not in _OPEN and kind not in _FIXED:
         return
     items = tuple(keys.children(value, kind))
     if kind in _OPEN:
-        yield Held(path, value, items)
+        found.append(Held(path, value, items))
     for step, item in items:
-        yield from _held(path + step, item)
+        kind = keys.kind_of(item)
+        if kind in _OPEN or kind in _FIXED:
+            _hold(path + step, item, kind, found)
 
 
 def check(found: Sequence[Held], name: str, function: FunctionType | None) -> None:

@@ -142,6 +142,8 @@ def children(x: Any, kind: str) -> Iterator[tuple[str, Any]]:
     if kind in (DICT, MAPPING):
         for key in _sorted_keys(x):
             yield _step(key), x[key]
+    elif kind is LIST or kind is TUPLE:
+        yield from zip(_steps(len(x)), x, strict=False)
     elif kind == DATACLASS:
         for field in _fields(x):
             if field.init:
@@ -151,6 +153,16 @@ def children(x: Any, kind: str) -> Iterator[tuple[str, Any]]:
     else:
         for position, item in enumerate(x):
             yield f"[{position}]", item
+
+
+def _steps(count: int) -> list[str]:
+    """`[0]`, `[1]`, ...: at least so many."""
+    for position in range(len(_STEPS), count):
+        _STEPS.append(f"[{position}]")
+    return _STEPS
+
+
+_STEPS: list[str] = []
 
 
 def container(x: Any, kind: str) -> Part:
@@ -183,6 +195,10 @@ class Walk:
         if kind in TENSORS and not self.by_identity:
             self.tensors.append(x)
             self._part(tensor_part(x, path), path)
+        elif self.paths is None and (kind is LIST or kind is TUPLE):
+            self.parts.append((kind, type(x), len(x)))
+            for child in x:
+                self.add(child, path)
         elif kind in NESTS:
             self._part(container(x, kind), path)
             for step, child in children(x, kind):
@@ -198,6 +214,9 @@ class Walk:
 
 def tensor_part(x: Any, path: str) -> Part:
     """The part of a tensor, an array or a spec; `path` names sizes that a spec leaves open."""
+    if type(x) is Tensor:
+        array = x.array
+        return TENSOR, array.dtype, array.shape, False
     spec = spec_of(x, path)
     return TENSOR, spec.dtype, spec.shape, spec.weak
 
@@ -275,6 +294,8 @@ def replace_tensors(x: Any, replacement: Callable[[Any], Any]) -> Any:
         return x
     if kind == DICT:
         return {key: replace_tensors(x[key], replacement) for key in _sorted_keys(x)}
+    if kind is LIST or kind is TUPLE:
+        return type(x)([replace_tensors(child, replacement) for child in x])
     new = [replace_tensors(child, replacement) for _, child in children(x, kind)]
     if kind == DATACLASS:
         names = [field.name for field in _fields(x) if field.init]
@@ -291,6 +312,11 @@ def refreshed(parts: Part) -> Part:
         target = part[1]() if part[0] == VERSIONED and isinstance(part[1], Ref) else None
         found.append(part if target is None else (VERSIONED, part[1], target.__treadle_version__))
     return tuple(found)
+
+
+def is_mortal(parts: Part) -> bool:
+    """Whether a key names objects that may end."""
+    return any(isinstance(p, Ref) for part in parts if type(part) is tuple for p in part)
 
 
 def is_alive(parts: Part) -> bool:

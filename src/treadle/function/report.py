@@ -43,15 +43,20 @@ class Why:
         return "\n".join(lines)
 
 
+LOOKED_AT = 32  # earlier traces, the latest of them, among which the nearest is sought
+
+
 def why(signature: Signature, key: tuple[object, ...], earlier: Sequence[Trace]) -> Why:
     """Why these arguments need a trace of their own, against the nearest of the earlier traces."""
     if not earlier:
         return Why("first trace")
     best: tuple[Change, ...] | None = None
-    for trace in reversed(earlier):
+    for trace in reversed(earlier[-LOOKED_AT:]):
         changes = _difference(trace, signature, key)
         if changes and (best is None or len(changes) < len(best)):
             best = changes
+            if len(best) == 1:
+                break
     if best is None:
         return Why("an object that an earlier trace was made for no longer exists, or the trace belongs to another one")
     return Why("", best)

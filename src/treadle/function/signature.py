@@ -23,7 +23,7 @@ _KINDS = inspect._ParameterKind
 _NUMBERS = {"f": (int, float), "c": (int, float, complex), "i": (int,), "u": (int,), "b": (bool,), "T": (str,)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Leaf:
     """One part of a signature, as reports show it."""
 
@@ -138,8 +138,9 @@ def _described(x: Any, path: str, leaves: list[Leaf]) -> str:
     kind = keys.kind_of(x)
     if kind in keys.TENSORS:
         part = keys.tensor_part(x, path)
-        leaves.append(Leaf(path, part, _tensor_text(part[1], part[2])))
-        return keys.describe(x) if kind == keys.SPEC else leaves[-1].text
+        shown = _tensor_text(part[1], part[2])
+        leaves.append(Leaf(path, part, shown))
+        return keys.describe(x) if kind == keys.SPEC else shown
     if kind not in keys.NESTS:
         text = keys.repr_nest(x)
         leaves.append(Leaf(path, keys.part_of(x, kind), keys.describe(x) if kind not in _NUMBER else keys.short(text)))

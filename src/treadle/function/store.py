@@ -166,6 +166,7 @@ class Store:
             reason = why(signature, key, self.traces)
         trace.reason = f"{reason}{note}"
         key = trace.key = (keys.refreshed(key[0]), key[1])
+        trace.mortal = keys.is_mortal(key[0])
         trace.signature = with_parts(signature, key[0])
         self._sweep()
         if record.volatile:
@@ -190,7 +191,7 @@ class Store:
 
     def _sweep(self) -> None:
         """Forget traces for objects that no longer exist: nothing can ask for them again."""
-        dead = {id(t) for t in self.traces if not keys.is_alive(t.key[0])}
+        dead = {id(t) for t in self.traces if t.mortal and not keys.is_alive(t.key[0])}
         if dead:
             self.traces = [t for t in self.traces if id(t) not in dead]
             kept = {k: [t for t in ts if id(t) not in dead] for k, ts in self.table.items()}

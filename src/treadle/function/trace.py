@@ -139,6 +139,7 @@ class Trace:
         self.signature = signature
         self.graph: Graph = traced.graph
         self.key = key
+        self.mortal = True  # whether its key names objects that may end
         self.reason = "first trace"
         self.result = result
         self.single = result.single

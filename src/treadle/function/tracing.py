@@ -190,7 +190,8 @@ def _snapshot(target: Target, values: tuple[Any, ...], earlier: Iterable[Trace])
         found[place.label] = _state(place)
     for trace in earlier:
         for g in trace.guards.all if trace.guards else ():
-            found.setdefault(g.label, _state(g.place))
+            if g.label not in found:
+                found[g.label] = _state(g.place)
     return found
 
 
