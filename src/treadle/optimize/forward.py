@@ -172,7 +172,11 @@ def _full(sweep: Sweep, node: Node, value: object) -> Found:
 def _single(sweep: Sweep, node: Node) -> Found:
     """A reduction over axes of size 1 (or none) of something that is its own maximum, product, ..."""
     (x,) = node.inputs
-    if x.dtype != node.outputs[0].dtype or not all(_one(x.shape[k]) for k in node.attrs["axes"]):
+    shape = x.shape
+    for k in node.attrs["axes"]:
+        if not _one(shape[k]):
+            return None
+    if x.dtype != node.outputs[0].dtype:
         return None
     return (_reshaped(sweep, x, node.outputs[0].shape, node),)
 

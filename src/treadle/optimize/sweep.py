@@ -120,7 +120,8 @@ class Sweep:
         self.table: dict[Any, Sequence[Symbol]] = {}  # of the merge step
         self.names: set[str] = {s.name for s in graph.inputs}
         self._next: dict[str, int] = {}
-        self._olds: dict[Symbol, list[Symbol]] = {}  # what symbols of the new graph stand for
+        self._olds: list[tuple[Symbol, Symbol]] = []  # symbols of the new graph, and what they stand for
+        self._stands: dict[Symbol, list[Symbol]] = {}  # the same, as far as it was asked for
         self._uses: Counter[Symbol] | None = None
 
     def run(self) -> Graph:
@@ -132,7 +133,7 @@ class Sweep:
             else:
                 placed = self.place(node)
                 if placed is not node.outputs:
-                    self._rename(node, placed, moved)
+                    self._rename(node.outputs, placed, moved)
         outputs = tuple([moved.get(s, s) for s in graph.outputs])
         same = len(self.nodes) == len(graph.nodes) and all(map(_is, self.nodes, graph.nodes))
         if same and all(map(_is, outputs, graph.outputs)):
@@ -141,27 +142,34 @@ class Sweep:
 
     def take(self, node: Node, symbols: dict[Symbol, Symbol], copy: bool = False) -> None:
         """Place a node of an old graph, its inputs renamed by `symbols`, to which its outputs are added."""
-        inputs = node.inputs
+        inputs, outputs = node.inputs, node.outputs
         if symbols and not symbols.keys().isdisjoint(inputs):
-            inputs = tuple([symbols.get(s, s) for s in inputs])
+            if len(inputs) == 1:
+                inputs = (symbols[inputs[0]],)
+            elif len(inputs) == 2:
+                a, b = inputs
+                inputs = (symbols.get(a, a), symbols.get(b, b))
+            else:
+                inputs = tuple([symbols.get(s, s) for s in inputs])
         attrs = node.attrs
         if node.definition.family in HOLDING:
             attrs = self.inner(attrs)
         if copy or attrs is not node.attrs or inputs is not node.inputs:
             name = _base(node) if copy else node.name
-            new = build(node.definition, inputs, attrs, [s.spec for s in node.outputs], name, node.location, self.scope)
+            specs = [outputs[0]._spec] if len(outputs) == 1 else [s._spec for s in outputs]
+            new = build(node.definition, inputs, attrs, specs, name, node.location, self.scope)
         else:
             new = node
         placed = self.place(new)
-        if placed is not node.outputs:
-            self._rename(node, placed, symbols)
+        if placed is not outputs:
+            self._rename(outputs, placed, symbols)
 
-    def _rename(self, node: Node, placed: Sequence[Symbol], symbols: dict[Symbol, Symbol]) -> None:
+    def _rename(self, outputs: Sequence[Symbol], placed: Sequence[Symbol], symbols: dict[Symbol, Symbol]) -> None:
         """Note what stands for the outputs of an old graph's node."""
-        for old, made in zip(node.outputs, placed, strict=True):
+        for old, made in zip(outputs, placed, strict=True):
             if old is not made:
                 symbols[old] = made
-                self._olds.setdefault(made, []).append(old)
+                self._olds.append((made, old))
 
     def inner(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The attributes with the graphs among them swept."""
@@ -176,9 +184,17 @@ class Sweep:
 
     def place(self, node: Node) -> Sequence[Symbol]:
         """Put a node in, or what a step makes of it; gives the symbols for its outputs."""
-        inputs, steps = node.inputs, self.steps
-        same = len(inputs) == 2 and inputs[0] is inputs[1]
-        key = node.definition, tuple(map(self.kinds.get, inputs)), same, steps.settles and node in self.settled
+        inputs, steps, kinds = node.inputs, self.steps, self.kinds
+        same = False
+        if len(inputs) == 1:
+            before: Kinds = (kinds.get(inputs[0]),)
+        elif len(inputs) == 2:
+            a, b = inputs
+            same = a is b
+            before = (kinds.get(a), kinds.get(b))
+        else:
+            before = tuple(map(kinds.get, inputs))
+        key = node.definition, before, same, steps.settles and node in self.settled
         runs = steps.chosen.get(key)
         if runs is None:
             runs = steps.choose(key)
@@ -199,10 +215,11 @@ class Sweep:
         self.names.add(node.name)
         self.nodes.append(node)
         kind = _number(node) if node.op in _NUMBERED else node.op
-        for symbol in node.outputs:
-            self.made[symbol] = node
-            self.kinds[symbol] = kind
-        return node.outputs
+        made, kinds, outputs = self.made, self.kinds, node.outputs
+        for symbol in outputs:
+            made[symbol] = node
+            kinds[symbol] = kind
+        return outputs
 
     def emit(self, op: Op, inputs: Sequence[Symbol], attrs: Mapping[str, Any], like: Node) -> Symbol:
         """A new node of one output, simplified as any other; it stands at the user's line of `like`."""
@@ -254,7 +271,10 @@ class Sweep:
         if self._uses is None:
             taken = [s for node in self.graph.nodes for s in node.inputs]
             self._uses = Counter([*taken, *self.graph.outputs])
-        return self._uses[symbol] + sum(self._uses[old] for old in self._olds.get(symbol, ()))
+        while self._olds:
+            made, old = self._olds.pop()
+            self._stands.setdefault(made, []).append(old)
+        return self._uses[symbol] + sum(self._uses[old] for old in self._stands.get(symbol, ()))
 
     def unique(self, base: str) -> str:
         """A name that is free in the new graph."""
@@ -307,9 +327,29 @@ def build(
     scope: Scope,
 ) -> Node:
     """A node with its output symbols."""
-    node = Node(op, inputs, attrs, name, location)
+    # As in `Tracer.process`: every rewritten node comes through here.
+    node = _new(Node)
+    node.op = op.name
+    node.definition = op
+    node.inputs = inputs
+    node.attrs = attrs
+    node.name = name
+    node.location = location
     if len(specs) == 1:
-        node.outputs = (Symbol(specs[0], scope, name, node),)
+        (spec,) = specs
+        symbol = _new(Symbol)
+        symbol._spec = spec
+        symbol.shape = spec.shape
+        symbol.dtype = spec.dtype
+        symbol.scope = scope
+        symbol.name = name
+        symbol.node = node
+        symbol.index = 0
+        node.outputs = (symbol,)
     else:
         node.outputs = tuple([Symbol(spec, scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
-    return node
+    made: Node = node
+    return made
+
+
+_new: Any = object.__new__
