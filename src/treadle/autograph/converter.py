@@ -120,15 +120,15 @@ def build(function: FunctionType) -> FunctionType | None:
 
 def _convert(code: CodeType) -> Conversion:
     node = find(code)
-    _refuse(node)
+    kinds = _refuse(node)
     args = node.args
     defaults, kw_defaults = args.defaults, args.kw_defaults
     # Defaults, annotations and decorators were evaluated when the function was made; the new one takes them over.
     args.defaults, args.kw_defaults = [], [None for _ in kw_defaults]
-    for arg in walk(args):
-        if isinstance(arg, ast.arg):
+    for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg):
+        if arg is not None:
             arg.annotation = None
-    unit = _Unit("__class__" in code.co_freevars, learned.names(code))
+    unit = _Unit("__class__" in code.co_freevars, learned.names(code), kinds)
     try:
         if may_have_changed(code):
             _check_unchanged(node, code)
@@ -140,7 +140,8 @@ def _convert(code: CodeType) -> Conversion:
                 node.type_params = []
             unit.function(node, frozenset())
         compiled = _compile(node, code)
-        kept.note(node, code.co_filename)
+        if not kinds.isdisjoint(kept.KINDS):
+            kept.note(node, code.co_filename)
     except RecursionError:
         raise NoSource("its expressions nest too deeply to be rewritten") from None
     except SyntaxError as error:
@@ -158,23 +159,33 @@ def _check_unchanged(node: FunctionNode, code: CodeType) -> None:
         raise SourceChanged(f"the text of {code.co_filename} has changed since it was imported")
 
 
-def _refuse(node: FunctionNode) -> None:
-    """Raises NoSource for a function that must see its own frame, or that uses our names."""
-    for part in walk(node):
-        if isinstance(part, ast.Name) and part.id.startswith(n.AG):
-            raise NoSource(f"it uses names that begin with {n.AG}, which are reserved")
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
+def _refuse(node: FunctionNode) -> frozenset[type[ast.AST]]:
+    """The kinds of nodes that a function holds. NoSource where it must see its own frame, or uses our names."""
+    kinds: set[type[ast.AST]] = set()
+    stack: list[Any] = [node]
+    while stack:
+        part = stack.pop()
+        kind = type(part)
+        if kind is ast.Name:
+            if part.id.startswith(n.AG):
+                raise NoSource(f"it uses names that begin with {n.AG}, which are reserved")
+            continue
+        kinds.add(kind)
+        if kind is ast.Call and type(part.func) is ast.Name:
             least = _FRAME_READERS.get(part.func.id)
             if least is not None and len(part.args) < least:
                 raise NoSource(f"it uses {part.func.id}(), which would see the names of rewritten code")
+        stack += children(part)
+    return frozenset(kinds)
 
 
 class _Unit:
-    """The passes over one function and the functions inside it."""
+    """The passes over one function and the functions inside it; `kinds` of nodes are in them."""
 
-    def __init__(self, has_class: bool, learned: frozenset[str]) -> None:
+    def __init__(self, has_class: bool, learned: frozenset[str], kinds: frozenset[type[ast.AST]]) -> None:
         self.has_class = has_class
         self.learned = learned
+        self.kinds = kinds
 
     def expression(self, node: ast.Lambda) -> None:
         own = set(parameters(node))
@@ -187,15 +198,21 @@ class _Unit:
 
     def function(self, node: ast.FunctionDef, fragile: frozenset[str]) -> ast.FunctionDef:
         """Converts `node` in place; `fragile` are names of enclosing functions that may be unbound."""
-        if _is_generator(node):
+        kinds = self.kinds
+        if not kinds.isdisjoint((ast.Yield, ast.YieldFrom)) and _is_generator(node):
             return node
-        declared, body = _hoist(node.body)
-        body = stores.rewrite(walrus.lower(matches.lower(body)))
+        declared, body = _hoist(node.body) if not kinds.isdisjoint((ast.Global, ast.Nonlocal)) else ([], node.body)
+        if ast.Match in kinds:
+            body = matches.lower(body)
+        if ast.NamedExpr in kinds:
+            body = walrus.lower(body)
+        if ast.Match in kinds or not kinds.isdisjoint(stores.REWRITTEN):  # a `match` leaves comparisons behind
+            body = stores.rewrite(body)
         globals_ = frozenset(x for d in declared if isinstance(d, ast.Global) for x in d.names)
         nonlocals = frozenset(x for d in declared if isinstance(d, ast.Nonlocal) for x in d.names)
         own = parameters(node)
         outer = set(globals_ | nonlocals)
-        checked = check_reads(body, own, outer)
+        checked = check_reads(body, own, outer, ast.NamedExpr in kinds)
         lowered = exits.lower(body)
         flow = analyse(lowered, own, outer, checked)
         scope = Scope(flow, globals_, nonlocals)

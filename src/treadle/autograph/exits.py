@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 
 from treadle.autograph import nodes as n
 from treadle.autograph.scopes import Function, has_walrus, walk
@@ -242,14 +243,17 @@ def _none_of(flags: list[str]) -> ast.expr:
 
 def _drop_unread(body: list[ast.stmt]) -> list[ast.stmt]:
     """Removes assignments to flags that nothing asks."""
-    whole = ast.Module(body, [])
-    read = {m.id for m in walk(whole) if isinstance(m, ast.Name) and isinstance(m.ctx, ast.Load)}
-    return _Dropper(read).clean(body)
+    return _Dropper(ast.Module(body, [])).clean(body)
 
 
 class _Dropper:
-    def __init__(self, read: set[str]) -> None:
-        self.read = read
+    def __init__(self, whole: ast.AST) -> None:
+        self.whole = whole
+
+    @functools.cached_property
+    def read(self) -> set[str]:
+        """The names that are asked for anywhere."""
+        return {m.id for m in walk(self.whole) if type(m) is ast.Name and type(m.ctx) is ast.Load}
 
     def clean(self, body: list[ast.stmt]) -> list[ast.stmt]:
         kept = [s for s in body if not self.unread(s)]

@@ -13,6 +13,7 @@ from treadle.autograph.flow import Flow
 from treadle.autograph.learned import BINARY, COMPARISONS, UNARY
 from treadle.autograph.scopes import Comprehension, has_walrus, parameters, stores
 from treadle.autograph.stores import key
+from treadle.autograph.trees import Transformer
 
 _SIGNS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
@@ -34,7 +35,7 @@ _PLAIN = {
 Nested = Callable[[ast.FunctionDef, frozenset[str]], ast.FunctionDef]
 
 
-class Expressions(ast.NodeTransformer):
+class Expressions(Transformer):
     """One pass over a converted body; nested functions are handed to `nested` together with the fragile names."""
 
     def __init__(

@@ -42,9 +42,12 @@ class Flow:
         return found
 
 
-def check_reads(body: list[ast.stmt], parameters: list[str], outer: set[str]) -> set[str]:
-    """Marks the reads of the user's body that may meet an unbound local; returns the names."""
-    found = Definedness((names(body).stores - outer) | set(parameters), any(map(has_walrus, body)))
+def check_reads(body: list[ast.stmt], parameters: list[str], outer: set[str], any_walrus: bool) -> set[str]:
+    """Marks the reads of the user's body that may meet an unbound local; returns the names.
+
+    any_walrus: whether there may be assignment expressions in it.
+    """
+    found = Definedness((names(body).stores - outer) | set(parameters), any_walrus and any(map(has_walrus, body)))
     found.block(body, set(parameters))
     return found.checked
 

@@ -12,6 +12,10 @@ _WALRUS += "assign the name in a statement of its own before"
 _found: dict[str, list[tuple[int, int, str]]] = {}
 
 
+# The kinds of nodes of which any may stay Python's own.
+KINDS = frozenset((*Comprehension, ast.Match, ast.NamedExpr))
+
+
 def note(node: FunctionNode, filename: str) -> None:
     """Look through a function, its conversion done, for what stayed Python's own."""
     for part in walk(node):
@@ -52,4 +56,4 @@ def _ours(node: ast.Lambda) -> bool:
     return not node.args.args or node.args.args[0].arg.startswith("ag__")
 
 
-__all__ = ["at", "note"]
+__all__ = ["KINDS", "at", "note"]

@@ -12,6 +12,7 @@ import copy
 
 from treadle.autograph import nodes as n
 from treadle.autograph.scopes import has_walrus, names, walk
+from treadle.autograph.trees import Transformer
 
 
 def lower(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -147,7 +148,7 @@ def _taken_apart(case: ast.match_case, rest: list[ast.match_case], subject: str)
     return [n.place(stmt, origin) for stmt in made]
 
 
-class _Parts(ast.NodeTransformer):
+class _Parts(Transformer):
     """Puts names of ours in place of the literals and captures of a pattern."""
 
     def __init__(self, place: str) -> None:
@@ -208,7 +209,7 @@ def _literal(node: ast.MatchOr) -> bool:
     return any(isinstance(part, ast.MatchValue) or names(part).stores for part in walk(node))
 
 
-class _Renamed(ast.NodeTransformer):
+class _Renamed(Transformer):
     def __init__(self, held: dict[str, str]) -> None:
         self.held = held
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from treadle.autograph.scopes import children
+from treadle.autograph.trees import Transformer, children
 
 AG = "ag__"  # the one reserved name: generated code reaches the operators through it
 RETURN_VALUE, DID_RETURN = AG + "return_value", AG + "did_return"
@@ -81,16 +81,18 @@ def place(node: _Node, origin: ast.AST) -> _Node:
 
 
 def _fill(node: ast.AST, line: int, column: int, end_line: int, end_column: int) -> None:
-    if "lineno" in node._attributes:
-        if hasattr(node, "lineno"):
-            return  # the user's own node, and so all below it
-        node.lineno, node.col_offset = line, column  # type: ignore[attr-defined]
-        node.end_lineno, node.end_col_offset = end_line, end_column  # type: ignore[attr-defined]
-    for child in children(node):
-        _fill(child, line, column, end_line, end_column)
+    stack = [node]
+    while stack:
+        part: Any = stack.pop()
+        if part._attributes:
+            if hasattr(part, "lineno"):
+                continue  # the user's own node, and so all below it
+            part.lineno, part.col_offset = line, column
+            part.end_lineno, part.end_col_offset = end_line, end_column
+        stack += children(part)
 
 
-class OwnStatements(ast.NodeTransformer):
+class OwnStatements(Transformer):
     """Changes what a function itself does, and not what the functions and classes defined in it do."""
 
     def block(self, stmts: Iterable[ast.stmt]) -> list[ast.stmt]:

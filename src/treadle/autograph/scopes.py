@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from treadle.autograph.source import FunctionNode
+from treadle.autograph.trees import children, holds, walk
 from treadle.records import dataclass, field
 
 Function = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 _Scoped = (ast.Lambda, *Comprehension)
+_PLAIN = (ast.expr, ast.keyword, ast.Expr, ast.Assign, ast.Return)
 
 
 @dataclass(slots=True)
@@ -32,42 +35,6 @@ def names(nodes: ast.AST | Iterable[ast.AST]) -> Names:
     return collector.found
 
 
-def children(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes right below `node`, but operators and contexts (`ast.iter_child_nodes` at a third of its cost)."""
-    kind = type(node)
-    fields = _fields.get(kind)
-    if fields is None:
-        fields = _fields[kind] = tuple(f for f in kind._fields if f not in _LEAVES and kind is not ast.Constant)
-        if kind is ast.For:
-            fields = _fields[kind] = (*fields, "ag_go")  # the test that ends it, which lowering its exits has added
-    for field_ in fields:
-        value = getattr(node, field_, None)
-        if type(value) is list:
-            for item in value:
-                if isinstance(item, ast.AST):
-                    yield item
-        elif value is not None:
-            yield value
-
-
-# Fields that hold no node with anything inside.
-_LEAVES = frozenset(
-    {"ctx", "op", "ops", "id", "attr", "arg", "name", "asname", "rest", "kwd_attrs", "module", "level"}
-) | {
-    *("type_comment", "type_ignores", "kind", "conversion", "is_async", "simple", "lineno"),
-}
-_fields: dict[type[ast.AST], tuple[str, ...]] = {}
-
-
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """`node` and all nodes below it, in no particular order."""
-    stack = [node]
-    while stack:
-        part = stack.pop()
-        yield part
-        stack.extend(children(part))
-
-
 def loads(node: ast.AST | None) -> set[str]:
     """The names that an expression or a simple statement reads."""
     if node is None:
@@ -76,20 +43,20 @@ def loads(node: ast.AST | None) -> set[str]:
     stack = [node]
     while stack:
         part = stack.pop()
-        if isinstance(part, ast.Name):
-            if isinstance(part.ctx, ast.Load):
+        if type(part) is ast.Name:
+            if type(part.ctx) is ast.Load:
                 found.add(part.id)
-        elif isinstance(part, (ast.expr, ast.keyword, ast.Expr, ast.Assign, ast.Return)) and not isinstance(
-            part, _Scoped
-        ):
-            stack.extend(children(part))
-        elif not isinstance(part, ast.expr_context):
+        elif isinstance(part, _PLAIN) and not isinstance(part, _Scoped):
+            stack += children(part)
+        else:
             return names(node).loads  # the careful way, for scopes inside and rarer statements
     return found
 
 
 def stores(nodes: ast.AST | Iterable[ast.AST]) -> set[str]:
     """The names that `nodes` may bind or delete."""
+    if type(nodes) is ast.Name:
+        return {nodes.id} if type(nodes.ctx) is not ast.Load else set()
     return names(nodes).stores
 
 
@@ -102,22 +69,37 @@ def parameters(node: FunctionNode) -> list[str]:
 
 def has_walrus(node: ast.AST) -> bool:
     """Whether `node` holds an assignment expression, whose name a lambda would make its own."""
-    return any(isinstance(n, ast.NamedExpr) for n in walk(node))
+    return holds([node], ast.NamedExpr)
 
 
-class _Collector(ast.NodeVisitor):
+class _Collector:
     def __init__(self) -> None:
         self.found = Names()
 
-    def visit_Name(self, node: ast.Name) -> None:
-        (self.found.loads if isinstance(node.ctx, ast.Load) else self.found.stores).add(node.id)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        pass
+    def visit(self, node: ast.AST) -> None:
+        """Take in a node and all below it."""
+        self._take([node])
 
     def generic_visit(self, node: ast.AST) -> None:
-        for child in children(node):
-            self.visit(child)
+        """Take in all below a node."""
+        self._take(children(node))
+
+    def _take(self, stack: list[ast.AST]) -> None:
+        found = self.found
+        while stack:
+            part = stack.pop()
+            kind = type(part)
+            if kind is ast.Name:
+                if type(part.ctx) is ast.Load:  # type: ignore[attr-defined]
+                    found.loads.add(part.id)  # type: ignore[attr-defined]
+                else:
+                    found.stores.add(part.id)  # type: ignore[attr-defined]
+                continue
+            method = _METHODS.get(kind)
+            if method is not None:
+                method(self, part)
+            elif kind is not ast.Constant:
+                stack += children(part)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.generic_visit(node)
@@ -207,3 +189,23 @@ class _Collector(ast.NodeVisitor):
     visit_SetComp = _comprehension
     visit_DictComp = _comprehension
     visit_GeneratorExp = _comprehension
+
+
+# How the kinds of nodes are taken in that bind names, or have a scope of their own.
+_METHODS: dict[type[ast.AST], Callable[[_Collector, Any], None]] = {
+    getattr(ast, name.removeprefix("visit_")): method
+    for name, method in vars(_Collector).items()
+    if name.startswith("visit_")
+}
+__all__ = [
+    "Comprehension",
+    "Function",
+    "Names",
+    "children",
+    "has_walrus",
+    "loads",
+    "names",
+    "parameters",
+    "stores",
+    "walk",
+]

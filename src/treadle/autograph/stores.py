@@ -10,17 +10,28 @@ from __future__ import annotations
 import ast
 
 from treadle.autograph import nodes as n
-from treadle.autograph.scopes import walk
+from treadle.autograph.trees import children
 
 _GROWING = frozenset(["append", "extend", "insert", "pop", "clear", "remove"])
-_REWRITTEN = (ast.Attribute, ast.Subscript, ast.List, ast.ListComp, ast.Compare)
+REWRITTEN = frozenset((ast.Attribute, ast.Subscript, ast.List, ast.ListComp, ast.Compare))
+_MAKES_GROW = frozenset((ast.Attribute, ast.AugAssign, ast.Assign))
 
 
 def rewrite(body: list[ast.stmt]) -> list[ast.stmt]:
     """The body with its stores as calls; nested functions are left for their own turn."""
-    if not any(isinstance(part, _REWRITTEN) for s in body for part in walk(s)):
+    growing: set[str] = set()
+    found = False
+    stack: list[ast.AST] = list(body)
+    while stack:
+        part = stack.pop()
+        kind = type(part)
+        found = found or kind in REWRITTEN
+        if kind in _MAKES_GROW and (name := _grows(part)) is not None:
+            growing.add(name)
+        stack += children(part)
+    if not found:
         return body
-    rewriter = _Stores({name for s in body for part in walk(s) if (name := _grows(part)) is not None})
+    rewriter = _Stores(growing)
     return rewriter.block(body)
 
 

@@ -12,6 +12,7 @@ import copy
 
 from treadle.autograph import nodes as n
 from treadle.autograph.scopes import Comprehension, children, has_walrus, stores, walk
+from treadle.autograph.trees import Transformer
 
 _SMALL = 4  # statements
 _EAGER = frozenset({"sum", "min", "max", "list", "tuple", "sorted"})  # builtins that take all items of a generator
@@ -189,7 +190,7 @@ def _is_simple(node: ast.ListComp | ast.GeneratorExp) -> bool:
     return has_walrus(node) and not scopes and not any(part.is_async for part in node.generators)
 
 
-class _Rename(ast.NodeTransformer):
+class _Rename(Transformer):
     def __init__(self, own: dict[str, str]) -> None:
         self.own = own
 
