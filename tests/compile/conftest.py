@@ -28,17 +28,6 @@ def kernel(args, lo, hi):
         y[i] += 1
     return 0
 """,
-    # args: y; the same, and takes its time
-    "linger": """
-def kernel(args, lo, hi):
-    y = p_i8(args[0])
-    x = lo
-    for i in range(3000000):
-        x = (x * 1664525 + 1013904223) & 0x7FFFFFFF
-    for i in range(lo, hi):
-        y[i] += 2 if x == 77 else 1
-    return 0
-""",
     # args: address of a status; reports it
     "check": """
 def kernel(args, lo, hi):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from treadle.compile.assembler import Assembler
+from treadle.compile.llvm import build
 from treadle.compile.run import pool
 from treadle.compile.run.machine import Reason
 
@@ -48,10 +49,24 @@ def test_work_is_cut_by_size_alone(kernels, threads):
     assert out.tolist() == [10, 10, 10, 5]
 
 
+# args: y, the clock, its number; counts how often each element was visited, and takes six milliseconds a call
+LINGER = """
+def kernel(args, lo, hi):
+    for i in range(lo, hi):
+        store(args[0] + 8 * i, load(args[0] + 8 * i) + 1)
+    begun = nanoseconds(args[1], args[2])
+    while nanoseconds(args[1], args[2]) - begun < 6000000:
+        pause()
+    return 0
+"""
+
+
+@pytest.mark.skipif(pool.platform is None, reason="no clock on this platform")
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_long_call_passes_through_python_between_shares(kernels, busy, monkeypatch):
+def test_a_long_call_passes_through_python_between_shares(busy, monkeypatch):
+    (linger,) = build.load([build.Source("linger", LINGER, native=True)])
     asm = Assembler(0, 1)
-    asm.call(kernels.linger, [asm.output(0)], 200, 2)
+    asm.call(linger, [asm.output(0), pool.platform.clock, pool.platform.clock_id], 40, 2)
     code = asm.finish()
     pool.start()
     if busy:
@@ -64,7 +79,7 @@ def test_a_long_call_passes_through_python_between_shares(kernels, busy, monkeyp
         return reasons[-1]
 
     code._enter = counted
-    out = np.zeros(200, np.int64)
+    out = np.zeros(40, np.int64)
     code.run((), (out,))
     assert (out == 1).all()
     assert set(reasons[:-1]) == {Reason.YIELD}
@@ -73,7 +88,7 @@ def test_a_long_call_passes_through_python_between_shares(kernels, busy, monkeyp
     out[:] = 0
     with pytest.raises(KeyboardInterrupt):
         code.run((), (out,))
-    assert 0 < out.sum() < 200
+    assert 0 < out.sum() < 40
     pool._retire()
 
 
@@ -143,6 +158,7 @@ def test_without_pthreads_everything_runs_serially(kernels, monkeypatch):
 SCRIPT = """
 import os, sys, threading
 import numpy as np
+from treadle.compile.llvm import build
 from treadle.compile.llvm import build
 from treadle.compile.run import pool
 from treadle.compile.run.machine import Reason
