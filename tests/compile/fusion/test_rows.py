@@ -283,6 +283,25 @@ def play(x: Any, y: Any, steps: list[tuple[int, int, int]], axes: tuple[int, ...
     return [full[-1], rows[-1], *ends]
 
 
+@pytest.mark.parametrize("shape", [(6, 4, 2), (6, 4, 70), (4, 4, 2), (3, 6, 4, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_what_joins_row_values_lines_up_with_them(shape: tuple[int, ...], keepdims: bool) -> None:
+    # Its last axis is the rows' last, not the one that is reduced.
+    x = draw_numbers(shape)
+    beside = [(shape[-2],), (shape[-3], 1), (1, shape[-2]), shape[-3:-1], ()]
+    for number, own in enumerate(beside):
+        other = draw_numbers(own, number) if not keepdims else draw_numbers((*own, 1), number)
+        agree(lambda x, other: other * td.sum(td.exp(x), axis=-1, keepdims=keepdims) + other, x, other)
+
+
+def test_what_joins_row_values_of_two_shapes_is_read_in_two_ways() -> None:
+    def f(x: Any, other: Any) -> Any:
+        total = td.sum(td.exp(x), axis=-1)
+        return total + other, total[..., None] + other
+
+    agree(f, draw_numbers((4, 4, 2)), draw_numbers((4, 1), 1))
+
+
 @settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     st.tuples(*[st.sampled_from([1, 2, 3, 5, 17])] * 3),

@@ -15,13 +15,14 @@ import numpy as np
 from treadle.compile.cost import GRAIN, SCRATCH_SHARES
 from treadle.compile.fusion.emit import Body, Kernel, Operands, broadcast_strides, code
 from treadle.compile.fusion.fuse import Group, is_scalar_constant
-from treadle.compile.fusion.levels import is_row_shape, other_axes, row_strides, true_axes
+from treadle.compile.fusion.levels import other_axes, row_strides, true_axes
 from treadle.compile.fusion.passes import Pass, Passes
 from treadle.compile.fusion.reduce import combine
 from treadle.compile.fusion.sources import Source
 from treadle.compile.fusion.surroundings import LoopWriter
 from treadle.compile.views import Buffer, View, contiguous_strides
 from treadle.core.graph import Node
+from treadle.core.spec import Shape
 from treadle.core.tensor import Symbol
 
 
@@ -44,14 +45,15 @@ class RowPlan:
         self.group, self.inner = group, group.row_axes
         self.shape: tuple[int, ...] = group.shape  # type: ignore[assignment]
         self.operands, self.body = Operands(self.shape), Body()
-        self.loads: dict[tuple[Symbol, bool], int] = {}  # by symbol, and whether row work reads it
+        # By symbol, and the shape of the row values that are made of it (None: full ones).
+        self.loads: dict[tuple[Symbol, Shape | None], int] = {}
         for node in group.nodes:
-            as_row = self.works_on_rows(node)
+            made = self.row_shape(node)
             for symbol in node.inputs:
-                if symbol not in group.made and not is_scalar_constant(symbol) and (symbol, as_row) not in self.loads:
-                    self.loads[symbol, as_row] = self._take(view(symbol), as_row)
-        self.stores = {s: self._add(v, False) for s, v in stores.items() if s not in group.rows}
-        self.row_stores = {s: self._add(v, True) for s, v in stores.items() if s in group.rows}
+                if symbol not in group.made and not is_scalar_constant(symbol) and (symbol, made) not in self.loads:
+                    self.loads[symbol, made] = self._take(view(symbol), made)
+        self.stores = {s: self._add(v, None) for s, v in stores.items() if s not in group.rows}
+        self.row_stores = {s: self._add(v, v.shape) for s, v in stores.items() if s in group.rows}
         self.ends = {s: self.operands.add(v, self._end_strides(s)) for s, v in ends.items()}
         self.apart = self.operands.apart
         read = {id(self.operands.views[k].buffer) for k in self.loads.values()}
@@ -90,16 +92,21 @@ class RowPlan:
             return node.inputs[0] in self.group.rows
         return node.outputs[0] in self.group.rows
 
-    def _take(self, source: Source, as_row: bool) -> int:
-        return self.operands.take(source, lambda view: self._stretched(view, as_row))
+    def row_shape(self, node: Node) -> Shape | None:
+        """The shape that work on row values goes over; None for work on full ones."""
+        return node.outputs[0].shape if self.works_on_rows(node) else None
 
-    def _add(self, view: View, as_row: bool) -> int:
-        return self.operands.add(view, self._stretched(view, as_row))
+    def _take(self, source: Source, made: Shape | None) -> int:
+        return self.operands.take(source, lambda view: self._stretched(view, made))
 
-    def _stretched(self, view: View, as_row: bool) -> tuple[int, ...]:
-        if as_row and is_row_shape(view.shape, self.shape, self.inner):
-            return row_strides(view.shape, view.strides, self.shape, self.inner)
-        return broadcast_strides(view, self.shape)
+    def _add(self, view: View, made: Shape | None) -> int:
+        return self.operands.add(view, self._stretched(view, made))
+
+    def _stretched(self, view: View, made: Shape | None) -> tuple[int, ...]:
+        if made is None:
+            return broadcast_strides(view, self.shape)
+        # Row values lack the reduced axes: what they are made of lines up with them, not with the full shape.
+        return row_strides(made, broadcast_strides(view, made), self.shape, self.inner)
 
     def is_column(self, symbol: Symbol) -> bool:
         """Whether a sum across rows leaves a row (else a single number)."""
@@ -176,10 +183,11 @@ class RowWriter(LoopWriter):
         (op,) = [n.op for n in self.plan.group.nodes if n.outputs[0] is symbol]
         return op
 
-    def name_inputs(self, node: Node, as_row: bool) -> None:
-        """One array may be read in two ways: by row, and along the row."""
+    def name_inputs(self, node: Node) -> None:
+        """One array may be read in several ways: by row, and along the row."""
+        made = self.plan.row_shape(node)
         for symbol in node.inputs:
-            k = self.plan.loads.get((symbol, as_row))
+            k = self.plan.loads.get((symbol, made))
             if k is not None:
                 self.plan.body.names[symbol] = f"x{k}"
                 self._known_as(symbol, k)
@@ -204,7 +212,7 @@ class RowWriter(LoopWriter):
     def row_node(self, indent: int, node: Node) -> None:
         """What is computed once a row: a view, a reduction of rows' values, or elementwise work."""
         plan, out = self.plan, node.outputs[0]
-        self.name_inputs(node, True)
+        self.name_inputs(node)
         if node.definition.family == "view":
             plan.body.names[out] = plan.body.name(node.inputs[0])
         elif node.definition.family == "reduction":
@@ -221,7 +229,7 @@ class RowWriter(LoopWriter):
         """The arrays that a pass reads along the row."""
         plan = self.plan
         nodes = [*this.full, *this.reduce]
-        found = [plan.loads[s, False] for n in nodes for s in n.inputs if (s, False) in plan.loads]
+        found = [plan.loads[s, None] for n in nodes for s in n.inputs if (s, None) in plan.loads]
         return [k for k in dict.fromkeys(found) if self.varies(k, plan.gone)]
 
 

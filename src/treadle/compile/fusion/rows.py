@@ -133,10 +133,10 @@ class _AlongRows(RowWriter):
             name = plan.body.name(symbol)
             self.text.add(deeper, f"{name} = q{self.place(symbol)}[{self.index(self.place(symbol), inner)}]")
         for node in this.full:
-            self.name_inputs(node, False)
+            self.name_inputs(node)
             self.text.add(deeper, plan.body.line(node), node)
         for node, name in sums.items():
-            self.name_inputs(node, False)
+            self.name_inputs(node)
             end = plan.ends.get(node.outputs[0], -1)
             self.accumulate(deeper, node, parts.get(node) or name or f"q{end}[{self.index(end, inner)}]")
         for symbol, k in [*[(s, self.place(s)) for s in this.keeps], *[(s, plan.stores[s]) for s in this.stores]]:

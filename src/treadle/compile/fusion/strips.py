@@ -82,7 +82,7 @@ class StripKernel(RowPlan):
     def far(self, this: Pass) -> list[int]:
         """Loads of a pass whose elements do not lie side by side for the rows of a strip."""
         read = dict.fromkeys(
-            self.loads[s, False] for n in (*this.full, *this.reduce) for s in n.inputs if (s, False) in self.loads
+            self.loads[s, None] for n in (*this.full, *this.reduce) for s in n.inputs if (s, None) in self.loads
         )
         return [k for k in read if self.steps[k][self.lanes] not in (0, 1)]
 
@@ -192,7 +192,8 @@ class _Strips(RowWriter):
             return
         outside = [s for n in nodes for s in n.inputs if s not in made] + [s for s in stores if s not in made]
         fetched = self._fetch(indent, list(dict.fromkeys(outside)))
-        loads = [plan.loads[s, True] for n in nodes for s in n.inputs if (s, True) in plan.loads]
+        reads = [(s, plan.row_shape(n)) for n in nodes for s in n.inputs]
+        loads = [plan.loads[key] for key in reads if key in plan.loads]
         loads = [k for k in dict.fromkeys(loads) if any(plan.steps[k])]
         kept = {s: plan.values[s] for s in made if s in plan.values}
         begun = {n: plan.values[n.outputs[0]] for n in starts}
@@ -218,10 +219,10 @@ class _Strips(RowWriter):
         rows = [s for n in (*this.full, *this.reduce) for s in n.inputs if s in plan.group.rows]
         reduced = {n: plan.values[n.outputs[0]] for n in this.reduce if n.outputs[0] in plan.group.rows}
         for node in this.full:
-            self.name_inputs(node, False)
+            self.name_inputs(node)
         loads = list(
             dict.fromkeys(
-                plan.loads[s, False] for n in (*this.full, *this.reduce) for s in n.inputs if (s, False) in plan.loads
+                plan.loads[s, None] for n in (*this.full, *this.reduce) for s in n.inputs if (s, None) in plan.loads
             )
         )
         loads = [k for k in loads if any(plan.steps[k])]
@@ -258,10 +259,10 @@ class _Strips(RowWriter):
             k = self.place(symbol)
             self.text.add(inside, f"{plan.body.name(symbol)} = q{k}[{self.index(k, lanes)}]")
         for node in this.full:
-            self.name_inputs(node, False)
+            self.name_inputs(node)
             self.text.add(inside, plan.body.line(node), node)
         for node in this.reduce:
-            self.name_inputs(node, False)
+            self.name_inputs(node)
             out = node.outputs[0]
             if node in reduced:
                 target = f"q{reduced[node]}[j{lanes}]"
