@@ -22,7 +22,6 @@ from treadle.compile.fusion.sources import Source
 from treadle.compile.fusion.surroundings import LoopWriter
 from treadle.compile.views import Buffer, View, contiguous_strides
 from treadle.core.graph import Node
-from treadle.core.spec import Shape
 from treadle.core.tensor import Symbol
 
 
@@ -46,7 +45,7 @@ class RowPlan:
         self.shape: tuple[int, ...] = group.shape  # type: ignore[assignment]
         self.operands, self.body = Operands(self.shape), Body()
         # By symbol, and the shape of the row values that are made of it (None: full ones).
-        self.loads: dict[tuple[Symbol, Shape | None], int] = {}
+        self.loads: dict[tuple[Symbol, tuple[int, ...] | None], int] = {}
         for node in group.nodes:
             made = self.row_shape(node)
             for symbol in node.inputs:
@@ -92,17 +91,17 @@ class RowPlan:
             return node.inputs[0] in self.group.rows
         return node.outputs[0] in self.group.rows
 
-    def row_shape(self, node: Node) -> Shape | None:
+    def row_shape(self, node: Node) -> tuple[int, ...] | None:
         """The shape that work on row values goes over; None for work on full ones."""
-        return node.outputs[0].shape if self.works_on_rows(node) else None
+        return tuple(map(int, node.outputs[0].shape)) if self.works_on_rows(node) else None
 
-    def _take(self, source: Source, made: Shape | None) -> int:
+    def _take(self, source: Source, made: tuple[int, ...] | None) -> int:
         return self.operands.take(source, lambda view: self._stretched(view, made))
 
-    def _add(self, view: View, made: Shape | None) -> int:
+    def _add(self, view: View, made: tuple[int, ...] | None) -> int:
         return self.operands.add(view, self._stretched(view, made))
 
-    def _stretched(self, view: View, made: Shape | None) -> tuple[int, ...]:
+    def _stretched(self, view: View, made: tuple[int, ...] | None) -> tuple[int, ...]:
         if made is None:
             return broadcast_strides(view, self.shape)
         # Row values lack the reduced axes: what they are made of lines up with them, not with the full shape.
