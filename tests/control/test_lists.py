@@ -446,6 +446,53 @@ def sorted_after(x, n):
     return xs
 
 
+def backwards(x, n):
+    xs = []
+    for i in td.range(n):
+        xs.append(x * i)
+    total, seen = 0.0, [x]
+    for y in reversed(xs):
+        total = total * 2 + y
+        seen.append(y)
+    return total, td.stack(seen)
+
+
+@pytest.mark.parametrize("n", [4, td.asarray(4), td.asarray(0)], ids=["known", "unknown", "none"])
+def test_a_grown_list_is_read_backwards(n):
+    total, seen = td.function(backwards)(td.asarray(1.5), n)
+    wanted = [1.5 * i for i in range(int(n))][::-1]
+    assert total == sum(y * 2 ** (len(wanted) - 1 - k) for k, y in enumerate(wanted))
+    assert seen.tolist() == [1.5, *wanted]
+
+
+@pytest.mark.parametrize("use", ["xs.index(x)", "xs.count(x)", "xs * 2", "xs < [x]", "xs != [x]", "xs.remove(x)"])
+def test_methods_that_would_see_only_what_a_list_held_before_are_refused(use):
+    space = {}
+
+    def grown(x):
+        xs = []
+        for i in td.range(4):
+            xs.append(x * i)
+        return eval(use, space, {"xs": xs, "x": x})
+
+    with pytest.raises(ControlFlowError, match="is not possible on xs"):
+        td.function(grown)(td.asarray(1.0))
+
+
+def test_a_copy_of_a_grown_list_grows_alone():
+    @td.function
+    def f(x):
+        xs = []
+        for i in td.range(3):
+            xs.append(x * i)
+        ys = xs.copy()
+        ys.append(x)
+        return td.stack(xs), td.stack(ys)
+
+    xs, ys = f(td.asarray(1.0))
+    assert xs.tolist() == [0.0, 1.0, 2.0] and ys.tolist() == [0.0, 1.0, 2.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("f", "first", "words"),
     [

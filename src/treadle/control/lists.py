@@ -40,6 +40,20 @@ from treadle.ops.convert import as_tensor, cast
 from treadle.records import replace
 
 
+def _as_a_list(name: str, changes: bool = False) -> Any:
+    """A list's own method, which would not see what a staged list holds: there it is refused."""
+
+    def method(self: TensorList, *args: Any, **options: Any) -> Any:
+        if changes:
+            self._change()
+        if self._state is not None:
+            raise self._cannot(name)
+        return getattr(list, name)(self, *args, **options)
+
+    method.__name__, method.__doc__ = name, "As a list's; not where the list is staged."
+    return method
+
+
 class TensorList(list[Any]):
     """A list of tensors (or nests of them, all alike) that staged loops and branches may grow.
 
@@ -198,6 +212,9 @@ class TensorList(list[Any]):
             return super().__iter__()
         return iter([self[k] for k in range(len(self))])
 
+    def __reversed__(self) -> Iterator[Any]:
+        return super().__reversed__() if self._state is None else iter([*self][::-1])
+
     def __getitem__(self, index: Any) -> Any:
         state = self._state
         if state is None and not isinstance(index, Symbol):
@@ -266,6 +283,17 @@ class TensorList(list[Any]):
             raise self._cannot(what)
         return getattr(super(), what)
 
+    def copy(self) -> TensorList:
+        """Another list that holds the same."""
+        return twin(self)
+
+    __copy__ = copy
+    remove, sort, __delitem__, __imul__ = map(_as_a_list, ("remove", "sort", "__delitem__", "__imul__"), [True] * 4)
+    index, count, __contains__, __mul__, __rmul__ = map(
+        _as_a_list, ("index", "count", "__contains__", "__mul__", "__rmul__")
+    )
+    __lt__, __le__, __gt__, __ge__ = map(_as_a_list, ("__lt__", "__le__", "__gt__", "__ge__"))
+
     def insert(self, index: Any, value: Any) -> None:
         """As a list's; where the list is staged only at its beginning."""
         self._change()
@@ -273,11 +301,6 @@ class TensorList(list[Any]):
             self._state = put_first(self, self._state, value)
             return
         self._refuse("insert")(index, value)
-
-    def remove(self, value: Any) -> None:
-        """As a list's; not where the list is staged."""
-        self._change()
-        self._refuse("remove")(value)
 
     def reverse(self) -> None:
         """As a list's; not in a loop that makes the list grow."""
@@ -287,16 +310,11 @@ class TensorList(list[Any]):
             return
         self._refuse("reverse")()
 
-    def sort(self, **options: Any) -> None:
-        """As a list's; not where the list is staged."""
-        self._change()
-        self._refuse("sort")(**options)
-
-    def __contains__(self, value: object) -> bool:
-        return bool(self._refuse("__contains__")(value))
-
     def __eq__(self, other: object) -> Any:
         return self is other or self._refuse("__eq__")(other)
+
+    def __ne__(self, other: object) -> Any:
+        return not self == other
 
     __hash__ = None
 
