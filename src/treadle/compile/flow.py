@@ -31,6 +31,10 @@ def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> N
     count, carry, consts, xs = layout.parts([lowerer.value(s, env) for s in node.inputs])
     kernel = write_loop(node)
     results = [lowerer.fresh(s, targets) for s in node.outputs]
+    read = {id(v.buffer) for k, v in enumerate((*carry, *consts, *xs)) if k not in kernel.tables}
+    for k, place in enumerate(results):
+        if id(place.buffer) in read:  # only tables are updated where they lie
+            results[k] = lowerer.memory(Spec(place.shape, place.dtype))
     places: dict[str, Any] = {"state": asm.fresh(0), "done": asm.fresh(0), "steps": node.attrs["steps"]}
     if count is not None:
         places["count"] = count.ref
@@ -72,6 +76,8 @@ def lower_cond(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     asm = lowerer.asm
     pred, *operands = [lowerer.value(s, env) for s in node.inputs]
     results = [lowerer.fresh(s, targets) for s in node.outputs]
+    taken = {k: p for k, place in enumerate(results) for p, view in enumerate(operands) if _same_place(place, view)}
+    careful = any(results[k].buffer.kind == "input" for k in taken)
     otherwise, end = asm.label(), asm.label()
     asm.jump_unless(pred.ref, otherwise)
     for position, graph in enumerate(graphs):
@@ -79,19 +85,28 @@ def lower_cond(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
             asm.jump(end)
             asm.place(otherwise)
         inner: Env = dict(zip(graph.inputs, operands, strict=True))
-        _run_into(lowerer, graph, inner, results)
+        plan = inplace.branch(graph, taken, careful) if taken else None
+        assert plan is None or len(plan.pairs) == len(taken), "a branch was to update a value in place"
+        _run_into(lowerer, graph, inner, results, plan)
     asm.place(end)
     env.update(zip(node.outputs, results, strict=True))
     return True
 
 
-def _run_into(lowerer: Lowerer, graph: Graph, inner: Env, results: list[View]) -> None:
-    """Lay out a block whose outputs end in given places."""
+def _same_place(a: View, b: View) -> bool:
+    """Whether two values lie in the very same memory, in row order."""
+    return a.buffer is b.buffer and a.offset == b.offset and a.size == b.size and a.contiguous and b.contiguous
+
+
+def _run_into(lowerer: Lowerer, graph: Graph, inner: Env, results: list[View], plan: inplace.Plan | None) -> None:
+    """Lay out a block whose outputs end in given places; those that `plan` pairs with inputs share theirs."""
     aims: Env = {}
     for symbol, result in zip(graph.outputs, results, strict=True):
         lowerer._aim(symbol, result, aims)
+    if plan is not None:
+        aims |= {symbol: results[k] for symbol, k in plan.between.items()}
     before = set(lowerer.owned)
-    lowerer.block(graph, inner, aims)
+    lowerer.block(graph, inner, aims, None if plan is None else plan.work)
     for symbol, result in zip(graph.outputs, results, strict=True):
         lowerer.bring(inner[symbol], result, symbol)
     _release(lowerer, graph, inner, before)
@@ -129,13 +144,15 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     count, carry, consts, xs = layout.parts([lowerer.value(s, env) for s in node.inputs])
     loop = _Loop(lowerer, node, count, xs)
     state = [lowerer.fresh(s, targets) for s in node.outputs[: layout.carry]]
-    shared = {id(v.buffer) for v in [*carry, *consts, *xs]}
+    shared = [id(v.buffer) for v in [*carry, *consts, *xs]]
     # New values go straight to their places where nothing reads the old ones any more; others take turns.
-    straight, work = inplace.carried(body, layout.carry)
+    plan = inplace.carried(body, layout.carry)
+    straight, work = plan.pairs, plan.work
     framed = turns.turning(body, layout.carry, straight, work)
     pairs: list[turns.Turn] = []
     for k, (start, place) in enumerate(zip(carry, state, strict=True)):
-        if id(place.buffer) in shared:  # the result's memory is that of a value that the loop still reads
+        if shared.count(id(place.buffer)) > int(_same_place(start, place)):
+            # The result's memory is that of a value that the loop still reads.
             state[k] = lowerer.memory(Spec(place.shape, place.dtype))
         if k in framed:
             pairs.append(turns.begin(lowerer, k, start, state[k], framed[k], loop.steps))
@@ -156,8 +173,7 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         _release(lowerer, test, seen, before)
     rows = loop.rows(stacks)
     aims: Env = {body.outputs[k]: state[k] for k in straight if k not in framed}
-    own = {k: source for k, source in straight.items() if k not in framed}
-    aims |= {symbol: state[k] for symbol, k in inplace.updated(body, own).items()}
+    aims |= {symbol: state[k] for symbol, k in plan.between.items() if k not in framed}
     for turn in pairs:
         turns.aim(turn, body.outputs[turn.k], aims)
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):

@@ -78,8 +78,17 @@ class Lowered:
 class Lowerer:
     """Lays out one program."""
 
-    def __init__(self, graph: Graph, inplace: Mapping[int, int], work: Sequence[Item] | None = None) -> None:
-        """inplace: output position -> input position whose memory it takes over; work: what to do, in that order."""
+    def __init__(
+        self,
+        graph: Graph,
+        inplace: Mapping[int, int],
+        work: Sequence[Item] | None = None,
+        between: Mapping[Symbol, int] | None = None,
+    ) -> None:
+        """inplace: output position -> input position whose memory it takes over; work: what to do, in that order.
+
+        between: values on the way from such inputs to outputs -> output position.
+        """
         self.graph = graph
         self.asm = Assembler(len(graph.inputs), len(graph.outputs))
         self.arena = ArenaPlan()
@@ -89,6 +98,7 @@ class Lowerer:
         self.spare: dict[str, Source] = {}  # see `offer`
         self.inplace = inplace
         self.work = work
+        self.between = between or {}
         self.owned: set[int] = set()  # buffers of the arena that have not been given back
         self.has_checks = False
         self.loops: list[hosts.Around] = []  # the loops around what is laid out now
@@ -111,6 +121,7 @@ class Lowerer:
             else:
                 ends.append(self._outside("output", self.asm.output(k), symbol.spec, k))
             self._aim(symbol, ends[-1], targets)
+        targets |= {symbol: ends[k] for symbol, k in self.between.items()}
         self.block(graph, env, targets, self.work)
         for symbol, end in zip(graph.outputs, ends, strict=True):
             self.bring(env[symbol], end, symbol)
@@ -286,7 +297,8 @@ class Lowerer:
         if view.size == 0:
             return
         if view.contiguous and target.contiguous:
-            copy_bytes(self, target, view)
+            if view.buffer is not target.buffer or view.offset != target.offset:
+                copy_bytes(self, target, view)
             return
         if copy_transposed(self, target, view):
             return
@@ -329,6 +341,8 @@ class Lowerer:
         if not target.size:
             return
         if not array.tobytes().strip(b"\0"):
+            if self.inplace and target.buffer.kind == "input":
+                self.asm.commit()  # a variable is overwritten
             self.asm.fill(target.ref, 0, target.nbytes)
             return
         view = whole(Buffer("constant", self.asm.constant(array), array.nbytes), Spec((), symbol.dtype))

@@ -38,9 +38,9 @@ class Program:
     def __init__(self, graph: Graph, stateful: bool = False) -> None:
         with activate(None):
             self.graph = optimize(graph)
-            overwritten, work = inplace.plan(self.graph, stateful)
-            self.inplace = overwritten
-            lowered = Lowerer(self.graph, overwritten, work).run(build.load)
+            plan = inplace.plan(self.graph, stateful)
+            self.inplace = plan.pairs
+            lowered = Lowerer(self.graph, plan.pairs, plan.work, plan.between).run(build.load)
         self.code = lowered.code
         self.hosts = lowered.hosts
         self.kernels = lowered.kernels
