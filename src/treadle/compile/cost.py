@@ -45,6 +45,10 @@ STRIP_ROWS = 512
 # Rows from this length on are read where a gather finds them, in kernels that make one pass: x[i] * w for 4096 rows of
 # 16 takes 9 % longer than with a copy of the rows, of 32 a quarter less, of 64 and more half the time (Zen 3).
 PICKED_ROW = 32
+# Single elements from which a scatter computes its updates itself. add(x * x) to 256 places: 10^4 elements take 3.5
+# cycles each, 3.2 with the updates written before; 10^6 elements 3.5 and 3.7, to sorted places 5.9 and 6.4.
+SINGLE_UPDATES = 1 << 17
+WIDE_STRIP = 64  # elements of a row that are worth a strip of a scatter of rows for one core: each looks at all indices
 RECOMPUTE = 6  # units up to which a value is computed again in the next pass over a row rather than kept
 WIDE_ROW = 32_768  # elements of a row beyond which a few rows are no work for several cores
 FEW_ROWS = 8

@@ -216,11 +216,21 @@ def _all_handed_on(links: list[tuple[Symbol, Symbol]], careful: bool) -> set[Sym
 
 def _updates(item: Item, old: Symbol, new: Symbol, roots: dict[Symbol, Symbol], handed: set[Symbol]) -> bool:
     """Whether an item writes a few elements over the old value, or hands it on, and reads nothing else of it."""
-    if isinstance(item, Group) or not (new in handed or updates_in_place(item.node)):
+    if isinstance(item, Group):
+        return item.scatter is not None and _scatters_into(item, item.scatter, old, roots)
+    if not (new in handed or updates_in_place(item.node)):
         return False
     if new not in handed and item.node.inputs[0] is not old:
         return False
     return sum(roots.get(s, s) is old for s in item.node.inputs) == 1
+
+
+def _scatters_into(item: Group, scatter: Node, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:
+    """Whether a scatter that computes its updates changes the old value, and they are made of nothing else of it."""
+    worked = [s for node in item.nodes for s in node.inputs]
+    looked_up = [s for v in item.virtual.values() for s in (*v.node.inputs, *v.sources)]
+    read = (*(item.read - {old}), *scatter.inputs[1:], *worked, *looked_up)
+    return updates_in_place(scatter) and scatter.inputs[0] is old and not any(roots.get(s, s) is old for s in read)
 
 
 def _can_fail(item: Item) -> bool:

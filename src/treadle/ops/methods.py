@@ -35,9 +35,9 @@ def _reflected(function: Any) -> Any:
 
 def _at(x: Any) -> Any:
     """Functional updates: `x.at[index].set(value)`."""
-    from treadle.ops.updates import At  # imported when first used: `import treadle` stays light
+    from treadle.ops.updates import at  # imported when first used: `import treadle` stays light
 
-    return At(x)
+    return at(x)
 
 
 def _cumsum(x: Any, axis: int | None = None, *, dtype: Any = None, reverse: bool = False) -> Tensor:

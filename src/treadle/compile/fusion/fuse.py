@@ -68,6 +68,7 @@ class Group:
     read: set[Symbol] = field(default_factory=set)  # arrays from outside
     virtual: dict[Symbol, Virtual] = field(default_factory=dict)  # what it reads that is not stored
     moments: bool = False  # whether its nodes are those of a variance, see moments.py
+    scatter: Node | None = None  # what takes the last of its values as updates, see scatters.py
 
     @property
     def row_axes(self) -> Axes | None:
@@ -79,7 +80,7 @@ class Group:
     @property
     def checks(self) -> bool:
         """Whether its kernel looks up indices, and may find one out of range."""
-        return any(virtual.picks for virtual in self.virtual.values())
+        return self.scatter is not None or any(virtual.picks for virtual in self.virtual.values())
 
     def find(self) -> Group:
         """The group that this one has become part of."""
@@ -154,10 +155,11 @@ class Fuser:
                 self._join(node)
             else:
                 self._single(node)
-        from treadle.compile.fusion import moments, virtual  # they look at the groups
+        from treadle.compile.fusion import moments, scatters, virtual  # they look at the groups
 
         virtual.Virtuals(self, graph).find(graph.nodes)
         moments.find(self)
+        scatters.find(self, graph)
 
     @cached_property
     def readers(self) -> dict[Symbol, list[Node]]:

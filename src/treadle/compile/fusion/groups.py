@@ -15,6 +15,7 @@ from treadle.compile.fusion.repeats import Recorder, repeat, structure_of
 from treadle.compile.fusion.row_plan import partial_view
 from treadle.compile.fusion.rows import RowKernel
 from treadle.compile.fusion.rules import used
+from treadle.compile.fusion.scatters import lower_scatter_group
 from treadle.compile.fusion.small_groups import combine_group, combining, copy_group, name_of
 from treadle.compile.fusion.sources import fault, finder, made_apart, unreadable
 from treadle.compile.fusion.strips import StripKernel
@@ -33,6 +34,8 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
     """Lay out a group; the values that it leaves in memory."""
     if group.moments:
         return lower_moments(lowerer, group, env, targets)
+    if group.scatter is not None:
+        return lower_scatter_group(lowerer, group, env, targets)
     stores: Env = {}
     ends: Env = {}
     aliases = [node for node in group.nodes if node.definition.family == "view"]

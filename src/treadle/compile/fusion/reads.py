@@ -88,13 +88,17 @@ class Reads:
         if operand in self.counted:
             self._count(indent, operand, inner)
             return
+        self.writer.text.add(indent, f"x{operand} = q{operand}[{self.place(indent, operand, inner)}]")
+
+    def place(self, indent: int, operand: int, inner: int | None) -> str:
+        """Where an element lies that indices move, which are read here if they change in the innermost loop."""
         writer = self.writer
         place = "0" if inner is None else writer.index(operand, inner)
         for n, (table, index) in enumerate(self.picks[operand]):
             if inner is not None and self.plan.steps[table][inner]:
                 self._check(indent, operand, n, index, f"q{table}[{writer.index(table, inner)}]")
                 place += f" + i{operand}_{n} * {writer.named(f'u{operand}_{n}', index.step)}"
-        writer.text.add(indent, f"x{operand} = q{operand}[{place.removeprefix('0 + ')}]")
+        return place.removeprefix("0 + ")
 
     def _count(self, indent: int, operand: int, inner: int | None) -> None:
         counted, at = self.counted[operand], f"q{operand}"

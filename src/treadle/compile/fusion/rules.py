@@ -26,6 +26,7 @@ RULES = (
     "positions are counted",
     "a variance in one pass",
     "a value in pieces is read in place",
+    "a scatter computes its updates",
 )
 
 counts: Counter[str] = Counter()  # in this process

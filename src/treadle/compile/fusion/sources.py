@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from treadle.compile.fusion.fuse import Group, Virtual
 from treadle.compile.fusion.joined import Joined, beside, over, padded, single, through, zeros
 from treadle.compile.fusion.lines import Line, line_of
@@ -209,19 +211,32 @@ def _make(lowerer: Lowerer, node: Node, stored: Env) -> None:
         lowerer.host(node, stored, {})
 
 
+def _nothing(lowerer: Lowerer, symbol: Symbol) -> View:
+    """A view of a value's shape on a single zero."""
+    zero = np.zeros((), symbol.dtype)
+    shape: tuple[int, ...] = symbol.shape  # type: ignore[assignment]
+    return View(Buffer("constant", lowerer.asm.constant(zero), zero.nbytes), shape, symbol.dtype, (0,) * len(shape))
+
+
 def fault(lowerer: Lowerer | Recorder, group: Group, env: Env) -> Any:
     """The note for a kernel that checks indices: each look-up in turn, by NumPy; None for one that checks nothing."""
     from treadle.compile import hosts
     from treadle.compile.fusion.repeats import Recorder
 
     nodes = list(dict.fromkeys(v.node for v in group.virtual.values() if v.picks))
+    if group.scatter is not None:
+        nodes.append(group.scatter)
     if not nodes:
         return None
     assert not isinstance(lowerer, Recorder)  # what is recorded checks nothing
     lowerer.has_checks = True
-    steps = [
-        hosts.node_step(node, [lowerer.value(s, env) for s in node.inputs], [], tuple(lowerer.loops)) for node in nodes
-    ]
+
+    def value(symbol: Symbol) -> View:
+        # Numbers that are not stored anywhere matter no more than the others of a scatter: its indices are told of.
+        missing = symbol in group.made or (symbol not in env and all_zero(symbol))
+        return _nothing(lowerer, symbol) if missing else lowerer.value(symbol, env)
+
+    steps = [hosts.node_step(node, [value(s) for s in node.inputs], [], tuple(lowerer.loops)) for node in nodes]
 
     def run(run: Any) -> None:
         for step in steps:

@@ -10,6 +10,7 @@ from treadle.compile.fusion.emit import broadcast_strides, code
 from treadle.compile.fusion.reduce import update_line
 from treadle.compile.moves.copies import copied, lay
 from treadle.compile.moves.walks import Index, Walk
+from treadle.compile.moves.zeros import all_zero
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -94,9 +95,9 @@ def lower_scatter(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     axes, position = node.attrs["axes"], node.attrs["position"]
     if not _walkable(node, picks):
         return False
-    sources = [lowerer.value(s, env) for s in node.inputs]
-    _, update, *tables = sources
+    update, *tables = [lowerer.value(s, env) for s in node.inputs[1:]]
     target = env[node.outputs[0]] = lowerer.fresh(node.outputs[0], targets)
+    sources = [target if all_zero(x) else lowerer.value(x, env), update, *tables]
     lay(lowerer, x, target, env)
     rank = max(len(t.shape) for t in tables)
     order = _order(update.shape, rank, position)
@@ -161,9 +162,9 @@ def lower_dynamic_update(lowerer: Lowerer, node: Node, env: Env, targets: Env) -
     x, _, starts = node.inputs
     if not _walkable(node, [starts]):
         return False
-    sources = [lowerer.value(s, env) for s in node.inputs]
-    _, update, table = sources
+    update, table = [lowerer.value(s, env) for s in node.inputs[1:]]
     target = env[node.outputs[0]] = lowerer.fresh(node.outputs[0], targets)
+    sources = [target if all_zero(x) else lowerer.value(x, env), update, table]
     lay(lowerer, x, target, env)
     indices = _starts(table, update.shape, update.shape, target, 0)
     operands = [(target, target.strides), (update, update.strides)]
