@@ -138,6 +138,7 @@ def test_carried_arrays_are_updated_in_place_unless_their_old_values_are_read() 
     table, rows = RNG.standard_normal((4, 40)).astype(F), RNG.standard_normal((9, 40)).astype(F)
     for f in (apart, together):
         agree(f, table, PICKS, rows)
+    agree(lambda t, i, x: td.fori_loop(0, 3, lambda k, t: t.at[i].add(t * x), t), rows, PICKS, rows)
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
