@@ -27,6 +27,7 @@ from harness.op_inputs import (
     whole,
 )
 from harness.op_moves import moving
+from harness.op_programs import programs
 from treadle.core.op import REGISTRY, Op
 
 # Ops that have no numeric work to compare: state, staging, control flow, effects, strings, or views with nothing to do.
@@ -34,7 +35,8 @@ WITHOUT = set(
     names(
         "constant dim read identity stop_gradient call cond checkpoint checkpoint_eager while custom_gradient "
         "custom_gradient_eager print assert py_function join upper lower strip str_length zeros_of fill_rows "
-        "first_rows real imag conj positive random_between raise"
+        "first_rows real imag conj positive random_between raise "
+        "reshape_as row place_row put_rows_at open_axis"
     )
 )
 
@@ -224,7 +226,7 @@ def cases() -> list[Case]:
     """All cases."""
     for module in pkgutil.iter_modules(treadle.ops.__path__):
         importlib.import_module(f"treadle.ops.{module.name}")
-    return [*elementwise(), *of_other_dtypes(), *moving(), *reducing(), *factorizing(), *drawing()]
+    return [*elementwise(), *of_other_dtypes(), *moving(), *reducing(), *factorizing(), *drawing(), *programs()]
 
 
 def uncovered() -> list[str]:

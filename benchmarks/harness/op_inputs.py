@@ -13,21 +13,36 @@ Array = np.ndarray[Any, Any]
 Make = Callable[[np.random.Generator, int], list[Array]]
 
 
+def _unset(*_: Any) -> Any:
+    raise TypeError("this case's two sides depend on the number of elements")
+
+
 @dataclass(frozen=True)
 class Case:
-    """One op: how to draw its arguments for n elements, the call in treadle and that in NumPy."""
+    """One op: how to draw its arguments for n elements, the call in treadle and that in NumPy.
+
+    sides: of a number of elements, the two calls, where they hold what depends on it.
+    program: whether it is five operations or more; tolerance: how far such results may differ.
+    """
 
     name: str
     arrays: Make
-    treadle: Callable[..., Any]
-    numpy: Callable[..., Any]
+    treadle: Callable[..., Any] = _unset
+    numpy: Callable[..., Any] = _unset
     random: bool = False
     op: str = ""
+    sides: Callable[[int], tuple[Callable[..., Any], Callable[..., Any]]] | None = None
+    program: bool = False
+    tolerance: float = 1e-8
 
     @property
     def covers(self) -> str:
         """The op of the registry that this case is for."""
         return self.op or self.name.split(" ")[0]
+
+    def both(self, size: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The call in treadle and that in NumPy, for so many elements."""
+        return (self.treadle, self.numpy) if self.sides is None else self.sides(size)
 
 
 def names(text: str) -> list[str]:

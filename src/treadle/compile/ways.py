@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Way = Callable[["Lowerer", Node, dict[Symbol, View], dict[Symbol, View]], bool]
 
-# op -> module and function; the function gives False where the values are not such as a kernel can hold.
+# op -> module (of moves, where no room is named) and function; that gives False for values that no kernel can hold.
 WAYS: dict[str, tuple[str, str]] = {
     "argmax": ("positions", "lower_position"),
     "argmin": ("positions", "lower_position"),
@@ -47,6 +47,12 @@ WAYS: dict[str, tuple[str, str]] = {
     "random_permutation": ("randoms", "lower_permutation"),
     "searchsorted": ("searches", "lower_searchsorted"),
     "random_integers": ("randoms", "lower_integers"),
+    **dict.fromkeys(("det", "slogdet", "inv", "cholesky", "eigh"), ("matrix.factorizing", "lower_square")),
+    "solve": ("matrix.factorizing", "lower_solve"),
+    "svd": ("matrix.factorizing", "lower_svd"),
+    "qr": ("matrix.factorizing", "lower_qr"),
+    "pinv": ("matrix.factorizing", "lower_pinv"),
+    "matrix_rank": ("matrix.factorizing", "lower_rank"),
 }
 
 
@@ -56,7 +62,8 @@ def way(op: str) -> Way | None:
     found = WAYS.get(op)
     if found is None:
         return None
-    function: Any = getattr(importlib.import_module(f"treadle.compile.moves.{found[0]}"), found[1])
+    place = found[0] if "." in found[0] else f"moves.{found[0]}"
+    function: Any = getattr(importlib.import_module(f"treadle.compile.{place}"), found[1])
     return function  # type: ignore[no-any-return]
 
 

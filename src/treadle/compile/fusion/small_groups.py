@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from treadle.compile.cost import BAND_ROWS, MANY_PARTS
 from treadle.compile.fusion.fuse import Group
 from treadle.compile.fusion.kernels import GroupKernel
@@ -22,12 +24,12 @@ def name_of(group: Group) -> str:
     return "_".join(ops[:4]) + ("_etc" if len(ops) > 4 else "")
 
 
-def copy_node(view: View) -> Node:
-    """A node that copies a value, for a kernel of its own."""
-    spec = Spec(view.shape, view.dtype)
-    source = Symbol(spec, None, "source")  # type: ignore[arg-type]
-    node = Node(astype_op, (source,), {"dtype": view.dtype}, "copy", None)
-    made = Symbol(spec, None, "copy", node)  # type: ignore[arg-type]
+def copy_node(view: View, dtype: np.dtype[Any] | None = None) -> Node:
+    """A node that copies a value, or converts it, for a kernel of its own."""
+    to = view.dtype if dtype is None else dtype
+    source = Symbol(Spec(view.shape, view.dtype), None, "source")  # type: ignore[arg-type]
+    node = Node(astype_op, (source,), {"dtype": to}, "copy", None)
+    made = Symbol(Spec(view.shape, to), None, "copy", node)  # type: ignore[arg-type]
     node.outputs = (made,)
     return node
 
@@ -35,6 +37,13 @@ def copy_node(view: View) -> Node:
 def copy_group(view: View) -> tuple[Group, Symbol, Symbol]:
     """A group that copies a value: itself, what it reads and what it makes."""
     node = copy_node(view)
+    group = Group(view.shape, [node], made={node.outputs[0]})
+    return group, node.inputs[0], node.outputs[0]
+
+
+def cast_group(view: View, dtype: np.dtype[Any]) -> tuple[Group, Symbol, Symbol]:
+    """A group that converts a value: itself, what it reads and what it makes."""
+    node = copy_node(view, dtype)
     group = Group(view.shape, [node], made={node.outputs[0]})
     return group, node.inputs[0], node.outputs[0]
 

@@ -165,6 +165,23 @@ def call_gemv(builder: Any, function: Any, block: Any, m: Any, n: Any, a: Any, x
     return _call_blas(builder, function, block, [m, n], layout)
 
 
+def call_loop(builder: Any, function: Any, block: Any, first: Any, count: Any) -> Any:
+    """A loop of a generalized ufunc of NumPy by address, on `count` matrices from `first` on (see `matrix.lapack`)."""
+    operands, sizes = on_stack(builder, ir.ArrayType(I64, 4)), on_stack(builder, ir.ArrayType(I64, 5))
+
+    def slot(address: Any, number: int) -> Any:
+        return builder.add(address, I64(8 * number))
+
+    for k in range(4):
+        start = builder.add(load(builder, slot(block, 3 + k)), builder.mul(first, load(builder, slot(block, 11 + k))))
+        store(builder, slot(operands, k), start)
+        store(builder, slot(sizes, 1 + k), load(builder, slot(block, 7 + k)))
+    store(builder, sizes, count)
+    kind = ir.FunctionType(VOID, [I64] * 4)
+    builder.call(_at(builder, function, kind), [operands, sizes, slot(block, 11), load(builder, slot(block, 1))])
+    return ZERO
+
+
 FUNCTIONS: dict[str, Writer] = {
     "words": same,
     "address_of": same,
@@ -180,5 +197,5 @@ FUNCTIONS: dict[str, Writer] = {
         for function in (load, load_byte, load_int, store, call_kernel, nanoseconds, move, fill, pause)
     },
     **{function.__name__: function for function in (atomic_load, atomic_store, atomic_add, atomic_swap)},
-    **{function.__name__: function for function in (call_gemm, call_gemv)},
+    **{function.__name__: function for function in (call_gemm, call_gemv, call_loop)},
 }
