@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
+LONGEST = 1 << 31  # orders whose places a uint32 counts
+ALIKE = 0  # 1: as if words agreed, for tests
 MASK = "u8(4294967295)"
-CHUNK = 1 << 15  # words that are compared with their neighbours at once
 WORK = 16  # elementwise elements that one block of four words costs about as much as
 
 
@@ -234,39 +235,78 @@ def _write_pairs(draw: _Draw, before: list[str], lines: list[str], bounds: tuple
     return full + rest
 
 
+def _order_text(node: Node) -> Text:
+    """The order of n random words with their places in their lowest bits; 2 where two words agree in all others.
+
+    The highest bits say about where a word belongs: as many buckets as words, and then few steps to its place.
+    """
+    text = Text()
+    lines = [
+        (0, "def kernel(args, lo, hi):  # apart"),
+        (1, "w = p_u8(args[0])"),
+        (1, "y = p_i8(args[1])"),
+        (1, "e = p_u8(args[2])"),
+        (1, "c = p_u4(args[3])"),
+        (1, "places = u8(args[4])"),
+        (1, "n = args[5]"),
+        (1, "shift = u8(args[6])"),
+        (1, "for b in range(args[7]):"),
+        (2, "c[b] = u4(0)"),
+        (1, "for j in range(n):"),
+        (2, "c[i8(w[j] >> shift)] += u4(1)"),
+        (1, "before = u4(0)"),
+        (1, "for b in range(args[7]):"),
+        (2, "some = c[b]"),
+        (2, "c[b] = before"),
+        (2, "before = u4(before + some)"),
+        (1, "for j in range(n):"),
+        (2, "word = w[j]"),
+        (2, "to = c[i8(word >> shift)]"),
+        (2, "c[i8(word >> shift)] = u4(to + u4(1))"),
+        (2, "e[i8(to)] = word"),
+        (1, "for j in range(1, n):"),
+        (2, "moved = e[j]"),
+        (2, "i = j"),
+        (2, "while i > 0 and e[i - 1] > moved:"),
+        (3, "e[i] = e[i - 1]"),
+        (3, "i = i - 1"),
+        (2, "e[i] = moved"),
+        (1, f"bad = u8({ALIKE})"),
+        (1, "y[0] = i8(e[0] & places)"),
+        (1, "for j in range(1, n):"),
+        (2, "bad = bad | select((e[j] ^ e[j - 1]) <= places, u8(1), u8(0))"),
+        (2, "y[j] = i8(e[j] & places)"),
+        (1, "return i8(bad) * 2"),
+    ]
+    for indent, line in lines:
+        text.add(indent, line, node if line.startswith("y[j]") else None)
+    return text
+
+
 def lower_permutation(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
-    """Lay out a draw of an order: words by a kernel, their places in their lowest bits, which NumPy then sorts.
+    """Lay out a draw of an order: words, their places in their lowest bits, and the order of those.
 
     Where words agree in what is left of them, the op's body decides; see `sampling.order_of`.
     """
-    if not copied(node):
+    if not copied(node) or node.outputs[0].spec.nbytes >> 3 >= LONGEST:
         return False
     draw = _Draw(lowerer, node, env, targets)
-    if not draw.count:
+    n = draw.count
+    if not n:
         return draw.advance(0)
-    words = lowerer.memory(Spec((draw.count,), np.dtype("u8")))
-    places = (1 << draw.count.bit_length()) - 1
-    taken = draw.blocks("u8", words, draw.count, ["kept = u8(args[3])"], "({0} & kept) | {1}", (~places,))
-    get, state, target = hosts.fetch(words), hosts.fetch(draw.state), hosts.fetch(draw.target)
+    words, order = [lowerer.memory(Spec((n,), np.dtype("u8"))) for _ in range(2)]
+    bits = max(1, n.bit_length() - 1)
+    counts = lowerer.memory(Spec((1 << bits,), np.dtype("u4")))
+    places = (1 << n.bit_length()) - 1
+    taken = draw.blocks("u8", words, n, ["kept = u8(args[3])"], "({0} & kept) | {1}", (~places,))
+    state, target = hosts.fetch(draw.state), hosts.fetch(draw.target)
 
-    def order(run: Run) -> None:
-        packed, end = get(run), target(run)
-        packed.sort()
-        if _differ(packed, np.uint64(places)):
-            np.bitwise_and(packed, np.uint64(places), out=end.view(np.uint64))
-        else:
-            end[...] = node.definition.body(state(run), **node.attrs)[0]
+    def again(run: Run) -> None:
+        target(run)[...] = node.definition.body(state(run), **node.attrs)[0]
 
-    lowerer.hosts.append(order)
-    lowerer.asm.host(len(lowerer.hosts) - 1)
-    lowerer.free(words.buffer)
+    lowerer.has_checks = True
+    arguments = (words, draw.target, order, counts, places, n, 64 - bits, 1 << bits)
+    lowerer.call(Kernel(_order_text(node), arguments, 1, 0), node.op, hosts.Otherwise(node, again))
+    for view in (words, order, counts):
+        lowerer.free(view.buffer)
     return draw.advance(taken)
-
-
-def _differ(packed: np.ndarray[Any, Any], places: np.uint64) -> bool:
-    """Whether all neighbours differ above the bits of their places; by chunks, which stay in cache."""
-    for start in range(0, len(packed) - 1, CHUNK):
-        some = packed[start : start + CHUNK + 1]
-        if ((some[1:] ^ some[:-1]) <= places).any():
-            return False
-    return True
