@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import treadle as td
 from treadle.vector.primitives import INTEGERS
 
 REFERENCE = {"floordiv": np.floor_divide, "mod": np.remainder, "fmod": np.fmod, "pow": np.power}
@@ -58,3 +59,16 @@ def test_float_division(native, rule: str, kind: str) -> None:
 def test_float_sign(native, kind: str) -> None:
     x = np.array([-2.5, -0.0, 0.0, 3.0, np.inf, -np.inf, np.nan], kind)
     assert np.array_equal(native(f"sign_{kind}", x), np.sign(x), equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+def test_the_next_number(kind: str) -> None:
+    limits = np.finfo(kind)
+    least = limits.smallest_subnormal
+    numbers = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, limits.max, -limits.max, limits.tiny, least, -least]
+    a, b = (x.ravel() for x in np.meshgrid(np.array(numbers, kind), np.array(numbers, kind)))
+    with np.errstate(all="ignore"):
+        want = np.nextafter(a, b)
+    got = td.function(lambda a, b: td.nextafter(a, b))(a, b).numpy()
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(want))

@@ -21,6 +21,7 @@ from treadle.compile.fusion.groups import call_group, lower_group
 from treadle.compile.fusion.repeats import known
 from treadle.compile.fusion.small_groups import copy_group, name_of
 from treadle.compile.llvm.build import Source
+from treadle.compile.moves.complexes import as_numbers
 from treadle.compile.moves.copies import copy_bytes, copy_transposed
 from treadle.compile.run.executor import Code, Ref
 from treadle.compile.stepping.fitting import is_scalar_loop, is_small_loop, is_table_loop
@@ -300,6 +301,8 @@ class Lowerer:
             if view.buffer is not target.buffer or view.offset != target.offset:
                 copy_bytes(self, target, view)
             return
+        if view.dtype.kind == "c":
+            view, target = as_numbers(view), as_numbers(target)
         if copy_transposed(self, target, view):
             return
         group, source, made = copy_group(view)

@@ -47,6 +47,10 @@ WAYS: dict[str, tuple[str, str]] = {
     "random_permutation": ("randoms", "lower_permutation"),
     "sort": ("sorts", "lower_sort"),
     "argsort": ("sorts", "lower_argsort"),
+    **dict.fromkeys(
+        ("add", "subtract", "multiply", "divide", "square", "negative", "conj", "real", "imag", "abs", "astype"),
+        ("complexes", "lower_complex"),
+    ),
     "isin": ("members", "lower_isin"),
     "searchsorted": ("searches", "lower_searchsorted"),
     "random_integers": ("randoms", "lower_integers"),

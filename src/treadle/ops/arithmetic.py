@@ -284,7 +284,7 @@ def _copysign_vjp(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return g * sign(a) * copysign(1, b)
 
 
-@elementwise(body=np.nextafter, want="real float")
+@elementwise(body=np.nextafter, scalar="nextafter_{t}({0}, {1})", want="real float")
 def nextafter(x1: Any, x2: Any, /) -> Tensor:
     """The next number after the first tensor's in the direction of the second's; passes no gradient."""
     raise NotImplementedError

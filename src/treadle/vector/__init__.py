@@ -36,7 +36,7 @@ def _collect() -> dict[str, Callable[..., Any]]:
     families = (exponential, logarithm, trigonometric, inverse_trigonometric, error_function, inverse_error_function)
     defined = {name: value for module in (*families, power, gamma) for name, value in vars(module).items()}
     found: dict[str, Callable[..., Any]] = {name: defined[name] for name in BOUNDS}
-    for name in ("floordiv", "mod", "sign"):
+    for name in ("floordiv", "mod", "sign", "nextafter"):
         for kind in ("f4", "f8"):
             found[f"{name}_{kind}"] = getattr(integer, f"{name}_{kind}")
     for kind in INTEGERS:

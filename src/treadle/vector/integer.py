@@ -1,4 +1,4 @@
-"""Integer rules with NumPy's meaning, and floor division of floats: floordiv, mod, fmod, pow, sign.
+"""Integer rules with NumPy's meaning, and exact ones of floats: floordiv, mod, fmod, pow, sign, nextafter.
 
 Nothing here traps: a division by zero gives 0 and the minimum divided by -1 wraps. Each function serves every
 integer kind of its signedness; `SIGNED` and `UNSIGNED` say which name it has in kernels, as in `mod_i4`.
@@ -13,8 +13,12 @@ from treadle.vector.primitives import (
     F4,
     F8,
     T,
+    bits_f4,
+    bits_f8,
     copysign_f4,
     copysign_f8,
+    float_i4,
+    float_i8,
     floor_f4,
     floor_f8,
     fmod_f4,
@@ -122,6 +126,24 @@ def sign_f4(x: F4) -> F4:
 def sign_f8(x: F8) -> F8:
     """-1, 0 or 1; NaN stays."""
     return select(x > 0.0, 1.0, select(x < 0.0, -1.0, select(x == 0.0, 0.0, x)))
+
+
+def nextafter_f4(x: F4, y: F4) -> F4:
+    """The next number after x towards y: one bit further from 0, or nearer to it; y where they are equal."""
+    b = bits_f4(x)
+    n = float_i4(select((y > x) == (x > 0.0), b + 1, b - 1))
+    n = select(x == 0.0, copysign_f4(1.401298464324817e-45, y), n)
+    n = select(x == y, y, n)
+    return select((x != x) | (y != y), x + y, n)
+
+
+def nextafter_f8(x: F8, y: F8) -> F8:
+    """The next number after x towards y: one bit further from 0, or nearer to it; y where they are equal."""
+    b = bits_f8(x)
+    n = float_i8(select((y > x) == (x > 0.0), b + 1, b - 1))
+    n = select(x == 0.0, copysign_f8(5e-324, y), n)
+    n = select(x == y, y, n)
+    return select((x != x) | (y != y), x + y, n)
 
 
 SIGNED: dict[str, Callable[..., Any]] = {

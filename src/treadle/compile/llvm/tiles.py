@@ -11,6 +11,7 @@ A tile of R rows reads R numbers of A and two vectors of B for each of k, and ad
                             rows of n numbers side by side, with zeros behind them
     turned_<kind>(b, down, p, next)
                             a square of lanes x lanes transposed: from rows `down` bytes apart to rows `next` apart
+    pairs_<kind>(a, b, c)   products of complex numbers, whose parts lie side by side: a vector at each address
     room_<kind>(count)      memory on the stack for a panel of `count` rows, aligned
 """
 
@@ -29,8 +30,8 @@ from treadle.compile.llvm.loader import host
 ROWS = 6  # of the largest tile
 I64 = ir.IntType(64)
 _NAMES = {"f4": "float", "f8": "double"}
-_WORD = re.compile(r"(lanes|tile|panel|turned|room)_(f4|f8)(?:_(\d))?$")
-ARGUMENTS = {"lanes": 0, "tile": 10, "panel": 5, "turned": 4, "room": 1}
+_WORD = re.compile(r"(lanes|tile|panel|turned|pairs|room)_(f4|f8)(?:_(\d))?$")
+ARGUMENTS = {"lanes": 0, "tile": 10, "panel": 5, "turned": 4, "pairs": 3, "room": 1}
 
 
 @cache
@@ -61,7 +62,7 @@ def call(builder: Any, word: str, values: Sequence[Any]) -> Any:
         function = ir.FunctionType(I64, [I64] * len(values))
         module.globals[name] = Operand(function.as_pointer(), f'@"{name}"')
         writers = {"tile": lambda: _tile(name, kind, int(found[3])), "panel": lambda: _panel(name, kind)}
-        writers["turned"] = lambda: _turned(name, kind)
+        writers |= {"turned": lambda: _turned(name, kind), "pairs": lambda: _pairs(name, kind)}
         module.parts.append(writers[found[1]]())
         _declare(module, kind)
     return builder.call(module.globals[name], values)
@@ -271,3 +272,27 @@ def _turned(name: str, kind: str) -> str:
     w.add("ret i64 0")
     parameters = "i64 %b, i64 %down, i64 %p, i64 %next"
     return "\n".join([f'define internal i64 @"{name}"({parameters}) nounwind noinline {{', "entry:", *w.lines, "}"])
+
+
+def _pairs(name: str, kind: str) -> str:
+    """See the module: the real parts of a times b, less or plus the imaginary ones of a times b with its parts swapped.
+
+    One product of the two is not rounded, where the processor can: as in NumPy.
+    """
+    w = _Lines(kind)
+    lanes, v = w.lanes, w.vector
+
+    def picked(x: str, y: str, places: list[int]) -> str:
+        words = ", ".join(f"i32 {c}" for c in places)
+        return w.let(f"shufflevector {v} {x}, {v} {y}, <{lanes} x i32> <{words}>")
+
+    a, b = w.load(w.at("%a")), w.load(w.at("%b"))
+    real = picked(a, "poison", [c & ~1 for c in range(lanes)])
+    imaginary = picked(a, "poison", [c | 1 for c in range(lanes)])
+    crossed = w.let(f"fmul {v} {imaginary}, {picked(b, 'poison', [c ^ 1 for c in range(lanes)])}")
+    straight = w.let(f"fmul contract {v} {real}, {b}")
+    less, more = (w.let(f"{op} contract {v} {straight}, {crossed}") for op in ("fsub", "fadd"))
+    w.store(picked(less, more, [c if c % 2 == 0 else lanes + c for c in range(lanes)]), w.at("%c"))
+    w.add("ret i64 0")
+    head = f'define internal i64 @"{name}"(i64 %a, i64 %b, i64 %c) nounwind alwaysinline {{'
+    return "\n".join([head, "entry:", *w.lines, "}"])
