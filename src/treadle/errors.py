@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import linecache
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -168,6 +169,13 @@ def note_iteration(error: BaseException, done: int, loop: Location | None) -> No
     """Tell with an error in which iteration of a loop it was raised; of loops in loops the innermost comes first."""
     where = f"the loop at {loop.short}" if loop is not None else "its loop"
     error.add_note(f"in iteration {done} of {where} (counted from 0)")
+
+
+def add_iterations(error: BaseException, before: int) -> None:
+    """The loop that was noted last had done so many iterations before it began to count."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    if notes and (found := re.match(r"in iteration (\d+)", notes[-1])):
+        notes[-1] = f"in iteration {int(found[1]) + before}{notes[-1][found.end() :]}"
 
 
 class TreadleError(Exception):

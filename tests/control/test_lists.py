@@ -424,14 +424,6 @@ def uneven_branches(x, n):
     return xs
 
 
-def read_while(x, n):
-    xs = [x, x]
-    while x < 100.0:
-        x = x + xs[0] + xs[n - len(xs)]
-        xs.append(x)
-    return xs
-
-
 def given(xs, n):
     for i in td.range(n):
         xs.append(i)
@@ -498,7 +490,6 @@ def test_a_copy_of_a_grown_list_grows_alone():
     [
         (uneven, 1.0, [r"elements of xs must have one shape: \(\) first, \(2,\)", "# the line"]),
         (uneven_branches, 1.0, ["xs", r"\(2,\)"]),
-        (read_while, 1.0, ["xs is read in a loop", r"td.TensorList\(capacity=n\)"]),
         (given, [1, 2], ["the list .*grows in a loop", r"\[\*"]),
         (sorted_after, 1.0, ["sort is not possible on xs"]),
     ],

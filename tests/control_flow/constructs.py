@@ -363,12 +363,10 @@ TABLE: dict[str, list[Row]] = {
             "reading it at an index that depends on tensors",
             "memory for all elements that is carried, and changed in place",
             "",
-            "where the number of steps is not known while tracing: `td.TensorList(capacity=n)`",
+            "its room is made as it grows; `td.TensorList(capacity=n)` makes it once, for at most n",
             s.read_anywhere_while_it_grows,
             X,
             N,
-            kind="ControlFlowError",
-            message="td.TensorList\\(capacity=n\\)",
         ),
         row(
             "lists that grow in a loop inside a loop",

@@ -255,3 +255,110 @@ def stack_of_branches(v):
     for k in range(3):
         parts.append(v[k] * 2 if v[k] > 0.4 else v[k])
     return np.sum(np.stack(parts))
+
+
+@case((1.53, 3), (-0.52, 0), (1.01, 70), second=True)
+def read_at_half_in_a_range(x, n):
+    out = [x]
+    for i in td.range(n):
+        out.append(out[i // 2] * x * 0.5 + i)
+    return out[-1], out[len(out) // 2], len(out)
+
+
+@case((1.13, 3), (-0.52, 1), (1.01, 70), second=True)
+def read_at_half_in_a_while(x, n):
+    out = [x, x * x]
+    while len(out) < n:
+        out.append(out[len(out) // 2] * x + 0.5 * out[-1])
+    return out[-1], out[len(out) // 3]
+
+
+@case((1.5, 9), (0.5, 1), (0.9, 45), second=True)
+def queue_with_a_head(x, n):
+    queue, head, total = [x], 0, 0.0
+    while head < len(queue):
+        v = queue[head]
+        head += 1
+        total = total + v * v
+        if len(queue) < n:
+            queue.append(v * 0.5)
+            queue.append(v * v * 0.25)
+    return total
+
+
+@case((6,), (1,), (12,))
+def stack_of_work(n):
+    todo, count = [n], 0
+    while len(todo) > 0:
+        k = todo.pop()
+        count += 1
+        if k > 1:
+            todo.append(k - 1)
+            todo.append(k - 2)
+    return count
+
+
+@case((1.1, 4), (0.7, 9))
+def read_in_nested_ranges(x, n):
+    out = [x]
+    for i in td.range(n):
+        for j in td.range(i + 1):
+            out.append(out[j] * 0.5 * x + i)
+    return out[-1], len(out)
+
+
+@case((1.1, 4), (0.7, 30))
+def read_in_nested_whiles(x, n):
+    out, log = [x], []
+    while len(out) < n:
+        k = 0
+        while out[k] < 3 * len(out) and k < n - len(out):
+            out.append(out[k] * x + 1)
+            k += 1
+        out.append(out[-1] * 0.5 + out[k // 2])
+        log.append(out[k])
+    return out[-1], len(out), td.sum(td.stack(log))
+
+
+@case((1.1, 6), (0.7, 1))
+def read_in_a_loop_in_a_branch(x, n):
+    out = [x]
+    for i in td.range(n):
+        if i % 2 == 1:
+            for j in td.range(i):
+                out.append(out[j] + x)
+        else:
+            out.append(out[i // 3] * x)
+    return out[-1], len(out)
+
+
+@case((1.5, 4), (0.3, 2))
+def queue_of_tuples(x, n):
+    queue, head, total = [(x, 0)], 0, 0.0
+    while head < len(queue):
+        v, depth = queue[head]
+        head += 1
+        total = total + v * depth
+        if depth < n:
+            queue.append((v * 0.5, depth + 1))
+            queue.append((v + 1, depth + 1))
+    return total
+
+
+@case(([0.5, -1.0, 2.0, 3.0],), ([-1.0, -2.0, -3.0, 0.5],))
+def read_over_what_was_kept(v):
+    out = []
+    for x in [x for x in v if x > 0]:
+        out.append(x if len(out) == 0 else out[len(out) // 2] * x)
+    return sum(out), sum([x for x in v if x > 0.6])
+
+
+@case((1.5, 9), (0.1, 40))
+def read_until_break(x, n):
+    out = [x]
+    for i in td.range(n):
+        out.append(out[i // 2] + x)
+        out[i // 2] = out[i // 2] * 0.5
+        if out[-1] > 4:
+            break
+    return out[-1], len(out), sum(out)

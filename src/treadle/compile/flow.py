@@ -130,6 +130,7 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     body: Graph = node.attrs["body"]
     test: Graph | None = node.attrs["test"]
     layout = node.attrs["layout"]
+    assert test is not None or layout.counted or layout.xs or isinstance(node.attrs["steps"], int), "an endless loop"
     joins = [k for k in range(layout.carry, len(body.outputs)) if joined_name(body.outputs[k]) is not None]
     given = (*node.inputs[: int(layout.counted) + layout.carry], *node.outputs[: layout.carry])
     rows_in = (*body.inputs[layout.carry + layout.consts :], *body.outputs[: layout.carry])

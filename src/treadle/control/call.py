@@ -34,9 +34,14 @@ def _interpreting() -> Iterator[None]:
         _plain.reset(token)
 
 
+def runs_programs() -> bool:
+    """Whether graphs are run by their compiled programs."""
+    return bool(RUNNER) and not _plain.get()
+
+
 def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     """The outputs of a graph for these arrays: by its compiled program where there is a compiler, else interpreted."""
-    if RUNNER and not _plain.get():
+    if runs_programs():
         return list(RUNNER[0](graph, arrays))
     return interpret_arrays(graph, arrays)
 

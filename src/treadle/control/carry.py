@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from treadle.control import elastic
 from treadle.control.call import zeros_like_spec
+from treadle.control.elastic import Elastic
 from treadle.control.invariants import as_declared, carried, check
 from treadle.control.journal import journal
 from treadle.control.leaves import Group, Leaf, settle
@@ -63,7 +67,7 @@ def run_loop(
             continue
         finally:
             carried.reset(token)
-        if not threads.settled or not threads.settle():
+        if not traced.complete:
             work.renew()
         elif settle(work.leaves, traced.results):
             break
@@ -82,6 +86,7 @@ class _Traced:
         self.test = test
         self.results: list[Any] = []
         self.ys: list[Tensor] = []
+        self.complete = False  # every place is carried in a way that fits what the body does
         self.collected = 0  # how many of the ys the caller has asked for
         self.condition: Tensor | None = None
 
@@ -125,7 +130,10 @@ class _Loop:
         for key, thread in self.threads.all.items():
             held = self.held.get(key)
             if held is None or held[0] != thread.how:
-                self.held[key] = thread.how, Group(thread.place.label, thread.initial())
+                group = Group(thread.place.label, thread.initial())
+                self.held[key] = thread.how, group
+                for leaf in group.leaves[:-1] if thread.elastic else ():
+                    leaf.open()
 
     def inputs(self, tracer: Tracer) -> tuple[list[Any], list[Any]]:
         """The values of names and places that a trace gets."""
@@ -154,6 +162,7 @@ class _Loop:
                 self.threads.settled = False
             if not self.threads.settled or not self.threads.settle():
                 return traced
+            traced.complete = True
             for thread in self.threads.all.values():
                 traced.ys += thread.ys()
             results = [*results, *(thread.result() for thread in self.threads.all.values())]
@@ -179,7 +188,7 @@ class _Loop:
         self, traced: _Traced, length: int | Tensor | None, xs: Sequence[Tensor], reverse: bool
     ) -> tuple[tuple[Any, ...], list[Tensor]]:
         """The loop op, and what follows from its results."""
-        results, stacks = _bind(self.leaves, traced, length, xs, reverse)
+        results, stacks = _bind(self.leaves, self._elastic(), traced, length, xs, reverse)
         flat = iter(results)
         values = [group.build(flat) for group in self._all()]
         count = len(self.groups)
@@ -189,6 +198,18 @@ class _Loop:
             own = [next(left) for entry in thread.entries for _ in range(entry[1] + entry[2])] if thread.logs else []
             thread.place.store(thread.finish(value, own, exact))
         return tuple(values[:count]), stacks[: traced.collected]
+
+    def _elastic(self) -> list[Elastic]:
+        """The lists that are carried as memory of an open size, by the places of their leaves among what is carried."""
+        held = [leaf for leaf in self.leaves if leaf.spec is not None]
+        first = list(itertools.accumulate([1 + leaf.optional for leaf in held], initial=0))
+        where = {id(leaf): k for leaf, k in zip(held, first, strict=False)}
+        found = []
+        for thread, (_, group) in zip(self.threads.all.values(), self.held.values(), strict=True):
+            if thread.elastic:
+                *buffers, length = [where[id(leaf)] for leaf in group.leaves]
+                found.append(Elastic(tuple(buffers), length, thread.growth))
+        return found
 
 
 def _input(tracer: Tracer, leaf: Leaf) -> Any:
@@ -202,7 +223,12 @@ def _input(tracer: Tracer, leaf: Leaf) -> Any:
 
 
 def _bind(
-    leaves: list[Leaf], traced: _Traced, length: int | Tensor | None, xs: Sequence[Tensor], reverse: bool
+    leaves: list[Leaf],
+    lists: list[Elastic],
+    traced: _Traced,
+    length: int | Tensor | None,
+    xs: Sequence[Tensor],
+    reverse: bool,
 ) -> tuple[list[Any], list[Tensor]]:
     """Close the traces and bind the op: the final leaves, and the stacks."""
     held = [leaf for leaf in leaves if leaf.spec is not None]
@@ -225,8 +251,9 @@ def _bind(
     fixed = [states[k] for k in order[1]]
     count = length if isinstance(length, Tensor) else None
     known: Size | None = length if isinstance(length, int) else (xs[0].shape[0] if xs else None)
+    run = functools.partial(elastic.run, lists) if lists else loop
     made = list(
-        loop(
+        run(
             body,
             [*start, *written],
             [*captures, *fixed, *written],

@@ -13,6 +13,7 @@ from treadle.control.journal import note
 from treadle.control.lists import content, replace_content, twin
 from treadle.control.merge import common, fix_text, is_number, leaf_spec, presence, spec_text
 from treadle.control.undefined import Undefined
+from treadle.core.dim import Dim
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
 from treadle.core.variable import Variable, read_variable
@@ -23,7 +24,7 @@ from treadle.ops.convert import as_tensor
 class Leaf:
     """One leaf of the loop's values: carried with a spec, or a Python object that must stay the same."""
 
-    __slots__ = ("declared", "optional", "path", "spec", "value")
+    __slots__ = ("declared", "elastic", "optional", "path", "spec", "value")
 
     def __init__(self, path: str, value: Any) -> None:
         self.path = path
@@ -32,6 +33,13 @@ class Leaf:
         carried = is_number(value) or isinstance(value, Tensor)
         self.spec: Spec | None = leaf_spec(value) if carried else None
         self.declared: tuple[Any, ...] | None = None  # a shape that changes; see `invariants`
+        self.elastic = False  # memory of an open number of rows; see `elastic`
+
+    def open(self) -> None:
+        """From now on this is memory of an open number of rows."""
+        assert self.spec is not None
+        self.elastic = True
+        self.spec = Spec((Dim.fresh("room"), *self.spec.shape[1:]), self.spec.dtype)
 
     @property
     def missing(self) -> bool:
@@ -136,7 +144,10 @@ def settle(leaves: list[Leaf], results: list[Any]) -> bool:
         if leaf.declared is not None and leaf.spec.shape != open_like(leaf):
             leaf.spec = Spec(open_shape(leaf.declared), leaf.spec.dtype, leaf.spec.weak)
             settled = False
-        same = leaf.spec.shape == spec.shape if leaf.declared is None else agrees(leaf.declared, spec.shape)
+        first = int(leaf.elastic)
+        same = leaf.spec.shape[first:] == spec.shape[first:]
+        if leaf.declared is not None:
+            same = agrees(leaf.declared, spec.shape)
         if dtype is None or not same:
             raise ControlFlowError(
                 f"the loop variable {leaf.path!r} changes: {spec_text(leaf.spec)} before an iteration, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from treadle import nest
@@ -9,14 +10,15 @@ from treadle.control import rows
 from treadle.control.list_states import Block, Buffered, Grown, element_specs, rows_into, together
 from treadle.control.lists import TensorList, content, grown
 from treadle.core.dtypes import int64
+from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor
 from treadle.records import dataclass
 
 
-def to_buffer(owner: TensorList, capacity: int, like: Grown) -> Buffered:
-    """A list as a buffer; `like` tells what its elements are."""
+def to_buffer(owner: TensorList, capacity: int | None, like: Grown) -> Buffered:
+    """A list as a buffer, of an open size where no capacity is given; `like` tells what its elements are."""
     from treadle.ops.creation import zeros
     from treadle.ops.shaping import concat
 
@@ -28,6 +30,8 @@ def to_buffer(owner: TensorList, capacity: int, like: Grown) -> Buffered:
     if element is None:
         raise ControlFlowError(f"{owner.name} is read in a loop on tensors, but nothing is appended to it")
     specs = element_specs(own if own.segments else like)
+    if capacity is None:
+        return _open_buffer(owner, own, element, specs)
     if not own.segments:
         buffers = [zeros((capacity, *s.shape), dtype=s.dtype) for s in specs]
         return Buffered(element, tuple(buffers), as_tensor(0, int64), 0)
@@ -40,6 +44,18 @@ def to_buffer(owner: TensorList, capacity: int, like: Grown) -> Buffered:
     room = max(capacity - known, 0)
     buffers = [concat([x, zeros((room, *x.shape[1:]), dtype=x.dtype)], axis=0) if room else x for x in tensors]
     return Buffered(element, tuple(buffers), as_tensor(known, int64), known)
+
+
+def _open_buffer(owner: TensorList, own: Grown, element: nest.Structure, specs: Sequence[Spec]) -> Buffered:
+    from treadle.control.elastic import with_room  # loops are built on lists
+    from treadle.ops.creation import zeros
+
+    if own.segments:
+        tensors = together(owner, own)
+        length = as_tensor(own.length, int64) if own.length is not None else rows.count_op.bind((tensors[0],), {})[0]
+    else:
+        tensors, length = [zeros((0, *s.shape), dtype=s.dtype) for s in specs], as_tensor(0, int64)
+    return Buffered(element, tuple([with_room(x, length, 0) for x in tensors]), length, own.length or 0, None, 1)
 
 
 @dataclass(frozen=True)

@@ -77,14 +77,21 @@ def merge_lists(label: str, owner: list[Any], a: Any, b: Any, tracers: Sequence[
         )
     if isinstance(a, Buffered) and isinstance(b, Buffered):
         merged = _Buffer(_joint(a, b))
-        for x, y in zip((*a.buffers, a.length), (*b.buffers, b.length), strict=True):
-            merged.pair(x, y)
+        same = all(x.shape == y.shape for x, y in zip(a.buffers, b.buffers, strict=True))
+        for x, y in zip(a.buffers, b.buffers, strict=True):
+            two = [x, y]
+            for k, tracer in enumerate(() if same else tracers):  # one side has made room
+                with activate(tracer):
+                    two[k] = rows.opened(two[k], 0)
+            merged.pair(*two)
+        merged.pair(a.length, b.length)
         return merged
     return _merge_segments(label, _as_grown(owner, a), _as_grown(owner, b), tracers)
 
 
 def _joint(a: Buffered, b: Buffered) -> Buffered:
-    return replace(a, most=max(a.most, b.most), change=a.change if a.change == b.change else None)
+    change = a.change if a.change == b.change else None
+    return replace(a, most=max(a.most, b.most), change=change, loose=a.loose or b.loose)
 
 
 def _as_grown(owner: TensorList, value: Any) -> Grown:

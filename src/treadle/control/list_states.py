@@ -110,6 +110,8 @@ class Buffered:
     """A list as memory for `capacity` elements, of which `length` are there.
 
     most: how many it may hold at most; change: by how much the body has changed its length, where that is certain.
+    room: for memory of an open size, how many rows the loop around makes sure of before each step; else None.
+    loose: an inner loop has appended nobody knows how many, to memory of a fixed size.
     """
 
     element: nest.Structure
@@ -117,11 +119,14 @@ class Buffered:
     length: Tensor
     most: int
     change: int | None = 0
+    room: int | None = None
+    loose: bool = False
 
     @property
     def capacity(self) -> int:
-        """Room for so many elements."""
-        return int(self.buffers[0].shape[0])
+        """Room for so many elements; 0 where only running tells."""
+        size = self.buffers[0].shape[0]
+        return size if isinstance(size, int) else 0
 
 
 State = Grown | Buffered

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from treadle.control.call import run_graph
+from treadle.control.loop_program import as_program
 from treadle.core.dim import Dim, Size
 from treadle.core.dtypes import int64
 from treadle.core.graph import Graph
 from treadle.core.op import Attrs, Grad, Op, Pullback, register
 from treadle.core.spec import Spec
 from treadle.core.tensor import Tensor
-from treadle.errors import note_iteration, place
+from treadle.errors import add_iterations, note_iteration, place
 from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
@@ -64,6 +65,10 @@ def _body(
     reverse: bool,
     open: Any = (),
 ) -> list[Array]:
+    attrs = {"body": body, "test": test, "layout": layout, "steps": steps, "reverse": reverse}
+    made = as_program(attrs, values)
+    if made is not None:
+        return made
     count, carry, consts, xs = layout.parts(values)
     limit = int(count) if layout.counted else (steps if isinstance(steps, int) else None)
     if limit is None and xs:
@@ -72,12 +77,18 @@ def _body(
     done = 0
     while limit is None or done < limit:
         position = limit - 1 - done if reverse and limit is not None else done
+        earlier: list[Array] = []
         try:
-            if test is not None and not bool(run_graph(test, [*carry, *consts])[0]):
-                break
+            if test is not None:
+                more, *earlier = run_graph(test, [*carry, *consts])
+                if not bool(more):
+                    break
             outputs = run_graph(body, [*carry, *consts, *(x[position, ...] for x in xs)])
         except Exception as error:
-            note_iteration(error, done, place())
+            if earlier:  # this loop is one of the user's in parts
+                add_iterations(error, int(earlier[0]))
+            else:
+                note_iteration(error, done, place())
             raise
         carry = outputs[: layout.carry]
         for stack, y in zip(stacks, outputs[layout.carry :], strict=True):
@@ -121,7 +132,8 @@ def loop(
 
     Outputs that `rows.joined` has made are joined along their first axis instead, as their steps' numbers differ.
 
-    body:   carry, consts, x items -> carry, ys. test: carry, consts -> bool.
+    body:   carry, consts, x items -> carry, ys. test: carry, consts -> bool; also, where an iteration is a loop that
+            does some of the user's iterations, how many were done before it.
     It ends after `count` steps (a 0-d int64 tensor) or `length` steps (known when tracing), or when `test` is false.
     reverse: step through xs, and fill ys, from the last to the first.
     """

@@ -288,6 +288,8 @@ def _backward(
     specs = [changing(k, x) for k, x in zip(carried, start, strict=True)]
     specs += [Spec(x.shape, x.dtype) for x in (*sums, *seen, *places, *fixed)] + [row(x) for x in items]
     graph = trace(step, specs, parts.backward.name, closed=True).graph
+    if steps is None and not items and isinstance(attrs["steps"], Dim) and attrs["steps"].open:
+        steps = rows.count_op.bind((xs[0],), {})[0]  # nothing else that the loop is given tells how long it is
     made = loop(
         graph,
         [*start, *sums, *seen, *places],

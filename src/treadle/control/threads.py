@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from treadle.control import rows
+from treadle.control.elastic import with_room
 from treadle.control.journal import Journal, Key, Place, note
 from treadle.control.list_forms import to_buffer
 from treadle.control.list_stacks import Rows, appended_count, certain, present_of, stacked
@@ -34,6 +35,7 @@ from treadle.core.dtypes import int64
 from treadle.core.tensor import Tensor
 from treadle.errors import ControlFlowError
 from treadle.ops.convert import as_tensor, cast, settled
+from treadle.records import replace
 
 VALUE, LOG, BUFFER = "value", "log", "buffer"
 
@@ -55,12 +57,15 @@ class Thread:
         self.unsure = False  # whether there may be fewer
         self.like = Grown()
         self.capacity = 0
+        self.elastic = False  # the buffer is memory of an open size
+        self.growth = 1  # how many elements a step adds at most, where it is
         self.after: Any = None
         self.start: Buffered | None = None
         self.base = Base()
         self.entries: list[tuple[type, int, bool]] = []
         if isinstance(self.before, Buffered):
             self.mode, self.start, self.capacity = BUFFER, self.before, self.before.capacity
+            self.elastic = self.before.room is not None
         elif isinstance(self.before, Grown):
             self.mode = LOG
 
@@ -72,7 +77,7 @@ class Thread:
     @property
     def how(self) -> tuple[Any, ...]:
         """What the carried values depend on."""
-        return self.mode, self.capacity, self.counted, self.recent
+        return self.mode, self.capacity, self.elastic, self.counted, self.recent
 
     # -- what goes into an iteration -----------------------------------------------------------------------------------
 
@@ -133,7 +138,8 @@ class Thread:
             value = Grown(like.element, (self.base,), like.shapes)
         elif self.mode == BUFFER:
             assert self.start is not None
-            value = Buffered(self.start.element, tuple(carried[:-1]), carried[-1], self.start.most)
+            room = self.growth if self.elastic else None
+            value = Buffered(self.start.element, tuple(carried[:-1]), carried[-1], self.start.most, room=room)
         self.place.set(value)
 
     def discover(self, after: Any) -> None:
@@ -192,10 +198,14 @@ class Thread:
         assert self.start is not None
         grows = after.most - self.start.most
         owner: TensorList = self.place.obj
-        if owner.capacity is not None or not grows or isinstance(self.before, Buffered):
+        if self.elastic:
+            enough, self.growth = grows <= self.growth, max(grows, self.growth)
+            return enough
+        if owner.capacity is not None or isinstance(self.before, Buffered) or not (grows or after.loose):
             return True
-        if self.steps is None:
-            raise self.unbounded()
+        if self.steps is None or after.loose:
+            self.open()
+            return False
         needed = self.start.most + grows * self.steps
         if needed <= self.capacity:
             return True
@@ -203,26 +213,25 @@ class Thread:
         self.start = to_buffer(owner, needed, self.like)
         return False
 
-    def unbounded(self) -> ControlFlowError:
-        """The list is read in a loop whose number of steps is not known."""
-        name = self.place.label
-        return ControlFlowError(
-            f"{name} is read in a loop on tensors that also changes it, and the number of steps is not known while "
-            f"tracing, so there is no room to give it; make it with `{name} = td.TensorList(capacity=n)`, or loop over "
-            "td.range with a Python number and break"
-        )
-
     def buffer(self) -> None:
         """From now on carry the list as a buffer."""
         owner: TensorList = self.place.obj
         own = self.before if isinstance(self.before, Grown) else grown(owner)
-        if self.steps is None and owner.capacity is None and own.length is None:
-            raise self.unbounded()
+        if own.based:
+            raise NeedsBuffer(owner)  # a loop around is to carry it so first
+        if owner.capacity is None and (self.steps is None or own.length is None):
+            self.open()
+            return
         fresh = sum(1 for s in self.like.segments if isinstance(s, Item))
         known = own.length or 0
         self.capacity = owner.capacity or max(known + (self.steps or 1) * max(fresh - known, 1), 1)
         self.start = to_buffer(owner, self.capacity, self.like)
         self.mode = BUFFER
+
+    def open(self) -> None:
+        """From now on carry the list as memory of an open size."""
+        self.start = to_buffer(self.place.obj, None, self.like)
+        self.mode, self.elastic, self.capacity = BUFFER, True, 0
 
     # -- stacks --------------------------------------------------------------------------------------------------------
 
@@ -265,11 +274,15 @@ class Thread:
         change = None
         if exact and self.steps is not None and after.change is not None and self.start.change is not None:
             change = self.start.change + self.steps * after.change
-        grows = (after.most - self.start.most) * (self.steps if self.steps is not None else 0)
-        most = self.start.most + grows
-        made = Buffered(self.start.element, tuple(carried[:-1]), carried[-1], most, change)
+        each = after.most - self.start.most
+        most = self.start.most + each * (self.steps if self.steps is not None else 0)
+        loose = self.start.loose or after.loose or (self.steps is None and each > 0)
+        made = Buffered(self.start.element, tuple(carried[:-1]), carried[-1], most, change, loose=loose)
         if isinstance(self.before, Buffered):
-            return made
+            if self.before.room is None:
+                return made
+            again = [with_room(x, made.length, self.before.room) for x in made.buffers]  # what the loop around is owed
+            return replace(made, buffers=tuple(again), most=self.start.most, room=self.before.room, loose=False)
         own = grown(self.place.obj)
         if change is not None and own.length is not None:
             exact_rows = tuple([x[: own.length + change] for x in made.buffers])

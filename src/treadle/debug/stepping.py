@@ -124,7 +124,7 @@ def _loop(node: Node, given: list[Tensor], attrs: Attrs, path: tuple[str, ...]) 
         done = len(rows)
         position = limit - 1 - done if attrs["reverse"] and limit is not None else done
         if attrs["test"] is not None:
-            (more,) = yield from _walk(attrs["test"], [*carry, *consts], (*path, f"{node.name}[{done}] test"))
+            more, *_ = yield from _walk(attrs["test"], [*carry, *consts], (*path, f"{node.name}[{done}] test"))
             if not more.array:
                 break
         items = [Tensor(x.array[position, ...]) for x in xs]

@@ -149,7 +149,7 @@ def _loop(node: Node, used: list[int], counts: Counts) -> _Kept:
     body, test = prune(node.attrs["body"], counts), node.attrs["test"]
     a, b = layout.carry, layout.carry + layout.consts
     ys = [k for k in used if k >= a]
-    tested = needed_inputs(test, [0]) if test is not None else set()
+    tested = needed_inputs(test, list(range(len(test.outputs)))) if test is not None else set()
     carry = {k for k in used if k < a} | {k for k in tested if k < a}
     while True:  # a carried value is needed as soon as the next one of a needed value depends on it
         reached = needed_inputs(body, [*sorted(carry), *ys])
@@ -171,7 +171,7 @@ def _loop(node: Node, used: list[int], counts: Counts) -> _Kept:
     attrs = dict(node.attrs)
     attrs["body"] = select(body, inputs, outputs, counts)
     if test is not None:
-        attrs["test"] = select(test, [k for k in inputs if k < b], [0], counts)
+        attrs["test"] = select(test, [k for k in inputs if k < b], list(range(len(test.outputs))), counts)
     attrs["layout"] = new_layout
     first = int(layout.counted)
     return _Kept(node, (*node.inputs[:first], *(node.inputs[first + k] for k in inputs)), attrs, tuple(outputs))
