@@ -14,7 +14,7 @@ from treadle.core.mode import Mode, _current, activate, current
 from treadle.core.op import REGISTRY, Grad, Op
 from treadle.core.spec import Spec
 from treadle.core.tensor import Scope, Symbol, Tensor
-from treadle.core.tracer import Tracer, active_tracer, identity_op
+from treadle.core.tracer import Tracer, active_tracer, identity_op, renamed
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import GradientError
 from treadle.ops.convert import as_tensor, cast
@@ -49,7 +49,7 @@ class Forward(Mode):
         with activate(self.outer):
             value = read_variable(variable)
             if isinstance(value, Symbol):
-                (value,) = identity_op.bind((value,), {})
+                value = renamed(value)
         found = self.variables.get(id(variable))
         if found is not None:
             self.tangents[id(value)] = (value, found[1])
@@ -169,7 +169,7 @@ class ForwardAccumulator:
     def _check_seen(self, y: Tensor) -> None:
         if (
             isinstance(y, Symbol)
-            and y.scope is not self._scope
+            and y.scope.owner is not self._scope
             and (self._scope is None or self._scope.encloses(y.scope))
         ):
             raise GradientError(

@@ -12,6 +12,7 @@ from treadle.autodiff.gradient_tape import GradientTape
 from treadle.core.dtypes import dtype_name, is_float
 from treadle.core.mode import call_user
 from treadle.core.tensor import Tensor
+from treadle.core.tracer import renamed
 from treadle.core.variable import Variable
 from treadle.errors import GradientError
 from treadle.ops.convert import as_tensor
@@ -26,14 +27,12 @@ def _as_sources(value: Any, what: str) -> Any:
     def one(x: Any) -> Any:
         if isinstance(x, Variable):
             return x
-        from treadle.core.tracer import identity_op
-
         t = as_tensor(x)
         if not is_float(t.dtype):
             raise GradientError(
                 f"{what}: derivatives need floating arguments, got {dtype_name(t.dtype)}; convert it with td.astype"
             )
-        return identity_op.bind((t,), {})[0]
+        return renamed(t)
 
     return nest.map(one, value)
 

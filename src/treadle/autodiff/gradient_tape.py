@@ -196,7 +196,7 @@ class GradientTape:
         if own is None:
             return
         for x in tensors:
-            if isinstance(x, Symbol) and x.scope is not own and own.encloses(x.scope):
+            if isinstance(x, Symbol) and x.scope.owner is not own and own.encloses(x.scope):
                 raise GradientError(
                     f"gradient: the tensor {x.name!r} was made inside a branch or a loop body, which is one operation "
                     "to this tape, entered outside it; ask for gradients of its results, or enter a tape inside",

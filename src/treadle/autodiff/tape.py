@@ -14,7 +14,7 @@ from treadle.core.dtypes import is_float
 from treadle.core.mode import Mode, activate
 from treadle.core.op import Grad, Op, Pullback
 from treadle.core.tensor import Symbol, Tensor
-from treadle.core.tracer import active_tracer, identity_op
+from treadle.core.tracer import active_tracer, renamed
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import Location
 from treadle.ops.arithmetic import add
@@ -169,7 +169,7 @@ class Tape(Mode):
                 value = read_variable(variable)
                 if isinstance(value, Symbol):
                     # A name of its own, so that only what is read through this tape counts as the variable.
-                    (value,) = identity_op.bind((value,), {})
+                    value = renamed(value)
         wanted = id(variable) in self.variables or (variable.trainable and self.watch_variables)
         if self.recording and wanted and is_float(value.dtype):
             self.watch(value)

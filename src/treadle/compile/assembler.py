@@ -11,7 +11,7 @@ from treadle.compile.llvm.build import Entry
 from treadle.compile.matrix import blas, gemm
 from treadle.compile.run import pool
 from treadle.compile.run.executor import Code, Label, Layout, Ref, system_kernels
-from treadle.compile.run.machine import Line, Op, Slot
+from treadle.compile.run.machine import Op, Slot
 from treadle.records import dataclass, field
 
 
@@ -23,21 +23,20 @@ class Deferred:
     address: int = 0
 
 
-Word = int | Label | Deferred
-
-
 @dataclass(slots=True)
 class _Draft:
     """What grows while instructions are added."""
 
-    words: list[Word] = field(default_factory=lambda: [Op.RETURN])  # pc 0 means a fresh run, so code begins at 1
-    lines: list[Line] = field(default_factory=list)
+    words: list[int] = field(default_factory=lambda: [Op.RETURN])  # pc 0 means a fresh run, so code begins at 1
+    jumps: list[tuple[int, int]] = field(default_factory=list)  # where in `words` the pc of which label goes
+    kernels: list[tuple[int, Deferred]] = field(default_factory=list)  # where the address of which kernel goes
+    calls: list[str | int] = field(default_factory=list)  # of each call the kernel's name, and how many arguments
     notes: dict[int, object] = field(default_factory=dict)
-    sizes: dict[int, int] = field(default_factory=dict)
     labels: dict[int, int] = field(default_factory=dict)
     slots: list[int] = field(default_factory=list)  # the frame's template behind inputs and outputs
-    patches: list[tuple[int, Ref]] = field(default_factory=list)
+    patches: list[int] = field(default_factory=list)  # triples, see `Layout`
     constants: list[np.ndarray] = field(default_factory=list)
+    addresses: list[int] = field(default_factory=list)  # of the constants
     places: dict[Ref, int] = field(default_factory=dict)
 
 
@@ -51,6 +50,7 @@ class Assembler:
     def __init__(self, inputs: int, outputs: int, arena_bytes: int = 0) -> None:
         self.inputs, self.outputs, self.arena_bytes = inputs, outputs, arena_bytes
         self._first = Slot.FIRST + inputs + outputs
+        self._bases = {"input": Slot.FIRST, "output": Slot.FIRST + inputs, "arena": Slot.ARENA}
         self._draft = _Draft()
         self._label_count = 0
         self._parallel = False
@@ -83,8 +83,11 @@ class Assembler:
 
     def constant(self, array: np.ndarray) -> Ref:
         """The data of an array that the program keeps (a copy where it is not contiguous)."""
-        self._draft.constants.append(np.ascontiguousarray(array) if array.ndim else array.copy())
-        return Ref("constant", len(self._draft.constants) - 1)
+        draft = self._draft
+        kept = np.ascontiguousarray(array) if array.ndim else array.copy()
+        draft.constants.append(kept)
+        draft.addresses.append(kept.__array_interface__["data"][0])
+        return Ref("constant", len(draft.constants) - 1)
 
     def cell(self) -> Ref:
         """A number or address of the frame, without a value until the program or a host step gives it one."""
@@ -108,31 +111,43 @@ class Assembler:
             slot = self._slot()
             self._move(slot, ref)
             return slot
-        if ref not in self._draft.places:
-            self._draft.places[ref] = self._slot()
-            self._draft.patches.append((self._draft.places[ref], ref))
-        return self._draft.places[ref]
+        places = self._draft.places
+        if ref not in places:
+            places[ref] = self._slot()
+            self._point(places[ref], ref)
+        return places[ref]
+
+    def _point(self, slot: int, ref: Ref) -> None:
+        """Let a slot hold the address of a place."""
+        draft = self._draft
+        if ref.kind == "constant":
+            draft.slots[slot - self._first] = draft.addresses[ref.index] + ref.offset
+        else:
+            draft.patches += (slot, self._bases[ref.kind] + ref.index, ref.offset)
 
     # Instructions
 
-    def _emit(self, line: str | Line, op: int, *operands: Word) -> int:
-        """Add an instruction; its pc."""
-        draft = self._draft
-        pc = len(draft.words)
-        draft.words += [op, *operands]
-        draft.lines.append((f"{pc:5d}  ", line) if isinstance(line, str) else (f"{pc:5d}  ", *line))
-        return pc
+    def _emit(self, *words: int) -> None:
+        """Add an instruction."""
+        self._draft.words += words
+
+    def _jump(self, op: int, *operands: int, label: Label) -> None:
+        """Add an instruction that goes on at a label."""
+        words = self._draft.words
+        words += (op, *operands, 0)
+        self._draft.jumps.append((len(words) - 1, label.number))
 
     def _move(self, slot: int, ref: Ref) -> None:
         """Bring a cell's number, or a fresh literal, into a slot."""
         if ref.kind == "fresh":
-            self._emit(f"slot {slot} = {ref.index}", Op.SET, slot, ref.index)
+            self._emit(Op.SET, slot, ref.index)
         else:
-            self._emit(f"slot {slot} = {ref}", Op.MOVE, slot, ref.index, ref.offset)
+            self._emit(Op.MOVE, slot, ref.index, ref.offset)
 
     def _block(self, args: Sequence[Ref | int], hi: int | Ref) -> int:
         """A call's own block of arguments, with `hi` in the slot before it; its first slot."""
-        slots, patches = self._draft.slots, self._draft.patches
+        slots, patches, bases = self._draft.slots, self._draft.patches, self._bases
+        addresses = self._draft.addresses
         first = self._first + len(slots) + 1
         moves: list[tuple[int, Ref]] = []
         if isinstance(hi, Ref):
@@ -140,10 +155,19 @@ class Assembler:
             slots.append(0)
         else:
             slots.append(hi)
-        slots += [0 if arg.__class__ is Ref else arg for arg in args]  # type: ignore[misc]
         for slot, arg in enumerate(args, first):
-            if arg.__class__ is Ref:
-                (moves if arg.kind in ("cell", "fresh") else patches).append((slot, arg))
+            if arg.__class__ is not Ref:
+                slots.append(arg)  # type: ignore[arg-type]
+                continue
+            base = bases.get(arg.kind)
+            if base is not None:
+                slots.append(0)
+                patches += (slot, base + arg.index, arg.offset)
+            elif arg.kind == "constant":
+                slots.append(addresses[arg.index] + arg.offset)
+            else:
+                slots.append(0)
+                moves.append((slot, arg))
         for slot, place in moves:
             self._move(slot, place)
         return first
@@ -164,16 +188,18 @@ class Assembler:
         self, entry: Entry | Deferred, args: Sequence[Ref | int], hi: int | Ref, grain: int, note: object
     ) -> None:
         block = self._block(args, hi)
-        where = ("  # ", note) if note is not None else ()
-        name = entry.source.name
+        draft = self._draft
+        pc = len(draft.words)
         if grain > 0:
             self._parallel = True
-            line: Line = ("parallel ", name, "(", args, ") over ", hi, " by ", grain, *where)
-            pc = self._emit(line, Op.PARALLEL, _kernel_word(entry), block, grain)
+            draft.words += (Op.PARALLEL, entry.address, block, grain)
         else:
-            pc = self._emit(("call ", name, "(", args, ") over ", hi, *where), Op.CALL, _kernel_word(entry), block)
-        self._draft.notes[pc] = note
-        self._draft.sizes[pc] = len(self._draft.words) - pc
+            draft.words += (Op.CALL, entry.address, block)
+        if entry.__class__ is Deferred:
+            draft.kernels.append((pc + 1, entry))
+        draft.calls += (entry.source.name, len(args))
+        if note is not None:
+            draft.notes[pc] = note
 
     def gemm(
         self,
@@ -217,22 +243,22 @@ class Assembler:
         """Copy bytes; the places may overlap."""
         if nbytes:
             slots = self._place(target), self._place(source)
-            self._emit(f"copy {target} <- {source}, {nbytes} bytes", Op.COPY, *slots, nbytes)
+            self._emit(Op.COPY, *slots, nbytes)
 
     def fill(self, target: Ref, byte: int, nbytes: int) -> None:
         """Write one byte value `nbytes` times."""
         if nbytes:
-            self._emit(f"fill {target} with {byte}, {nbytes} bytes", Op.FILL, self._place(target), byte, nbytes)
+            place = self._place(target)
+            self._emit(Op.FILL, place, byte, nbytes)
 
     def commit(self) -> None:
         """From here on the program overwrites its inputs, so a run goes on to its end: no host steps, no yields."""
         if self._commit is None:
             self._commit = len(self._draft.words)
-            self._draft.lines.append(("commit:",))
 
     def host(self, k: int) -> None:
         """Hand over to Python: `hosts[k](run)`."""
-        self._emit(f"host {k}", Op.HOST, k)
+        self._emit(Op.HOST, k)
 
     def label(self) -> Label:
         """A new label, to be placed once."""
@@ -244,99 +270,81 @@ class Assembler:
         if label.number in self._draft.labels:
             raise ValueError(f"label {label.number} is placed twice")
         self._draft.labels[label.number] = len(self._draft.words)
-        self._draft.lines.append((f"L{label.number}:",))
 
     def jump(self, label: Label) -> None:
         """Go on at a label."""
-        self._emit(f"jump L{label.number}", Op.JUMP, label)
+        self._jump(Op.JUMP, label=label)
 
     def jump_if(self, flag: Ref, label: Label) -> None:
         """Go on at a label where the byte at `flag` is not 0."""
-        self._emit(f"jump L{label.number} if {flag}", Op.JUMP_IF, self._place(flag), label)
+        self._jump(Op.JUMP_IF, self._place(flag), label=label)
 
     def jump_unless(self, flag: Ref, label: Label) -> None:
         """Go on at a label where the byte at `flag` is 0."""
-        self._emit(f"jump L{label.number} unless {flag}", Op.JUMP_UNLESS, self._place(flag), label)
+        self._jump(Op.JUMP_UNLESS, self._place(flag), label=label)
 
     def jump_less(self, counter: Ref, limit: int | Ref, label: Label) -> None:
         """Go on at a label where a cell's number is below a limit."""
         slot = self._slot(limit) if isinstance(limit, int) else self._place(limit)
-        self._emit(f"jump L{label.number} if {counter} < {limit}", Op.JUMP_LESS, self._place(counter), slot, label)
+        self._jump(Op.JUMP_LESS, self._place(counter), slot, label=label)
 
     def set(self, cell: Ref, value: int) -> None:
         """Put a number into a cell."""
-        self._emit(f"{cell} = {value}", Op.SET, cell.index, value)
+        self._emit(Op.SET, cell.index, value)
 
     def add(self, cell: Ref, value: int) -> None:
         """Add a number to a cell."""
-        self._emit(f"{cell} += {value}", Op.ADD, cell.index, value)
+        self._emit(Op.ADD, cell.index, value)
 
     def move(self, cell: Ref, source: Ref) -> None:
         """Bring a cell's number or the address of another place into a cell."""
         slot = self._place(source) if source.kind != "cell" else source.index
         offset = source.offset if source.kind == "cell" else 0
-        self._emit(f"{cell} = {source}", Op.MOVE, cell.index, slot, offset)
+        self._emit(Op.MOVE, cell.index, slot, offset)
 
     def load_i8(self, cell: Ref, place: Ref) -> None:
         """Read the int64 at a place into a cell."""
-        self._emit(f"{cell} = int64 at {place}", Op.LOAD, cell.index, self._place(place))
+        slot = self._place(place)
+        self._emit(Op.LOAD, cell.index, slot)
 
     def store_i8(self, place: Ref, cell: Ref) -> None:
         """Write a cell's number to a place, as int64."""
-        self._emit(f"int64 at {place} = {cell}", Op.STORE, self._place(place), cell.index)
+        slot = self._place(place)
+        self._emit(Op.STORE, slot, cell.index)
 
     def address(self, cell: Ref, base: Ref, counter: Ref, stride: int) -> None:
         """Put the address of a stacked array's element into a cell: base + counter * stride (bytes)."""
         slots = self._place(base), counter.index
-        self._emit(f"{cell} = {base} + {counter} * {stride}", Op.ADDRESS, cell.index, *slots, stride)
+        self._emit(Op.ADDRESS, cell.index, *slots, stride)
 
     # The end
 
     def finish(self) -> Code:
         """The program. ValueError where a label was jumped to but never placed."""
         draft = self._draft
-        self._emit("return", Op.RETURN)
-        missing = {w.number for w in draft.words if isinstance(w, Label)} - draft.labels.keys()
+        self._emit(Op.RETURN)
+        missing = {number for _, number in draft.jumps} - draft.labels.keys()
         if missing:
             raise ValueError(f"labels {sorted(missing)} are jumped to but never placed")
-        words = [_resolved(word, draft.labels) for word in draft.words]
-        template = np.zeros(self._first + len(draft.slots), np.int64)
-        template[self._first :] = draft.slots
-        bases = {"input": Slot.FIRST, "output": Slot.FIRST + self.inputs, "arena": Slot.ARENA}
-        patches = []
-        for slot, ref in draft.patches:
-            if ref.kind == "constant":
-                template[slot] = draft.constants[ref.index].ctypes.data + ref.offset
-            else:
-                patches += [slot, bases[ref.kind] + ref.index, ref.offset]
+        words = draft.words
+        for place, number in draft.jumps:
+            words[place] = draft.labels[number]
+        for place, kernel in draft.kernels:  # compiled by now
+            words[place] = kernel.address
         return Code(
             Layout(
                 code=np.array(words, np.int64),
-                patches=np.array(patches, np.int64),
-                template=template,
+                patches=np.array(draft.patches, np.int64),
+                slots=np.array(draft.slots, np.int64),
                 inputs=self.inputs,
                 outputs=self.outputs,
                 arena_bytes=self.arena_bytes,
                 constants=tuple(draft.constants),
                 labels=dict(draft.labels),
                 notes=dict(draft.notes),
-                sizes=dict(draft.sizes),
-                lines=tuple(draft.lines),
+                calls=tuple(draft.calls),
                 parallel=self._parallel,
                 blas=self._blas,
                 commit=self._commit,
             )
         )
-
-
-def _kernel_word(entry: Entry | Deferred) -> Word:
-    return entry if isinstance(entry, Deferred) else entry.address
-
-
-def _resolved(word: Word, labels: dict[int, int]) -> int:
-    """A word as the number that it stands for, now that everything is placed and compiled."""
-    if isinstance(word, Label):
-        return labels[word.number]
-    if isinstance(word, Deferred):
-        return word.address
-    return word

@@ -129,6 +129,11 @@ class Scope:
         self.name = name
         self.parent = parent
 
+    @property
+    def owner(self) -> Scope:
+        """The trace's scope: another name for a value has a scope of its own in it."""
+        return self
+
     def encloses(self, other: Scope) -> bool:
         """Whether `other` is this scope or one inside it."""
         walk: Scope | None = other
@@ -137,6 +142,26 @@ class Scope:
                 return True
             walk = walk.parent
         return False
+
+
+class Renamed(Scope):
+    """The scope of one symbol that is another name for a value of `parent`: no node makes it, and none holds it."""
+
+    __slots__ = ("of",)
+    parent: Scope
+
+    def __init__(self, of: Symbol, parent: Scope) -> None:
+        super().__init__(parent.name, parent)
+        self.of = of
+
+    @property
+    def owner(self) -> Scope:
+        """The scope of the trace that the value belongs to."""
+        return self.parent
+
+    def encloses(self, other: Scope) -> bool:
+        """Whether `other` is the scope of the value's trace, or one inside it."""
+        return self.parent.encloses(other)
 
 
 class Symbol(Tensor):

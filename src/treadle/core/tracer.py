@@ -14,7 +14,7 @@ from treadle.core.graph import Const, Graph, Node, StateSlot
 from treadle.core.mode import Mode, activate, current
 from treadle.core.op import Op, register
 from treadle.core.spec import Spec
-from treadle.core.tensor import _TRACING, Scope, Symbol, Tensor, leaked
+from treadle.core.tensor import _TRACING, Renamed, Scope, Symbol, Tensor, leaked
 from treadle.core.variable import Variable
 from treadle.errors import Location, TraceError, user_location
 from treadle.records import dataclass
@@ -174,6 +174,8 @@ class Tracer(Mode):
             scope = x.scope
             if scope is self.scope:
                 return x
+            if scope.__class__ is Renamed and scope.parent is self.scope:
+                return scope.of
             if not scope.encloses(self.scope):
                 raise leaked(x)
             if x.node is not None and x.node.definition.family == "creation" and not x.node.inputs:
@@ -309,6 +311,16 @@ def trace(
     symbols = [tracer.input(spec, label) for spec, label in zip(specs, names, strict=True)]
     with activate(tracer):
         return tracer.finish(list(fn(*symbols)))
+
+
+def renamed(x: Tensor) -> Tensor:
+    """The same value as a tensor of its own, for a tape to know it by."""
+    tracer = current()
+    if tracer.__class__ is not Tracer:
+        return identity_op.bind((x,), {})[0]  # a tape around this one must see what becomes of `x`
+    assert isinstance(tracer, Tracer)
+    symbol = tracer.lift(x)
+    return Symbol(symbol._spec, Renamed(symbol, tracer.scope), symbol.name)
 
 
 def dim_value(dim: Dim) -> Tensor:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from treadle.records import dataclass
 
 ALIGNMENT = 64
 IDLE_LIMIT = 256 << 20  # bytes kept for later leases
+RESTING_LIMIT = 4 << 20  # bytes of frames, with their small arenas, that idle programs keep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,4 +95,31 @@ class ArenaPool:
         self._lock = threading.RLock()
 
 
+class Resting:
+    """Programs that keep frames for their next run: the ones that got theirs first give them up when they grow many.
+
+    A program that ran once, as each of a thousand retraces does, then leaves none of its work memory behind.
+    """
+
+    def __init__(self, limit: int = RESTING_LIMIT) -> None:
+        self.limit = limit
+        self.total = 0
+        self._order: deque[tuple[weakref.ref[Any], int]] = deque()
+
+    def note(self, program: Any, nbytes: int) -> None:
+        """A program has made a frame of so many bytes; `rest` of others may be called."""
+        self._order.append((weakref.ref(program), nbytes))
+        self.total += nbytes
+        while self.total > self.limit and len(self._order) > 1:
+            try:
+                held, size = self._order.popleft()
+            except IndexError:  # another thread was faster
+                return
+            self.total -= size
+            other = held()
+            if other is not None:
+                other.rest()
+
+
 arenas = ArenaPool()
+resting = Resting()

@@ -18,8 +18,8 @@ import numpy as np
 from treadle.compile.llvm import build
 from treadle.compile.matrix import blas
 from treadle.compile.run import pool
-from treadle.compile.run.arenas import Arena, arenas, make_arena, rounded
-from treadle.compile.run.machine import EXECUTOR, WORKER, Line, Reason, Slot, as_text
+from treadle.compile.run.arenas import Arena, arenas, make_arena, resting, rounded
+from treadle.compile.run.machine import EXECUTOR, WORKER, Op, Reason, Slot
 from treadle.records import dataclass
 
 Array = np.ndarray
@@ -36,6 +36,7 @@ BAD_ARGUMENTS = (Reason.BAD_INPUT, Reason.BAD_OUTPUT, Reason.BAD_COUNT)
 BUDGET = 1  # a kernel's status that says: my state is in my args, call me again
 SMALL_ARENA = 64 << 10  # bytes up to which an arena stays with its frame
 IDLE_FRAMES = 8
+FRAME_BYTES = 1 << 10  # what a frame takes beside its slots and its arena, roughly
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=arenas.renew_lock)
@@ -129,15 +130,14 @@ class Layout:
 
     code: Array  # int64
     patches: Array  # int64, triples
-    template: Array  # int64: a frame before its first run
+    slots: Array  # int64: a frame before its first run, from behind the outputs on
     inputs: int
     outputs: int
     arena_bytes: int
     constants: Arrays
     labels: Mapping[int, int]  # label number -> pc
-    notes: Mapping[int, object]  # pc of a call -> its note
-    sizes: Mapping[int, int]  # pc of a call -> words of the instruction
-    lines: tuple[Line, ...]
+    notes: Mapping[int, object]  # pc of a call -> its note, where it has one
+    calls: tuple[str | int, ...]  # of each call in order the kernel's name, and how many arguments it takes
     parallel: bool
     blas: bool
     commit: int | None  # the pc from which on the program overwrites its inputs
@@ -204,10 +204,16 @@ class Code:
         holder[0] = holder[1] = None
         self._free.append(frame)
 
+    def rest(self) -> None:
+        """Let go of what is kept for the next run."""
+        self._free.clear()
+
     def _make_frame(self) -> Frame:
         """A fresh frame, with its arena where that is small."""
         layout = self.layout
-        table = layout.template.copy()
+        before = FIRST + layout.inputs + layout.outputs
+        table = np.zeros(before + len(layout.slots), np.int64)
+        table[before:] = layout.slots
         table[Slot.CODE] = layout.code.ctypes.data
         table[Slot.PATCHES] = layout.patches.ctypes.data
         table[Slot.PATCH_COUNT] = len(layout.patches) // 3
@@ -227,6 +233,7 @@ class Code:
         holder = [None, None]
         table[Slot.HOLDER] = id(holder)
         slots = (ctypes.c_int64 * len(table)).from_buffer(table.data)
+        resting.note(self, FRAME_BYTES + table.nbytes + (arena.size if arena is not None else 0))
         return Frame(ctypes.byref(slots), slots, holder, arena)
 
     def _take_leases(self, frame: Frame) -> None:
@@ -315,12 +322,14 @@ class Code:
         note = self.layout.notes.get(pc)
         if on_status is None:
             raise RuntimeError(f"a kernel reported status {status} ({note})")
-        run.frame.slots[PC] = pc + self.layout.sizes[pc]
+        run.frame.slots[PC] = pc + (4 if self.layout.code[pc] == Op.PARALLEL else 3)  # behind the call
         on_status(run, note, status)
 
     def text(self) -> str:
         """The program as lines, one an instruction."""
-        return "\n".join(map(as_text, self.layout.lines))
+        from treadle.compile.run.listing import listing  # for people only
+
+        return "\n".join(listing(self.layout))
 
     __str__ = text
 

@@ -108,14 +108,6 @@ class Blas:
     SIZE = 8
 
 
-Line = tuple[object, ...]  # an instruction for people, in parts, since making text of them takes longer than the rest
-
-
-def as_text(line: Line) -> str:
-    """A line of a program's listing."""
-    return "".join(", ".join(map(str, part)) if isinstance(part, list | tuple) else str(part) for part in line)
-
-
 NUMBERS: dict[str, int] = {
     f"{prefix}_{name}": number
     for prefix, kind in (("OP", Op), ("SLOT", Slot), ("REASON", Reason), ("POOL", Pool), ("BLAS", Blas))
