@@ -154,3 +154,31 @@ def test_a_new_size_compiles_nothing() -> None:
     many = np.arange(6000) % 7
     compiled(f, TABLE, many)
     assert td.stats()["kernels_compiled"] == before
+
+
+def test_a_mask_of_positions_is_made_where_it_is_read() -> None:
+    scores = RNG.standard_normal((2, 3, 20, 20)).astype(F)
+
+    def attention(s: Any) -> Any:
+        return td.nn.softmax(td.where(td.nn.causal_mask(20, 20), s, -np.inf))
+
+    def gradient(s: Any) -> Any:
+        return [td.grad(lambda s: td.sum(attention(s) ** 2))(s)]
+
+    assert len(kernels(attention, scores)) == 1
+    agree(attention, scores)
+    agree(gradient, scores)
+    agree(lambda s: td.sum(td.where(td.arange(20)[:, None] < td.arange(20), s, 0), axis=(0, 1)), scores)
+    agree(lambda s: td.where(td.arange(20) > 4, s, 0) + td.flip(td.nn.causal_mask(20, 20), axis=0), scores)
+
+
+def test_a_mask_that_something_else_wants_is_stored() -> None:
+    def f(s: Any) -> Any:
+        mask = td.nn.causal_mask(5, 5)
+        return td.where(mask, s, 0), mask, td.sum(mask, axis=0)
+
+    agree(f, RNG.standard_normal((3, 5, 5)))
+    agree(
+        lambda s: td.where(td.nn.causal_mask(5, 5), s, 0) @ td.astype(td.nn.causal_mask(5, 5), s.dtype),
+        np.ones((3, 5, 5)),
+    )

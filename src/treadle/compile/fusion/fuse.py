@@ -158,6 +158,7 @@ class Fuser:
         from treadle.compile.fusion import moments, scatters, virtual  # they look at the groups
 
         virtual.Virtuals(self, graph).find(graph.nodes)
+        virtual.make_masks_in_readers(self, graph)
         moments.find(self)
         scatters.find(self, graph)
 

@@ -27,6 +27,7 @@ RULES = (
     "a variance in one pass",
     "a value in pieces is read in place",
     "a scatter computes its updates",
+    "a mask of positions is made where it is read",
 )
 
 counts: Counter[str] = Counter()  # in this process
