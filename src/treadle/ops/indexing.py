@@ -192,7 +192,7 @@ def _axes_named(item: Any) -> int:
     return int(item is not None and item is not Ellipsis)
 
 
-def _expand_ellipsis(items: list[Any], ndim: int) -> list[Any]:
+def expand_ellipsis(items: list[Any], ndim: int) -> list[Any]:
     """Every axis of x named once; None entries stay."""
     dots = [k for k, item in enumerate(items) if item is Ellipsis]
     if len(dots) > 1:
@@ -205,14 +205,19 @@ def _expand_ellipsis(items: list[Any], ndim: int) -> list[Any]:
     return items[:at] + fill + items[at + len(dots) :]
 
 
+def moving(index: Any) -> bool:
+    """Whether an index holds a slice with a traced bound."""
+    for x in index if type(index) is tuple else (index,):
+        if type(x) is slice and (isinstance(x.start, Symbol) or isinstance(x.stop, Symbol)):
+            return True
+    return False
+
+
 def _bound(value: Any, what: str) -> Any:
     if value is None or isinstance(value, Dim):
         return value
     if isinstance(value, Symbol):
-        raise TraceError(
-            f"index: the {what} of a slice is a traced tensor, so that the result's size is not known while tracing; "
-            "use td.take(x, indices, axis=...) with td.arange, or td.dynamic_slice(x, starts, sizes)"
-        )
+        raise TraceError(f"index: the {what} of a slice is a traced tensor")
     number: Any = value.value if isinstance(value, Variable) else value
     return operator.index(number)
 
@@ -262,7 +267,7 @@ def make_plan(items: list[Any], shape: Shape) -> Plan:
 
     Raises IndexOutOfRange, ShapeError and TraceError.
     """
-    items = _expand_masks(_expand_ellipsis(items, len(shape)), shape)
+    items = _expand_masks(expand_ellipsis(items, len(shape)), shape)
     tensors = [item for item in items if isinstance(item, Tensor)]
     if tensors and not any(t.shape for t in tensors):  # one element: known numbers are picked along with the others
         items = [_as_pick(item, shape, k) for k, item in enumerate(items)] if None not in items else items
@@ -359,8 +364,9 @@ def _plain_plan(parts: tuple[Any, ...], shape: Shape) -> Plan:
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]` as NumPy has it: ints, slices, `...`, None, integer and bool tensors, arrays and lists.
 
-    Raises IndexOutOfRange for an index outside its axis, TraceError for a traced mask or slice bound, whose result
-    would have a size that is not known while tracing.
+    A slice may have traced bounds where its size is known all the same (`x[i : i + 3]`); there, reaching out of the
+    tensor is an error. Raises IndexOutOfRange for an index outside its axis, TraceError for a traced mask or slice
+    whose result would have a size that is not known while tracing.
     """
     tensor = as_tensor(x)
     if current() is None:
@@ -370,6 +376,12 @@ def getitem(x: Any, index: Any) -> Tensor:
                 return Tensor(np.asarray(tensor.array[plain]))
             except (IndexError, ValueError, TypeError):
                 pass  # say it in our words below
+    elif moving(index):
+        from treadle.ops.moving import window  # it takes its windows apart by what is made here
+
+        items = entries(index)
+        shown = window(items, tensor.shape)
+        return getitem(shown.of(tensor), shown.rest)
     plan = plan_of(index, tensor.shape)
     tensor = slice_tensor(tensor, plan.starts, plan.stops, plan.steps)
     if plan.axes:

@@ -25,6 +25,7 @@ from treadle.ops.indexing import (
     known_values,
     make_plan,
     mask_error,
+    moving,
     out_of_range,
 )
 from treadle.ops.shaping import broadcast_to, reshape
@@ -217,6 +218,8 @@ def update(mode: str, x: Tensor, index: Any, value: Any) -> Tensor:
     masked = _masked(mode, x, items, v)
     if masked is not None:
         return masked
+    if moving(index):
+        return _update_window(mode, x, items, v)
     plan = make_plan(items, x.shape)
     _check_value(mode, v, plan)
     part = slice_tensor(x, plan.starts, plan.stops, plan.steps)
@@ -228,6 +231,18 @@ def update(mode: str, x: Tensor, index: Any, value: Any) -> Tensor:
     if part is x:
         return changed
     return set_slice_op.bind((x, changed), {"starts": plan.starts, "stops": plan.stops, "steps": plan.steps})[0]
+
+
+def _update_window(mode: str, x: Tensor, items: list[Any], value: Tensor) -> Tensor:
+    """An update of a window of known size whose place is traced: of the window alone, which is then put back."""
+    from treadle.ops.moving import window
+
+    shown = window(items, x.shape)
+    plan = make_plan(list(shown.rest), tuple(shown.sizes))
+    _check_value(mode, value, plan)
+    if mode == "set" and shown.is_all:
+        return shown.put(x, reshape(broadcast_to(value, plan.shape), tuple(shown.sizes)))
+    return shown.put(x, update(mode, shown.of(x), shown.rest, value))
 
 
 def _fit_value(mode: str, x: Tensor, value: Any) -> Tensor:
