@@ -393,6 +393,8 @@ def on_status(run: Any, note: Any, status: int) -> None:
             if node.op == "assert":
                 node.definition.body(np.asarray(False), **attrs)
             values = [np.broadcast_to(np.zeros((), s.dtype), s.shape) for s in node.inputs]  # type: ignore[arg-type]
+            if "axes" not in attrs:  # a window: one vector of starts
+                node.definition.body(*values[:-1], np.asarray(indices[: values[-1].size]), **attrs)
             count = len(attrs["axes"])
             node.definition.body(*values[:-count], *map(np.asarray, indices[:count]), **attrs)
         except (AssertionFailed, IndexOutOfRange) as error:

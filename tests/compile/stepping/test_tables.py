@@ -152,6 +152,35 @@ def test_rows_and_small_arrays():
     one_kernel(counts, np.array([0, 1, 3, 3, 2, 0, -1, -4] * 3))
 
 
+def test_windows_that_move():
+    @td.function
+    def f(x, y):
+        for k in td.range(1, x.shape[0] - 2):
+            part = x[k - 1 : k + 3]
+            x = x.at[k : k + 2].set(td.max(part) - part[1:3] * 0.5)
+            y = y.at[k : k + 2, k - 1 : k + 1].add(part[None, :2])
+        return x, y
+
+    one_kernel(f, np.sin(np.arange(11.0)), np.cos(np.arange(143.0)).reshape(11, 13))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "words"), [(-2, "3 elements from -2"), (3, "3 elements from 8 do not lie.* size 10")]
+)
+def test_a_window_that_leaves_the_array_names_the_line_and_the_step(ahead, words):
+    @td.function
+    def f(x):
+        total = 0.0
+        for k in td.range(8):
+            total = total + td.max(x[k + ahead : k + ahead + 3])
+        return total
+
+    with pytest.raises(td.errors.IndexOutOfRange, match=words) as caught:
+        f(td.asarray(np.arange(10.0)))
+    assert "x[k + ahead : k + ahead + 3]" in str(caught.value)
+    assert f"iteration {0 if ahead < 0 else 5}" in "".join(caught.value.__notes__) + str(caught.value)
+
+
 @pytest.mark.parametrize("mode", ["set", "add", "multiply", "min", "max"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
 def test_ways_of_updating(mode, dtype):

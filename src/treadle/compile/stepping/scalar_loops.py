@@ -132,14 +132,17 @@ class ScalarWriter:
     def access(self, node: Node, values: list[Any], indent: int, save: list[str], name: lanes.Write) -> None:
         """Elements of a table read or replaced; an index that points outside ends the kernel as a failed check does."""
         table, *others = values
-        writes = node.op in ("scatter", "set_slice")
+        writes = node.op in tables.WRITES
         given = lanes.flat(others[int(writes) :])
-        first = []
-        for index, size in zip(given, table.sizes, strict=False):
-            made = name(f"i8({index})")
-            first.append(name(f"{made} + {size} if {made} < 0 else {made}"))
+        first = [name(f"i8({index})") for index in given]
+        window = [1] * len(first)
+        if node.op in ("dynamic_slice", "dynamic_update_slice"):
+            window = tables.sizes_of(node)
+        else:
+            first = [name(f"{i} + {size} if {i} < 0 else {i}") for i, size in zip(first, table.sizes, strict=False)]
         if first:
-            outside = " or ".join(f"{i} < 0 or {i} >= {size}" for i, size in zip(first, table.sizes, strict=False))
+            ends = [f"{i} < 0 or {i} > {size} - {k}" for i, size, k in zip(first, table.sizes, window, strict=False)]
+            outside = " or ".join(ends)
             self.text.add(indent, f"if {outside}:", node)
             kept = [f"failed[{1 + k}] = i8({index})" for k, index in enumerate(given)]
             self.fail(node, indent + 1, [*save, *kept])

@@ -1,4 +1,4 @@
-"""Arrays that a loop's kernel reads and writes by element: `x[i]`, `x.at[i].set(v)`, with the array in memory.
+"""Arrays that a loop's kernel reads and writes by element: `x[i]`, `x[i : i + 3]`, `x.at[i].set(v)`, in memory.
 
 A carried array is updated where it lies. That is the same as making a new one at each step only while nobody looks at
 the old one afterwards: `Walk` follows each array through the loop, its branches and the loops inside, and says so.
@@ -22,6 +22,8 @@ from treadle.core.tensor import Symbol
 from treadle.records import dataclass, field
 
 INDICES = 4  # at most so many at once
+PICKED = frozenset({"gather", "scatter", "dynamic_slice", "dynamic_update_slice"})  # by what is known while running
+WRITES = frozenset({"scatter", "set_slice", "dynamic_update_slice"})
 READ = -1  # the root of an array that is only read
 
 
@@ -41,7 +43,7 @@ def is_array(spec: Spec) -> bool:
 def indexed(graph: Graph, symbol: Symbol) -> bool:
     """Whether a graph picks or replaces elements of one of its inputs by indices that are known while running."""
     for node in graph.nodes:
-        if node.op in ("gather", "scatter") and node.inputs[0] is symbol:
+        if node.op in PICKED and node.inputs[0] is symbol:
             return True
         for inner, given in insides(node):
             if any(x is symbol and indexed(inner, own) for own, x in zip(inner.inputs, given, strict=False)):
@@ -119,7 +121,7 @@ class Walk:
         if lines is None:
             return False
         self.lines += lines
-        if node.op in ("scatter", "set_slice"):
+        if node.op in WRITES:
             root = self.roots[tables[0]]
             if root == READ:
                 return False
@@ -181,15 +183,13 @@ def _access(node: Node) -> int | None:
     table, *others = node.inputs
     if not all(lanes.is_small(s.spec) for s in others):
         return None
-    out = node.outputs[0]
-    if node.op in ("slice", "gather"):
-        part = out
-    elif node.op in ("set_slice", "scatter"):
-        part = others[0]
-    else:
+    if node.op not in PICKED and node.op not in ("slice", "set_slice"):
         return None
+    part = others[0] if node.op in WRITES else node.outputs[0]
     if not lanes.is_small(part.spec):
         return None
+    if node.op in ("dynamic_slice", "dynamic_update_slice"):
+        return 4 * len(table.shape) + lanes.size_of([part]) if len(table.shape) <= INDICES else None
     if node.op in ("gather", "scatter"):
         indices = others if node.op == "gather" else others[1:]
         axes = node.attrs["axes"]
@@ -220,6 +220,8 @@ def places(node: Node, table: Table, first: Sequence[str], literal: Callable[[np
     shape = [int(size) for size in node.inputs[0].shape]
     if node.op in ("gather", "scatter"):
         return offsets(table, shape, first)
+    if node.op in PICKED:
+        return _window(table, sizes_of(node), first)
     starts, stops, steps = (node.attrs[key] for key in ("starts", "stops", "steps"))
     picked = [range(a, b, c) for a, b, c in zip(starts, stops, steps, strict=True)]
     made = np.empty([len(r) for r in picked], object)
@@ -228,6 +230,24 @@ def places(node: Node, table: Table, first: Sequence[str], literal: Callable[[np
         for axis, (r, k) in enumerate(zip(picked, index, strict=True)):
             number = literal(np.asarray(r[k], np.int64))
             text = number if not axis else f"({text}) * {table.sizes[axis]} + {number}"
+        made[index] = text
+    return made
+
+
+def sizes_of(node: Node) -> list[int]:
+    """The shape of the window that a node reads or replaces."""
+    part = node.inputs[1] if node.op in WRITES else node.outputs[0]
+    return [int(size) for size in part.shape]
+
+
+def _window(table: Table, sizes: Sequence[int], first: Sequence[str]) -> Lanes:
+    """Where the elements of a window lie that begins at these indices."""
+    made = np.empty(sizes, object)
+    for index in np.ndindex(*sizes):
+        text = ""
+        for start, step, size in zip(first, index, table.sizes, strict=True):
+            at = f"{start} + {step}" if step else start
+            text = f"({text}) * {size} + {at}" if text else at
         made[index] = text
     return made
 
