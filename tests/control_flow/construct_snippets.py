@@ -351,6 +351,14 @@ def comprehension(v):
     return td.stack(squares), sum(v[k] for k in range(2))
 
 
+def moving_window(v, n):
+    total = 0.0
+    for i in td.range(n - 1):
+        first, second = v[i : i + 2]
+        total = total * first + second
+    return total
+
+
 def write_into_tensor(v):
     v = td.asarray(v)
     v[0] = 1.0

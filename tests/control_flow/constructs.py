@@ -415,6 +415,16 @@ TABLE: dict[str, list[Row]] = {
             V,
         ),
         row(
+            "`x[i : i + 2]`, `x.at[i : i + 2]` with a traced `i`",
+            "a window of known size",
+            "bounds whose difference is known while tracing",
+            "a window that leaves the tensor raises `IndexOutOfRange`, where Python would give fewer elements",
+            s.moving_window,
+            V,
+            N,
+            loop=1,
+        ),
+        row(
             "`x[i] = v` on a tensor",
             "",
             "",

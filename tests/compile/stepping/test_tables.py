@@ -164,9 +164,7 @@ def test_windows_that_move():
     one_kernel(f, np.sin(np.arange(11.0)), np.cos(np.arange(143.0)).reshape(11, 13))
 
 
-@pytest.mark.parametrize(
-    ("ahead", "words"), [(-2, "3 elements from -2"), (3, "3 elements from 8 do not lie.* size 10")]
-)
+@pytest.mark.parametrize(("ahead", "words"), [(-2, "3 elements from -2"), (3, "3 elements from 8 do not lie")])
 def test_a_window_that_leaves_the_array_names_the_line_and_the_step(ahead, words):
     @td.function
     def f(x):
