@@ -9,7 +9,7 @@ a value on in its own memory when both its ways leave it alone or update it in p
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from treadle.compile.fusion.fuse import Fuser, Group, Item, makes, reads
 from treadle.compile.ways import never_fails, updates_in_place
@@ -173,7 +173,7 @@ def _fitting(
         if at is None or at < read or (careful and at <= failing):
             return False
         item = items[at]
-        if _overwrites(item, b, a, roots) or _updates(item, a, b, roots, handed):
+        if overwrites(item, b, a, roots) or _updates(item, a, b, roots, handed):
             return True
         return read < at and (_is_full(item) if careful else not _is_view(item))
 
@@ -194,7 +194,7 @@ def _is_full(item: Item) -> bool:
     return not isinstance(item, Group) and item.node.op == "full" and not _can_fail(item)
 
 
-def _overwrites(item: Item, new: Symbol, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:
+def overwrites(item: Item, new: Symbol, old: Symbol, roots: Mapping[Symbol, Symbol]) -> bool:
     """Whether an item is a kernel that reads each element of the old value before it writes that of the new one."""
     if not isinstance(item, Group) or item.shape != new.shape or new in item.ends or item.scatter is not None:
         return False

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile import hosts, joining, open_sizes
+from treadle.compile import hosts, joining, open_sizes, reuse
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.fusion.emit import Kernel, Template, Text, place_of
@@ -178,13 +178,17 @@ class Lowerer:
             if symbol not in outputs:
                 dying.setdefault(position, []).append(symbol)
         before = set(self.owned)
+        if graph is self.graph:
+            reuse.aim_back(items, targets, last, root, outputs)
         for position, item in enumerate(items):
             if parts and isinstance(item, Group):
                 joining.aim(self, item, parts, env, targets)
+            ending = [s for s in dying.get(position, ()) if s in env and id(env[s].buffer) not in before]
+            if ending:
+                reuse.take_over(self, item, wanted, env, targets, ending, root)
             made = self._item(item, env, targets, wanted)
-            for symbol in dying.get(position, []):
-                if symbol in env and id(env[symbol].buffer) not in before:
-                    self.free(env[symbol].buffer)
+            for symbol in ending:
+                self.free(env[symbol].buffer)
             for symbol in made:
                 key = root.get(symbol, symbol)
                 if key not in last and key not in outputs and symbol in env:
