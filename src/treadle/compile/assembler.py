@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -335,7 +336,7 @@ class Assembler:
             Layout(
                 code=np.array(words, np.int64),
                 patches=np.array(draft.patches, np.int64),
-                slots=np.array(draft.slots, np.int64),
+                packed=zlib.compress(np.array(draft.slots, np.int64).tobytes(), 1),
                 inputs=self.inputs,
                 outputs=self.outputs,
                 arena_bytes=self.arena_bytes,

@@ -61,7 +61,22 @@ class Spec:
 
     def with_shape(self, shape: Shape) -> Spec:
         """The same dtype with another shape; no longer weak."""
-        return Spec(shape, self.dtype)
+        return shared(shape, self.dtype)
+
+
+_MOST = 4096
+_shared: dict[DType, dict[Shape, Spec]] = {}
+
+
+def shared(shape: Shape, dtype: DType) -> Spec:
+    """The spec of a shape and a dtype, one object for all values of the process: traces are full of equal ones."""
+    try:
+        return _shared[dtype][shape]
+    except KeyError:
+        known = _shared.setdefault(dtype, {})
+        if len(known) >= _MOST:
+            known.clear()
+        return known.setdefault(shape, Spec(shape, dtype))
 
 
 def spec_of(array: np.ndarray[Any, Any]) -> Spec:

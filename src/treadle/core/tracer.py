@@ -42,6 +42,25 @@ _KEEPS_WEAK = frozenset({"elementwise", "graph", "creation", "effect"})
 _new: Any = object.__new__
 
 
+_MOST = 1024
+_numbered: dict[str, list[str]] = {}
+
+
+def numbered(base: str, count: int) -> str:
+    """`base_1`, `base_2`, ...: the names of nodes, which recur from trace to trace."""
+    known = _numbered.get(base)
+    if known is None:
+        if len(_numbered) >= _MOST:
+            _numbered.clear()
+        known = _numbered[base] = []
+    if count < len(known):
+        return known[count]
+    if count >= _MOST:
+        return f"{base}_{count}"
+    known += [f"{base}_{k}" for k in range(len(known), count + 1)]
+    return known[count]
+
+
 def _specs(symbols: tuple[Symbol, ...]) -> list[Spec]:
     if len(symbols) == 1:
         return [symbols[0]._spec]
@@ -95,7 +114,7 @@ class Tracer(Mode):
             self._names[base] = 1
             return base
         self._names[base] = count + 1
-        name = f"{base}_{count}"
+        name = numbered(base, count)
         return name if name not in self._names else self.unique(name)
 
     def input(self, spec: Spec, name: str) -> Symbol:
@@ -129,7 +148,7 @@ class Tracer(Mode):
             names[name] = 1
         else:
             names[name] = count + 1
-            base, name = name, f"{name}_{count}"
+            base, name = name, numbered(name, count)
             if name in names:
                 name = self.unique(base)
         node = _new(Node)

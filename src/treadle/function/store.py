@@ -111,6 +111,9 @@ class Store:
             if found is not None:
                 return found
             signature = target.binder.signature_of(values)
+            for leaf, part in zip(signature.leaves, parts, strict=True):
+                if leaf.part == part:
+                    leaf.part = part  # one object for both
             key = (parts, settings_key())
             reason = why(signature, key, self.traces)
             if forbidden.get():

@@ -14,7 +14,7 @@ from treadle import autograph
 from treadle.autograph.converter import is_converted
 from treadle.control.raising import bordered
 from treadle.core.mode import activate
-from treadle.core.spec import Spec
+from treadle.core.spec import Spec, shared
 from treadle.core.tensor import Symbol
 from treadle.core.tracer import Tracer, active_tracer
 from treadle.core.variable import _CREATED, Variable
@@ -154,7 +154,7 @@ def _symbols(binder: Binder, values: tuple[Any, ...], signature: Signature, trac
     def symbol(x: Any) -> Symbol:
         leaf = next(leaves)
         _, dtype, shape, weak = leaf.part
-        return tracer.input(Spec(shape, dtype, weak), keys.identifier(leaf.path))
+        return tracer.input(Spec(shape, dtype, True) if weak else shared(shape, dtype), keys.identifier(leaf.path))
 
     return [
         value if name in binder.static else keys.replace_tensors(value, symbol)

@@ -11,7 +11,7 @@ import numpy as np
 from treadle.core.dtypes import DType, bool_, default_float
 from treadle.core.mode import current
 from treadle.core.op import REGISTRY, Attrs, Op, register
-from treadle.core.spec import Spec, broadcast_shapes
+from treadle.core.spec import Spec, broadcast_shapes, shared
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.variable import Variable, read_variable
 from treadle.ops.convert import AS_THEY_ARE, SCALARS, operands, traced_pair
@@ -66,7 +66,9 @@ def _elementwise_infer(name: str, out: str) -> Callable[[Sequence[Spec], Attrs],
             if same:
                 if shape is second.shape and (first.weak or not second.weak):
                     return (second,)
-                return (Spec(shape, second.dtype, first.weak and second.weak),)
+                if first.weak and second.weak:
+                    return (Spec(shape, second.dtype, True),)
+                return (shared(shape, second.dtype),)
         elif len(specs) == 1:
             if same:
                 return (first,)
@@ -74,7 +76,7 @@ def _elementwise_infer(name: str, out: str) -> Callable[[Sequence[Spec], Attrs],
         else:
             shape = broadcast_shapes(*[s.shape for s in specs], op=name)
         if out == "bool":
-            return (Spec(shape, bool_),)
+            return (shared(shape, bool_),)
         dtype = specs[-1].dtype
         if out == "real" and dtype.kind == "c":
             dtype = np.dtype(f"f{dtype.itemsize // 2}")

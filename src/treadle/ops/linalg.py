@@ -9,7 +9,7 @@ import numpy as np
 
 from treadle.core.mode import current
 from treadle.core.op import Array, Attrs, Op
-from treadle.core.spec import Shape, Spec, broadcast_shapes, normalize_axis
+from treadle.core.spec import Shape, Spec, broadcast_shapes, normalize_axis, shared
 from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import ShapeError
 from treadle.ops.arithmetic import conj, multiply
@@ -45,7 +45,7 @@ def _matmul_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     if inner_a is not inner_b and _differ(inner_a, inner_b):
         raise _misfit(a, b, inner_a, inner_b)
     if len(a) == len(b) == 2:
-        return (Spec((rows, columns), specs[0].dtype),)
+        return (shared((rows, columns), specs[0].dtype),)
     return (specs[0].with_shape((*_batch(a, b), rows, columns)),)
 
 

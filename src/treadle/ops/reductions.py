@@ -15,7 +15,7 @@ from treadle.core.dim import Size
 from treadle.core.dtypes import DType, as_dtype, bool_, int64, uint64
 from treadle.core.mode import current
 from treadle.core.op import Attrs, Op, as_array, register
-from treadle.core.spec import Shape, Spec, normalize_axes, normalize_axis
+from treadle.core.spec import Shape, Spec, normalize_axes, normalize_axis, shared
 from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import DTypeError, ShapeError
 from treadle.ops.arithmetic import abs, divide, sqrt, square, subtract
@@ -58,7 +58,7 @@ def _infer(name: str, dtype: DType | None, identity: bool) -> Callable[[Sequence
         (x,) = specs
         if not identity:
             _check_empty(name, x.shape, attrs["axes"])
-        return (Spec(reduced_shape(x.shape, attrs["axes"], attrs["keepdims"]), dtype or x.dtype),)
+        return (shared(reduced_shape(x.shape, attrs["axes"], attrs["keepdims"]), dtype or x.dtype),)
 
     return infer
 

@@ -16,7 +16,7 @@ from treadle.core.graph import HOLDING, Const, Graph, Node
 from treadle.core.op import Op
 from treadle.core.spec import Spec
 from treadle.core.tensor import Scope, Symbol
-from treadle.core.tracer import constant_op
+from treadle.core.tracer import constant_op, numbered
 from treadle.errors import Location
 from treadle.records import dataclass
 
@@ -279,10 +279,10 @@ class Sweep:
     def unique(self, base: str) -> str:
         """A name that is free in the new graph."""
         count = self._next.get(base, 0)
-        name = f"{base}_{count}" if count else base
+        name = numbered(base, count) if count else base
         while name in self.names:
             count += 1
-            name = f"{base}_{count}"
+            name = numbered(base, count)
         self._next[base] = count + 1
         return name
 

@@ -18,7 +18,7 @@ from treadle.records import dataclass
 
 ALIGNMENT = 64
 IDLE_LIMIT = 256 << 20  # bytes kept for later leases
-RESTING_LIMIT = 4 << 20  # bytes of frames, with their small arenas, that idle programs keep
+RESTING_LIMIT = 2 << 20  # bytes of frames, with their small arenas, that idle programs keep
 
 
 @dataclass(frozen=True, slots=True, eq=False)

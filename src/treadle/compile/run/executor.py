@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections import deque
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -130,7 +130,7 @@ class Layout:
 
     code: Array  # int64
     patches: Array  # int64, triples
-    slots: Array  # int64: a frame before its first run, from behind the outputs on
+    packed: bytes  # a frame before its first run, from behind the outputs on: int64, compressed, as it is seldom read
     inputs: int
     outputs: int
     arena_bytes: int
@@ -141,6 +141,10 @@ class Layout:
     parallel: bool
     blas: bool
     commit: int | None  # the pc from which on the program overwrites its inputs
+
+    def slots(self) -> Array:
+        """What stands behind the outputs in a fresh frame."""
+        return np.frombuffer(zlib.decompress(self.packed), np.int64)
 
 
 class CommittedError(Exception):
@@ -159,7 +163,7 @@ class Code:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._enter = enter_function()
-        self._free: deque[Frame] = deque(maxlen=IDLE_FRAMES)
+        self._free: list[Frame] = []
         # Whether a run needs more than a frame: a large arena, or the worker pool.
         self._arena_size = rounded(layout.arena_bytes) if layout.arena_bytes > SMALL_ARENA else 0
         self._shelf = arenas.shelf(self._arena_size)
@@ -202,7 +206,8 @@ class Code:
         if self._special:
             self._give_back(frame)
         holder[0] = holder[1] = None
-        self._free.append(frame)
+        if len(self._free) < IDLE_FRAMES:
+            self._free.append(frame)
 
     def rest(self) -> None:
         """Let go of what is kept for the next run."""
@@ -211,9 +216,9 @@ class Code:
     def _make_frame(self) -> Frame:
         """A fresh frame, with its arena where that is small."""
         layout = self.layout
-        before = FIRST + layout.inputs + layout.outputs
-        table = np.zeros(before + len(layout.slots), np.int64)
-        table[before:] = layout.slots
+        before, fresh = FIRST + layout.inputs + layout.outputs, layout.slots()
+        table = np.zeros(before + len(fresh), np.int64)
+        table[before:] = fresh
         table[Slot.CODE] = layout.code.ctypes.data
         table[Slot.PATCHES] = layout.patches.ctypes.data
         table[Slot.PATCH_COUNT] = len(layout.patches) // 3

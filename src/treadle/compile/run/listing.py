@@ -42,7 +42,7 @@ class _Reader:
 
     def __init__(self, layout: Layout) -> None:
         self.first = Slot.FIRST + layout.inputs + layout.outputs
-        self.slots = layout.slots.tolist()
+        self.slots = layout.slots().tolist()
         self.labels = {place: number for number, place in layout.labels.items()}
         self.calls = iter(layout.calls)
         self.names: dict[int, str] = {}  # of slots that hold addresses
