@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import treadle as td
 
@@ -52,3 +54,32 @@ def test_long_rows_in_shares(n: int, dtype: str) -> None:
     if dtype == "float32":
         x[[50_000, 60_000]] = np.nan
         assert [y.item() for y in f(td.asarray(x))] == [50_000, 50_000]
+
+
+EDGES = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 3e38, 1e-40]
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    st.sampled_from(["f4", "f8", "i4", "i8"]),
+    st.sampled_from([(1,), (5,), (15,), (16,), (17,), (31,), (32,), (33,), (64,), (70,), (3, 37), (2, 96)]),
+    st.lists(st.sampled_from(EDGES), min_size=1, max_size=6),
+    st.integers(0, 99),
+)
+def test_lanes(dtype: str, shape: tuple[int, ...], some: list[float], seed: int) -> None:
+    kinds = [x for x in some if np.isfinite(x) and abs(x) < 9] or [2.0] if dtype[0] == "i" else some
+    x = np.random.default_rng(seed).choice(np.array(kinds, dtype), shape)
+    got = td.function(lambda x: (td.argmax(x, axis=-1), td.argmin(x, axis=-1)))(x)
+    np.testing.assert_array_equal(got[0].numpy(), np.argmax(x, axis=-1))
+    np.testing.assert_array_equal(got[1].numpy(), np.argmin(x, axis=-1))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8"])
+def test_every_place_of_a_lane(dtype: str) -> None:
+    f = td.function(lambda x: (td.argmax(x, axis=1), td.argmin(x, axis=1)))
+    for value in (5, -5, np.nan):
+        if dtype[0] == "f" or value == value:
+            x = np.zeros((75, 75), dtype)
+            np.fill_diagonal(x, value)
+            for got, want in zip(f(x), (np.argmax(x, 1), np.argmin(x, 1)), strict=True):
+                np.testing.assert_array_equal(got.numpy(), want)

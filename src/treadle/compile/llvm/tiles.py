@@ -12,6 +12,7 @@ A tile of R rows reads R numbers of A and two vectors of B for each of k, and ad
     turned_<kind>(b, down, p, next)
                             a square of lanes x lanes transposed: from rows `down` bytes apart to rows `next` apart
     pairs_<kind>(a, b, c)   products of complex numbers, whose parts lie side by side: a vector at each address
+    peak_<kind>(a, n)       the place of the largest of n numbers, dip_<kind>(a, n) of the smallest: see `peaks`
     room_<kind>(count)      memory on the stack for a panel of `count` rows, aligned
 """
 
@@ -29,8 +30,8 @@ from treadle.compile.llvm.loader import host
 
 ROWS = 6  # of the largest tile
 I64 = ir.IntType(64)
-_NAMES = {"f4": "float", "f8": "double"}
-_WORD = re.compile(r"(lanes|tile|panel|turned|pairs|room)_(f4|f8)(?:_(\d))?$")
+NAMES = {"f4": "float", "f8": "double", "i4": "i32", "i8": "i64"}
+_WORD = re.compile(r"(?:(lanes|tile|panel|turned|pairs|room)_(f4|f8)(?:_(\d))?|(peak|dip)_([fi][48]))$")
 ARGUMENTS = {"lanes": 0, "tile": 10, "panel": 5, "turned": 4, "pairs": 3, "room": 1}
 
 
@@ -44,6 +45,8 @@ def vector_bytes() -> int:
 def understood(word: str) -> int | None:
     """How many numbers a word takes; None where it is none of those here."""
     found = _WORD.match(word)
+    if found is not None and found[4]:
+        return 2
     return None if found is None or (found[3] is None) == (found[1] == "tile") else ARGUMENTS[found[1]]
 
 
@@ -51,6 +54,8 @@ def call(builder: Any, word: str, values: Sequence[Any]) -> Any:
     """The LLVM value of a word."""
     found = _WORD.match(word)
     assert found is not None
+    if found[4]:
+        return _place(builder, word, found[5], found[4] == "peak", values)
     kind = found[2]
     if found[1] == "lanes":
         return ir.Constant(I64, vector_bytes() // int(kind[1]))
@@ -68,6 +73,17 @@ def call(builder: Any, word: str, values: Sequence[Any]) -> Any:
     return builder.call(module.globals[name], values)
 
 
+def _place(builder: Any, word: str, kind: str, largest: bool, values: Sequence[Any]) -> Any:
+    """A call of one of the functions in `peaks`."""
+    from treadle.compile.llvm import peaks
+
+    name, module = f"treadle.{word}", builder.module
+    if name not in module.globals:
+        module.globals[name] = Operand(ir.FunctionType(I64, [I64] * 2).as_pointer(), f'@"{name}"')
+        module.parts.append(peaks.write(name, kind, largest))
+    return builder.call(module.globals[name], values)
+
+
 def _room(builder: Any, rows: int) -> Any:
     place = builder.alloca(ir.ArrayType(I64, rows * 2 * vector_bytes() // 8 + 8))
     start = builder.add(builder.ptrtoint(place, I64), I64(63))
@@ -76,7 +92,7 @@ def _room(builder: Any, rows: int) -> Any:
 
 def _vector(kind: str) -> tuple[str, int]:
     lanes = vector_bytes() // int(kind[1])
-    return f"<{lanes} x {_NAMES[kind]}>", lanes
+    return f"<{lanes} x {NAMES[kind]}>", lanes
 
 
 def _declare(module: Module, kind: str) -> None:
@@ -91,7 +107,7 @@ def _declare(module: Module, kind: str) -> None:
             module.parts.append(text.format(full))
 
 
-class _Lines:
+class Lines:
     """Lines of one function, with names for what they make."""
 
     def __init__(self, kind: str) -> None:
@@ -156,7 +172,7 @@ class _Lines:
 
 def _tile(name: str, kind: str, rows: int) -> str:
     """See the module: a loop over k two vectors wide; of six rows also one for columns that fill no more than one."""
-    w = _Lines(kind)
+    w = Lines(kind)
     if rows < ROWS:  # at most once a panel, so that the second vector may be for nothing
         w.add("br label %wide2")
         _tile_loop(w, rows, 2)
@@ -169,7 +185,7 @@ def _tile(name: str, kind: str, rows: int) -> str:
     return "\n".join([f'define internal i64 @"{name}"({parameters}) nounwind noinline {{', "entry:", *w.lines, "}"])
 
 
-def _tile_loop(w: _Lines, rows: int, vectors: int) -> None:
+def _tile_loop(w: Lines, rows: int, vectors: int) -> None:
     """From what is in C, or from 0, where a mask that is all false loads nothing; whole vectors are stored at once."""
     v, tag = w.vector, f"{vectors}"
     cells = [(i, j) for i in range(rows) for j in range(vectors)]
@@ -195,8 +211,8 @@ def _tile_loop(w: _Lines, rows: int, vectors: int) -> None:
     for i in range(rows):
         if i:
             place = w.let(f"add i64 {place}, %row")
-        number = w.let(f"load {_NAMES[w.kind]}, ptr {w.at(place)}, align {w.size}")
-        left = w.spread(number, _NAMES[w.kind], w.lanes)
+        number = w.let(f"load {NAMES[w.kind]}, ptr {w.at(place)}, align {w.size}")
+        left = w.spread(number, NAMES[w.kind], w.lanes)
         for j in range(vectors):
             product = w.let(f"fmul contract {v} {left}, {right[j]}")
             w.add(f"%r{tag}.{i}.{j} = fadd contract {v} %s{tag}.{i}.{j}, {product}")
@@ -220,7 +236,7 @@ def _tile_loop(w: _Lines, rows: int, vectors: int) -> None:
 
 def _panel(name: str, kind: str) -> str:
     """See the module; all rows are two vectors long, and where n is less the rest is 0."""
-    w = _Lines(kind)
+    w = Lines(kind)
     masks = w.first("%n", 2)
     w.add("br label %loop")
     w.add("loop:")
@@ -242,7 +258,7 @@ def _panel(name: str, kind: str) -> str:
 
 def _turned(name: str, kind: str) -> str:
     """See the module: blocks that lie across the diagonal change places, of half the size in each round."""
-    w = _Lines(kind)
+    w = Lines(kind)
     lanes = w.lanes
     rows = []
     place = "%b"
@@ -279,7 +295,7 @@ def _pairs(name: str, kind: str) -> str:
 
     One product of the two is not rounded, where the processor can: as in NumPy.
     """
-    w = _Lines(kind)
+    w = Lines(kind)
     lanes, v = w.lanes, w.vector
 
     def picked(x: str, y: str, places: list[int]) -> str:

@@ -1,6 +1,7 @@
 """argmax and argmin as kernels: the first best element wins, a NaN beats everything.
 
-Along rows the best element is found first, then its place block by block: both vectorise.
+Along rows each lane of a few vectors keeps its best and the place of that (`llvm.peaks`); where places do not fit
+beside the elements the best is found first, then its place block by block: both vectorise.
 Along other axes all columns are walked at once, with the best of each so far kept in memory.
 """
 
@@ -17,6 +18,7 @@ from treadle.compile.fusion.fuse import in_kernel
 from treadle.compile.moves.copies import keep_ready
 from treadle.compile.run import pool
 from treadle.compile.views import View
+from treadle.config import config
 from treadle.core.dtypes import int8
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
+LANES = {"f4", "f8", "i4", "i8"}  # whose places fit beside them in lanes
 BLOCK = 128  # elements that are searched at once for the place of the best
 CHUNK = 32_768  # elements of a long row that are one share
 LONGEST = 1 << 31  # rows whose places fit an int32
@@ -36,8 +39,27 @@ def _values(kind: str) -> str:
     return "i1" if kind == "b1" else kind
 
 
-def _along_rows(node: Node, kind: str) -> Text:
+def _by_lanes(node: Node, kind: str) -> Text:
     """Row j is the n elements from j * n on (the last may be shorter); its places are counted from j * base on."""
+    text, word = Text(), "peak" if node.op == "argmax" else "dip"
+    for indent, line in (
+        (0, "def kernel(args, lo, hi):  # apart"),
+        (1, "y = p_i8(args[1])"),
+        (1, "width = args[2]"),
+        (1, "total = args[3]"),
+        (1, "for j in range(lo, hi):"),
+        (2, "n = min_i8(width, total - j * width)"),
+        (2, f"y[j] = j * args[4] + {word}_{kind}(args[0] + j * width * {kind[1]}, n)"),
+        (1, "return 0"),
+    ):
+        text.add(indent, line, node if "y[j] =" in line else None)
+    return text
+
+
+def _along_rows(node: Node, kind: str) -> Text:
+    """The same for kinds whose lanes are too narrow for places."""
+    if kind in LANES and config.compiler != "numba":
+        return _by_lanes(node, kind)
     value, size = _values(kind), kind[1]
     name = "top" if node.op == "argmax" else "bottom"
     text = Text()
