@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle import nest
+from treadle.compile import runner
 from treadle.compile.program import program_for
 from treadle.compile.run.gate import Argument, Gate, Outside, Results, fit, install, to_function, to_program
 from treadle.compile.run.gate_text import Kind, Made, When
@@ -113,6 +114,17 @@ def _is(a: object, b: object) -> bool:
 
 def _runner(trace: Trace, checked: bool) -> Callable[[list[Any]], Any]:
     """What runs a trace on arrays; NotImplemented where its guards do not hold, unless that is checked already."""
+    if checked and trace.single and trace.graph.state and not trace.captures:
+        run_graph = runner(trace.graph)
+
+        def straight(arrays: list[Any]) -> Any:
+            try:
+                return Tensor(run_graph(arrays)[0])
+            except Exception as error:
+                trimmed(error)
+                raise
+
+        return straight
 
     def run(arrays: list[Any]) -> Any:
         try:

@@ -40,11 +40,19 @@ def guard(place: Place) -> Guard:
     fixed = value is MISSING or keys.kind_of(value) in _FIXED
     kind = None if value is MISSING else keys.kind_of(value)
     ref = version = None
-    if not fixed and (kind in _WEAK or kind == keys.VERSIONED):
+    if not fixed and (kind in _WEAK or kind == keys.VERSIONED or (kind == keys.METHOD and _lasting(place, value))):
         found = keys.identity(value)
         ref = found if isinstance(found, keys.Ref) else None
         version = value.__treadle_version__ if kind == keys.VERSIONED else None
     return Guard(place, value if fixed else NEVER, ref, version, key_of(value), text_of(value), _items(value))
+
+
+def _lasting(place: Place, method: Any) -> bool:
+    """Whether a bound method is kept where it is found, not made anew by each look, and of an object as it is.
+
+    What it is bound to never changes, so that identity settles the check.
+    """
+    return place.value() is method and keys.kind_of(method.__self__) in _WEAK
 
 
 def _items(value: Any) -> tuple[type, tuple[keys.Ref, ...]] | None:

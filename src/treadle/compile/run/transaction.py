@@ -52,6 +52,14 @@ def _pure(graph: Graph) -> Run:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Only:
+    """A variable that is all a program touches, and the output that is its new value."""
+
+    variable: weakref.ref[Variable]
+    output: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
     """What a program does with variables, worked out once, in the order in which their locks are taken.
 
@@ -59,6 +67,7 @@ class _Plan:
               that is the new value.
     releases: what lets go of the locks; `early` of those that are only read, `late` of the others.
     reads:    the serials of variables that are only read.
+    only:     the variable, where there is but one, the last input, and it gets a new value.
     """
 
     slots: tuple[tuple[weakref.ref[Variable], Callable[[], object], int, int, int | None], ...]
@@ -67,6 +76,7 @@ class _Plan:
     late: tuple[Callable[[], object], ...]
     reads: frozenset[int]
     blanks: tuple[None, ...]
+    only: _Only | None
 
 
 def _plan(slots: Sequence[StateSlot], variables: Sequence[Variable], program: Program) -> _Plan:
@@ -74,6 +84,9 @@ def _plan(slots: Sequence[StateSlot], variables: Sequence[Variable], program: Pr
         READ if slot.output is None else OVERWRITTEN if slot.output in program.inplace else REPLACED for slot in slots
     ]
     locks = [variable._lock for variable in variables]
+    only = None
+    if ways == [REPLACED] and slots[0].input == len(program.graph.inputs) - 1 and not program.inplace:
+        only = _Only(slots[0].variable, slots[0].output)  # type: ignore[arg-type]
     return _Plan(
         slots=tuple(
             (slot.variable, lock.acquire, slot.input, way, slot.output)
@@ -84,6 +97,7 @@ def _plan(slots: Sequence[StateSlot], variables: Sequence[Variable], program: Pr
         late=tuple(lock.release for lock, way in zip(locks, ways, strict=True) if way != READ),
         reads=frozenset(v.serial for v, way in zip(variables, ways, strict=True) if way == READ),
         blanks=(None,) * len(slots),
+        only=only,
     )
 
 
@@ -100,6 +114,8 @@ class _Transaction:
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """The results; the variables that the graph writes have changed when they come."""
         program, plan = (self.static and self.planned) or self._prepared(arrays)
+        if plan.only is not None:
+            return self._replace(program, plan.only, arrays)
         inputs: list[Any] = [*arrays, *plan.blanks]
         replaced: list[tuple[Variable, int | None]] = []
         reader = object()
@@ -136,6 +152,23 @@ class _Transaction:
             _release(held if taken == len(held) else held[:taken])
             if readers:
                 _reading.pop(reader, None)
+        return outputs[: self.results]
+
+    def _replace(self, program: Program, only: _Only, arrays: Sequence[Array]) -> list[Array]:
+        """The same where one variable is all, and gets a new value: a draw of random numbers."""
+        variable = only.variable()
+        if variable is None:
+            self._complain()
+        with variable._lock:
+            memory = variable._memory
+            if memory is None:
+                memory = _nothing_yet(variable, len(arrays), program)
+            outputs = program.run([*arrays, memory])
+            try:
+                variable._adopt(outputs[only.output])
+            except BaseException:
+                variable._adopt(outputs[only.output])
+                raise
         return outputs[: self.results]
 
     def _outputs(
