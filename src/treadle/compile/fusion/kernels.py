@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE, TILE
+from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE
 from treadle.compile.fusion.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
 from treadle.compile.fusion.fuse import Group, is_scalar_constant
 from treadle.compile.fusion.reduce import combine, identity, is_rounded
 from treadle.compile.fusion.sources import Source
 from treadle.compile.fusion.surroundings import LoopWriter
+from treadle.compile.fusion.turned import tiled
 from treadle.compile.run import pool
 from treadle.compile.views import View
 from treadle.core.graph import Node
@@ -159,7 +160,7 @@ class _Writer(LoopWriter):
         self.constants()
         crossed = self._crossed() if self.kind == "map" else None
         if crossed is not None:
-            return self._tiled(crossed)
+            return tiled(self, crossed)
         whole_columns = self.kind == "columns" and len([f for f in plan.flags if not f]) == 1
         first = inner if whole_columns or len(self.order) == 1 else self.order[0]
         self.bound(self.order, first)
@@ -197,14 +198,14 @@ class _Writer(LoopWriter):
         for reduction in self.plan.reductions:
             body.name(reduction.node.inputs[0])
 
-    def _pointers(self, indent: int, loops: Sequence[int], inner: int, which: Sequence[int]) -> None:
+    def pointers(self, indent: int, loops: Sequence[int], inner: int, which: Sequence[int]) -> None:
         """Addresses where the inner loop begins, and values that do not change in it."""
         for k in which:
             self.pointer(indent, k, loops)
             if k in self.plan.loads.values() and not self.varies(k, [inner]):
                 self.load(indent, k)
 
-    def _inner(self, indent: int, inner: int) -> None:
+    def element(self, indent: int, inner: int) -> None:
         """Loads, the body and stores, at one element."""
         plan = self.plan
         for k in dict.fromkeys(plan.loads.values()):
@@ -215,7 +216,8 @@ class _Writer(LoopWriter):
         for symbol, k in plan.stores.items():
             self.text.add(indent, f"q{k}[{self.index(k, inner)}] = {plan.body.name(symbol)}")
 
-    def _element_operands(self) -> list[int]:
+    def element_operands(self) -> list[int]:
+        """The operands of an element, each once."""
         return list(dict.fromkeys([*self.plan.loads.values(), *self.plan.stores.values()]))
 
     def _accumulate(self, indent: int, reduction: _Reduction, target: str) -> None:
@@ -236,9 +238,9 @@ class _Writer(LoopWriter):
         """Elementwise only; a reduction over axes of size 1 is a copy."""
         indent = self.stretches(self.open(loops, 1), inner)
         results = [r.operand for r in self.plan.reductions]
-        self._pointers(indent, loops, inner, [*self._element_operands(), *results])
+        self.pointers(indent, loops, inner, [*self.element_operands(), *results])
         self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
-        self._inner(indent + 1, inner)
+        self.element(indent + 1, inner)
         for r in self.plan.reductions:
             value = f"{code(r.node.outputs[0].dtype)}({self.plan.body.name(r.node.inputs[0])})"
             self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {value}", r.node)
@@ -258,30 +260,6 @@ class _Writer(LoopWriter):
                         return axis
         return None
 
-    def _tiled(self, across: int) -> Kernel:
-        """Elementwise work that meets an operand in the other order, by tiles: its lines stay in cache for a tile."""
-        sizes, inner = self.plan.sizes, self.order[-1]
-        outside = [k for k in self.order[:-1] if k != across]
-        loops = [*outside, across]
-        for axis in outside:
-            self.bounds[axis] = self.named(f"n{axis}", sizes[axis]) if axis != outside[0] else "lo, hi"
-        down, along = (self.named(f"n{axis}", sizes[axis]) for axis in (across, inner))
-        tiles = -(-sizes[across] // TILE), -(-sizes[inner] // TILE)
-        wide = self.named("tiles", tiles[1])
-        indent = self.open(outside, 1)
-        whole = f"{self.named('squares', tiles[0] * tiles[1])}" if outside else "lo, hi"
-        self.text.add(indent, f"for square in range({whole}):")
-        self.text.add(indent + 1, f"down = square // {wide} * {TILE}")
-        self.text.add(indent + 1, f"along = square % {wide} * {TILE}")
-        self.text.add(indent + 1, f"for j{across} in range(down, min({down}, down + {TILE})):")
-        self._pointers(indent + 2, loops, inner, self._element_operands())
-        self.text.add(indent + 2, f"for j{inner} in range(along, min({along}, along + {TILE})):")
-        self._inner(indent + 3, inner)
-        hi = sizes[outside[0]] if outside else tiles[0] * tiles[1]
-        total = math.prod(sizes)
-        grain = max(1, -(-GRAIN * hi // total)) if hi > 1 and total >= 2 * GRAIN else 0
-        return Kernel(self.finished(), tuple(self.args), hi, grain)
-
     def _rows(self, loops: list[int], inner: int) -> None:
         """The innermost axis is reduced: accumulators in registers."""
         kept = [k for k in loops if not self.plan.flags[k]]
@@ -289,9 +267,9 @@ class _Writer(LoopWriter):
         indent = self.open(kept, 1)
         self._begin(indent)
         deeper = self.stretches(self.open(gone, indent), inner)
-        self._pointers(deeper, loops, inner, self._element_operands())
+        self.pointers(deeper, loops, inner, self.element_operands())
         self._sums(deeper, inner)
-        self._pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
+        self.pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
         for r in self.plan.reductions:
             self.text.add(indent, f"q{r.operand}[0] = {r.name}")
 
@@ -306,7 +284,7 @@ class _Writer(LoopWriter):
             for name, kind in kinds.items():
                 self.text.add(deeper, f"some_{name} = {identity(*kind)}")
         self.text.add(deeper, f"for j{inner} in range({bounds}):")
-        self._inner(deeper + 1, inner)
+        self.element(deeper + 1, inner)
         for r in self.plan.reductions:
             self._accumulate(deeper + 1, r, f"some_{r.name}" if rounded else r.name)
         if rounded:
@@ -318,15 +296,15 @@ class _Writer(LoopWriter):
         kept = [k for k in loops if not self.plan.flags[k]]
         gone = [k for k in loops if self.plan.flags[k]]
         indent = self.open(kept, 1)
-        self._pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
+        self.pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
         self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
         for r in self.plan.reductions:
             start = identity(r.node.op, r.node.outputs[0].dtype)
             self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {start}")
         deeper = self.stretches(self.open(gone, indent), inner)
-        self._pointers(deeper, loops, inner, self._element_operands())
+        self.pointers(deeper, loops, inner, self.element_operands())
         self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
-        self._inner(deeper + 1, inner)
+        self.element(deeper + 1, inner)
         for r in self.plan.reductions:
             self._accumulate(deeper + 1, r, f"q{r.operand}[{self.index(r.operand, inner)}]")
 
@@ -336,25 +314,25 @@ class _Writer(LoopWriter):
         if not loops:
             self.named("n", self.plan.sizes[inner])
             pieces = bool(self.plan.operands.joined)
-            self._pointers(1, [], inner, results if pieces else [*self._element_operands(), *results])
+            self.pointers(1, [], inner, results if pieces else [*self.element_operands(), *results])
             self.text.add(1, "for block in range(lo, hi):")
             self._begin(2)
             self.bounds[inner] = f"block * {BLOCK}, min(n, (block + 1) * {BLOCK})"
             indent = self.stretches(2, inner)
             if pieces:
-                self._pointers(indent, [], inner, self._element_operands())
+                self.pointers(indent, [], inner, self.element_operands())
             self._sums(indent, inner)
             for r in self.plan.reductions:
                 self.text.add(2, f"q{r.operand}[block] = {r.name}")
             return
-        self._pointers(1, [], inner, results)
+        self.pointers(1, [], inner, results)
         first = loops[0]
         rows, size = self.named("rows", self.plan.block), self.named("n", self.plan.sizes[first])
         self.text.add(1, "for block in range(lo, hi):")
         self._begin(2)
         self.bounds[first] = f"block * {rows}, min({size}, (block + 1) * {rows})"
         indent = self.stretches(self.open(loops, 2), inner)
-        self._pointers(indent, loops, inner, self._element_operands())
+        self.pointers(indent, loops, inner, self.element_operands())
         self._sums(indent, inner)
         for r in self.plan.reductions:
             self.text.add(2, f"q{r.operand}[block] = {r.name}")
