@@ -26,7 +26,6 @@ from treadle.testing.compare import differs
 from treadle.testing.stages import Outcome, Stages, Watcher, _weights
 
 COMPILED_GRADIENTS = 5  # every so many-th: their kernels take most of the time
-OPTIMISED = 2  # every so many-th function as users get it, the others compiled quickly, for the same reason
 
 
 def test_it_is_large_enough():
@@ -47,8 +46,7 @@ def tensors(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[c.name for c in CASES])
-def test_as_plain_python(number, monkeypatch):
-    monkeypatch.setattr(td.config, "compiler", "quick" if number % OPTIMISED else "direct")
+def test_as_plain_python(number):
     case = CASES[number]
     stages = Stages(case.make(), td.function(case.make()))
     for args in case.arguments:

@@ -209,6 +209,7 @@ def test_sums_do_not_depend_on_the_number_of_threads(shape: tuple[int, ...]) -> 
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.optimised
 def test_long_sums_lose_no_digits() -> None:
     """Blocks keep the error of a million numbers of one sign far below that of adding them one by one."""
     x = np.full((4, 250_000), 0.1, F)

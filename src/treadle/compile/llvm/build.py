@@ -107,16 +107,20 @@ def load(sources: Sequence[Source]) -> tuple[Entry, ...]:
         return tuple(Entry(_memory.addresses[key], source) for key, source in zip(keys, sources, strict=True))
 
 
+def compiler_of(source: Source) -> str:
+    """What makes machine code of a kernel."""
+    return "native" if source.native else config.compiler
+
+
 def _effort(source: Source) -> int:
     if not source.native:
-        return Effort.LEAST if config.compiler == "quick" else Effort.FULL
+        return Effort.LEAST if compiler_of(source) == "quick" else Effort.FULL
     return Effort.SOME if source.hot else Effort.LEAST
 
 
 def kernel_key(source: Source) -> str:
     """A kernel's name in memory and on disk: a digest of its text and of everything else that shapes its code."""
-    kind = "native" if source.native else config.compiler
-    return _key(_surroundings(), kind, source.text)
+    return _key(_surroundings(), compiler_of(source), source.text)
 
 
 @lru_cache(4096)
