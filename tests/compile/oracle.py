@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -100,10 +101,37 @@ def unjitted(f: Any, *arrays: np.ndarray) -> list[np.ndarray]:
         return int(base.ctypes.data) + ref.offset
 
     for text, args, hi in calls:
-        names = interpreted_namespace()
+        names = interpreted_namespace() | _tile_words()
         exec(text, names)
         assert names["kernel"]([place(a) for a in args], 0, hi) == 0
     return outputs
+
+
+def _tile_words() -> dict[str, Callable[..., int]]:
+    """The words of `llvm.tiles` that kernels of elementwise work use, as Python."""
+    kept: list[np.ndarray] = []
+
+    def room(count: int) -> int:
+        kept.append(np.zeros(count * 64, np.uint8))
+        return int(kept[-1].ctypes.data)
+
+    def turning(kind: str, lanes: int) -> Callable[..., int]:
+        def rows(address: int, step: int) -> np.ndarray:
+            nbytes = (lanes - 1) * step + lanes * int(kind[1])
+            memory = np.frombuffer((ctypes.c_char * nbytes).from_address(address), np.uint8)
+            return np.lib.stride_tricks.as_strided(memory.view(kind), (lanes, lanes), (step, int(kind[1])))
+
+        def turned(source: int, down: int, target: int, following: int) -> int:
+            rows(target, following)[...] = rows(source, down).T
+            return 0
+
+        return turned
+
+    found: dict[str, Callable[..., int]] = {}
+    for kind, lanes in (("f4", 8), ("f8", 4)):
+        found |= {f"lanes_{kind}": lambda lanes=lanes: lanes, f"room_{kind}": room}
+        found[f"turned_{kind}"] = turning(kind, lanes)
+    return found
 
 
 class _Nowhere:
