@@ -13,6 +13,7 @@ from treadle.control import raising, staging
 from treadle.control.call import zeros_like_spec
 from treadle.control.carry import run_loop
 from treadle.control.checkpoint import checkpoint
+from treadle.core.arguments import functions
 from treadle.core.dtypes import int64
 from treadle.core.mode import call_user, current
 from treadle.core.spec import Spec
@@ -33,6 +34,7 @@ def cond(pred: Any, f: Callable[..., Any], g: Callable[..., Any], *operands: Any
     >>> td.cond(td.asarray(True), lambda x: x + 1, lambda x: x - 1, 10)
     11
     """
+    functions("td.cond", f=f, g=g)
     if not staging.is_staged(pred):
         return call_user(f if pred else g, *operands)
     ends = raising.Ends()
@@ -63,6 +65,7 @@ def while_loop(
     >>> td.while_loop(lambda i, s: i < 4, lambda i, s: (i + 1, s + i), (0, 0))
     (4, 6)
     """
+    functions("td.while_loop", cond=cond, body=body)
     values = tuple(vars)
     every = _positive(checkpoint_every, "while_loop")
     if shape_invariants is not None:
@@ -148,6 +151,7 @@ def fori_loop(
     >>> td.fori_loop(1, 5, lambda i, product: product * i, td.asarray(1))
     Tensor(24, shape=(), dtype=int64)
     """
+    functions("td.fori_loop", body=body)
     every = _positive(checkpoint_every, "fori_loop")
     if every is None or current() is None:
         return _fori(lower, upper, body, init)
@@ -229,6 +233,7 @@ def scan(
     >>> td.scan(lambda c, x: (c + x, c + x), 0.0, td.asarray([1., 2., 3.]))
     (Tensor(6., shape=(), dtype=float32), Tensor([1., 3., 6.], shape=(3,), dtype=float32))
     """
+    functions("td.scan", f=f)
     every = _positive(checkpoint_every, "scan")
     leaves, shape = nest.flatten_with_structure(xs) if xs is not None else ([], None)
     items = [as_tensor(x) for x in leaves]

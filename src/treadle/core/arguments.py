@@ -39,6 +39,13 @@ def real(what: str, value: Any, low: float = -math.inf, high: float = math.inf) 
     return number
 
 
+def functions(op: str, **given: Any) -> None:
+    """Raise ArgumentError for an argument that cannot be called."""
+    for name, value in given.items():
+        if not callable(value):
+            raise ArgumentError(f"{op}: {name} must be a function, got {value!r}")
+
+
 def share(what: str, value: Any) -> float:
     """`value` as a float from 0 to below 1; `what` names it. Raises ArgumentError for anything else."""
     number = real(what, value, 0.0, 1.0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import whole
 from treadle.core.dim import Dim, Size, is_static
 from treadle.core.dtypes import DType, as_dtype, dtype_name, float32
 from treadle.errors import ShapeError
@@ -194,18 +195,20 @@ def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
 
 
 def normalize_axis(axis: int, ndim: int, op: str = "axis") -> int:
-    """The axis counted from 0. Raises ShapeError when there is no such axis."""
-    if not -ndim <= axis < ndim:
-        raise ShapeError(f"{op}: axis {axis} is out of range for {ndim} axes")
-    return axis + ndim if axis < 0 else int(axis)
+    """The axis counted from 0. Raises ShapeError when there is no such axis, ArgumentError for no whole number."""
+    number = axis if type(axis) is int else whole(f"{op}: axis", axis)
+    if not -ndim <= number < ndim:
+        raise ShapeError(f"{op}: axis {number} is out of range for {ndim} axes")
+    return number + ndim if number < 0 else number
 
 
 def normalize_axes(axis: int | Sequence[int] | None, ndim: int, op: str = "axis") -> tuple[int, ...]:
     """Axes counted from 0, ascending; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
-    found = tuple(sorted(normalize_axis(int(a), ndim, op) for a in axes))
+    several = isinstance(axis, Iterable) and not isinstance(axis, str) and getattr(axis, "ndim", 1) > 0
+    axes: tuple[Any, ...] = tuple(axis) if several else (axis,)  # type: ignore[arg-type]
+    found = tuple(sorted(normalize_axis(a, ndim, op) for a in axes))
     if len(set(found)) != len(found):
         raise ShapeError(f"{op}: axes {axes} name one axis twice")
     return found

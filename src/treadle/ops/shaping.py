@@ -19,7 +19,7 @@ from treadle.core.mode import current
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec, broadcast_shapes, normalize_axes, normalize_axis
 from treadle.core.tensor import Tensor
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, ShapeError, TreadleError
 from treadle.ops.convert import as_tensor, operands
 from treadle.ops.families import declare, sum_to
 from treadle.ops.slicing import flip, slice_axis
@@ -33,7 +33,12 @@ def as_sizes(shape: Any) -> Shape:
         return (shape if isinstance(shape, Dim) else int(shape),)
     if isinstance(shape, Tensor) and shape.ndim == 1:
         shape = shape.array.tolist()
-    return tuple([size if isinstance(size, Dim) else operator.index(size) for size in shape])
+    try:
+        return tuple([size if isinstance(size, Dim) else operator.index(size) for size in shape])
+    except TypeError as error:
+        if isinstance(error, TreadleError):
+            raise
+        raise ArgumentError(f"a shape must be a whole number or a sequence of them, got {shape!r}") from None
 
 
 def product(sizes: Sequence[Size]) -> Size:
@@ -346,6 +351,13 @@ concat_op: Op = declare(
 )
 
 
+def _check_several(arrays: Any, op: str) -> None:
+    if not hasattr(arrays, "__len__") or isinstance(arrays, str):
+        raise ArgumentError(f"{op}: takes a list or a tuple of tensors, got {type(arrays).__name__}")
+    if not len(arrays):
+        raise ShapeError(f"{op}: needs one tensor or more")
+
+
 def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first), promoted to one dtype.
 
@@ -353,8 +365,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Tensor:
     """
     if getattr(arrays, "_state", None) is not None:
         return arrays.concat(axis)  # type: ignore[attr-defined, no-any-return]  # a list that has grown in staged code
-    if not len(arrays):
-        raise ShapeError("concat: needs one tensor or more")
+    _check_several(arrays, "concat")
     if current() is None and all(type(x) is Tensor and x.array.dtype is arrays[0].dtype for x in arrays):
         try:
             return Tensor(np.concatenate([x.array for x in arrays], axis))
@@ -386,8 +397,7 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
     """
     if getattr(arrays, "_state", None) is not None:
         return arrays.stack(axis)  # type: ignore[attr-defined, no-any-return]  # a list that has grown in staged code
-    if not len(arrays):
-        raise ShapeError("stack: needs one tensor or more")
+    _check_several(arrays, "stack")
     tensors = operands(list(arrays), "any", "stack")
     first = tensors[0].shape
     for x in tensors[1:]:
