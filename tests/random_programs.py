@@ -147,11 +147,18 @@ def _scattered(m: Any, x: Any, axis: int) -> Any:
     return sums[..., 3]
 
 
+def _beside(m: Any, x: Any, axis: int) -> Any:
+    total = m.sum(m.exp(x), axis=axis)
+    own = m.sin(x[(0,) * (len(x.shape) - 1)])  # along the last axis of x
+    along = np.linspace(1, 2, total.shape[-1]).astype(str(x.dtype))
+    return total * along + m.max(x, axis=axis) * m.sum(own) + along * 0.5
+
+
 # Work on rows as it occurs in models, the same with either module; each on numbers from -3 to 3.
 ROWS: dict[str, Callable[[Any, Any, int], Any]] = {
     "softmax": _softmax, "normalise": _normalise, "log softmax": _log_softmax, "weighted": _weighted, "blend": _blend,
     "losses": _losses, "many rows": _many_rows, "picked": _picked, "masked": _masked,
-    "standard": _standard, "shifted": _shifted, "scattered": _scattered,
+    "standard": _standard, "shifted": _shifted, "scattered": _scattered, "beside": _beside,
 }  # fmt: skip
 
 
@@ -262,8 +269,13 @@ def recipes(draw: Any, max_steps: int = 7, control: bool = True, rows: str = "")
     base = tuple(draw(sizes if rows else st.lists(st.sampled_from(SIZES), max_size=3)))
     inputs, values = [], []
     for _ in range(draw(st.integers(1, 3))):
-        kind = draw(st.integers(0, 3)) if inputs or not rows else 0
-        shape = base if kind < 2 else (base[1:] if kind == 2 else tuple(1 if draw(st.booleans()) else s for s in base))
+        kind = draw(st.integers(0, 4)) if inputs or not rows else 0
+        if kind == 3:
+            shape = tuple(1 if draw(st.booleans()) else s for s in base)
+        elif kind == 4:  # what fits to a reduction of the others that drops axes
+            shape = tuple(s for s in base if draw(st.booleans()))
+        else:
+            shape = base if kind < 2 else base[1:]
         dtype = draw(st.sampled_from(DTYPES[:2] if rows else DTYPES))
         inputs.append(draw(arrays(shape, dtype)))
         values.append(_Value(shape, dtype, True))
