@@ -294,6 +294,23 @@ def append_in_loop(v):
     return td.stack(out), len(out)
 
 
+def methods_of_grown_lists(v):
+    queue, seen = [v[0]], []
+    while queue:
+        x = queue.pop(0)
+        if x not in seen:
+            seen.append(x)
+            queue += [abs(x - 1.0), x * 0.5 // 0.25 * 0.25]
+    seen.sort(key=lambda t: -t)
+    return seen, seen.index(v[0]), len(seen), seen == sorted(seen)
+
+
+def taken_apart(v):
+    kept = [x for x in v if x > 0]
+    first, second = kept
+    return first - second
+
+
 def append_in_branch(x):
     out = [x]
     if x > 1:

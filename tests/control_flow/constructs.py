@@ -378,6 +378,25 @@ TABLE: dict[str, list[Row]] = {
             N,
         ),
         row(
+            "`in`, `index`, `count`, `==`, `sort`, `sorted`, `reverse`, `pop(k)`, `insert`, `remove`, `del`, slices, "
+            "`*`, `copy`, and the truth of lists that have grown",
+            "work on all rows",
+            "elements that are numbers, or nests of numbers",
+            "a value that is not found raises ValueError when it runs; not `<` of lists, `index` of a part",
+            s.methods_of_grown_lists,
+            V,
+        ),
+        row(
+            "taking apart a list whose length only running tells: `a, b = xs`, `tuple(xs)`, `f(*xs)`",
+            "",
+            "",
+            "an error: index it, loop over it, or `td.stack` it",
+            s.taken_apart,
+            V,
+            kind="TraceError",
+            message="only running tells how many elements",
+        ),
+        row(
             "`list.append` in a branch on a tensor",
             "threaded through the `cond`",
             "",

@@ -10,6 +10,7 @@ from typing import Any
 import corpus_algorithms  # noqa: F401
 import corpus_effects  # noqa: F401
 import corpus_exits  # noqa: F401
+import corpus_list_methods  # noqa: F401
 import corpus_lists  # noqa: F401
 import corpus_loops  # noqa: F401
 import corpus_objects  # noqa: F401

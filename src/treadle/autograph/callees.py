@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from treadle.autograph.converter import build, is_converted
-from treadle.autograph.python_builtins import CALLING, PLAIN
+from treadle.autograph.python_builtins import CALLING, PLAIN, searching
 from treadle.control.journal import NOTED, current_journal, noting, noting_writes, writes_arrays
 from treadle.core.tracer import active_tracer
 
@@ -122,6 +122,8 @@ def converted(callee: Any) -> Any:
     if kind is types.FunctionType:
         return _function(callee)
     if kind is types.BuiltinFunctionType:
+        if type(callee.__self__) is list and callee.__name__ in ("index", "count"):
+            return searching(callee)
         return noting(callee) if isinstance(callee.__self__, NOTED) and current_journal() is not None else callee
     if isinstance(callee, type):
         return _constructor(callee)

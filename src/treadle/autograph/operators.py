@@ -28,6 +28,7 @@ from treadle.control.lists import TensorList
 from treadle.control.raising import Unreached as Unreached
 from treadle.control.raising import catching as catching
 from treadle.control.raising import to_raise as to_raise
+from treadle.core.tensor import Tensor
 from treadle.core.text import writing
 from treadle.core.tracer import active_tracer
 from treadle.core.variable import Variable
@@ -39,8 +40,10 @@ _MAX_GUARDED = 10_000
 
 
 def _is_staged(x: Any) -> bool:
-    """Whether Python cannot decide on `x`: a traced tensor, or while tracing a variable."""
-    return staging.is_staged(x) or (isinstance(x, Variable) and active_tracer() is not None)
+    """Whether Python cannot decide on `x`: a traced tensor, or while tracing a variable, or a list that has grown."""
+    if staging.is_staged(x) or (isinstance(x, Variable) and active_tracer() is not None):
+        return True
+    return isinstance(x, TensorList) and isinstance(x.length(), Tensor)
 
 
 def same(*values: Any) -> Values:

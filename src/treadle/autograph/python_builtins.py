@@ -84,7 +84,8 @@ def len(x: Any) -> Any:
 # Conversions ---------------------------------------------------------------------------------------------------------
 def boolean(x: Any = False) -> Any:
     """`bool`."""
-    return staging.truth(x, "`bool()`") if is_traced(x) else bool(x)
+    grown = isinstance(x, TensorList) and isinstance(x.length(), Tensor)
+    return staging.truth(x, "`bool()`") if grown or is_traced(x) else bool(x)
 
 
 def integer(*args: Any, **options: Any) -> Any:
@@ -280,6 +281,10 @@ def _vector(x: Tensor, name: str) -> None:
 
 def sorted(source: Any, /, *, key: Any = None, reverse: Any = False, call: Call) -> Any:
     """`sorted`: a list, as Python's; a tensor's elements by one sort."""
+    if isinstance(source, TensorList) and iterables.is_staged(source):
+        made = source.copy()
+        made.sort(key=None if key is None else call(key), reverse=reverse)
+        return made
     items = None if isinstance(source, Tensor) else list(source)
     if items is not None and key is None and not _any_traced(items):
         return builtins.sorted(items, reverse=reverse)
@@ -319,6 +324,20 @@ def list(source: Any = ()) -> Any:
     return made
 
 
+def searching(method: Any) -> Any:
+    """`items.index` or `items.count` of a list: of numbers where a value among them is traced."""
+
+    def search(value: Any, *span: Any) -> Any:
+        items = method.__self__
+        if not _any_traced((value, *items)):
+            return method(value, *span)
+        from treadle.autograph.containers import new_list
+
+        return getattr(new_list([*items]), method.__name__)(value, *span)
+
+    return search
+
+
 def contains(item: Any, container: Any) -> Any:
     """`item in container`."""
     from treadle.ops import reductions
@@ -331,6 +350,8 @@ def contains(item: Any, container: Any) -> Any:
         return (offset % step == 0) & (offset // step >= 0) & (offset // step < count)
     if isinstance(container, Symbol):
         return reductions.any(container == item)
+    if isinstance(container, TensorList) and iterables.is_staged(container):
+        return container.holds(item)
     if not isinstance(container, builtins.list | tuple | set | frozenset | dict):
         from treadle.autograph.special import call, method  # which builds on callees, and they on this
 

@@ -10,7 +10,7 @@ import numpy as np
 from treadle import nest
 from treadle.control.invariants import agrees, open_shape
 from treadle.control.journal import note
-from treadle.control.lists import content, replace_content, twin
+from treadle.control.lists import content, is_outer, replace_content, twin
 from treadle.control.merge import common, fix_text, is_number, leaf_spec, presence, spec_text
 from treadle.control.undefined import Undefined
 from treadle.core.dim import Dim
@@ -81,6 +81,8 @@ class Group:
 
     def receive(self, result: Any) -> list[Any]:
         """The leaves of what an iteration gives."""
+        if is_outer(result) and all(leaf.missing and leaf.value.guarded for leaf in self.leaves):
+            self.whole, self.leaves, self.shape = True, [Leaf(self.name, self.leaves[0].value)], nest.LEAF
         if self.whole:
             return [result]
         result = nest.map(lambda x: read_variable(x) if isinstance(x, Variable) else x, result)

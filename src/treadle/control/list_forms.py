@@ -10,6 +10,7 @@ from treadle.control import rows
 from treadle.control.list_states import Block, Buffered, Grown, element_specs, rows_into, together
 from treadle.control.lists import TensorList, content, grown
 from treadle.core.dtypes import int64
+from treadle.core.mode import current
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import ControlFlowError
@@ -72,14 +73,19 @@ class Rows:
             made.explicit = explicit
             made._state = Grown(element, (Block(tuple(rows)),), tuple(x.shape[1:] for x in rows))
             return made
+        watched = current() is not None  # a tape sees the elements taken out
         items = [
-            nest.unflatten(element, [Tensor(x.array[k, ...]) for x in rows]) for k in range(rows[0].array.shape[0])
+            nest.unflatten(element, [x[k, ...] if watched else Tensor(x.array[k, ...]) for x in rows])
+            for k in range(rows[0].array.shape[0])
         ]
         return TensorList(items) if explicit else items
 
 
-def as_nest(owner: TensorList) -> Rows:
+def as_nest(owner: TensorList) -> Rows | list[Any]:
     """A staged list as a nest of its rows."""
+    state = content(owner)
+    if isinstance(state, Grown) and not state.segments:
+        return TensorList() if owner.explicit else []
     made = object.__new__(Rows)
     element = owner._element()
     for name, value in (("rows", tuple(owner._rows())), ("element", element), ("explicit", owner.explicit)):

@@ -364,15 +364,6 @@ def buffered_row(name: str, state: Buffered, index: Tensor) -> Any:
     return nest.unflatten(state.element, [read_row(x, index) for x in state.buffers])
 
 
-def reversed_rows(owner: TensorList, state: Grown) -> Grown:
-    """The elements from the last to the first."""
-    from treadle.ops.slicing import flip
-
-    if not state.segments:
-        return state
-    return replace(state, segments=(Block(tuple([flip(x, axis=0) for x in together(owner, state)])),))
-
-
 def put_first(owner: TensorList, state: Grown, value: Any) -> Grown:
     """The state with one more element at the beginning."""
     alone = _appended(owner.name, replace(state, segments=()), value)

@@ -13,6 +13,7 @@ from typing import Any
 
 from treadle import nest
 from treadle.control import journal, rows
+from treadle.control.list_methods import ListMethods
 from treadle.control.list_states import (
     Base,
     Block,
@@ -27,8 +28,6 @@ from treadle.control.list_states import (
     buffered_row,
     check_recent,
     held_item,
-    put_first,
-    reversed_rows,
     segments_of,
     together,
     write_row,
@@ -40,21 +39,7 @@ from treadle.ops.convert import as_tensor, cast
 from treadle.records import replace
 
 
-def _as_a_list(name: str, changes: bool = False) -> Any:
-    """A list's own method, which would not see what a staged list holds: there it is refused."""
-
-    def method(self: TensorList, *args: Any, **options: Any) -> Any:
-        if changes:
-            self._change()
-        if self._state is not None:
-            raise self._cannot(name)
-        return getattr(list, name)(self, *args, **options)
-
-    method.__name__, method.__doc__ = name, "As a list's; not where the list is staged."
-    return method
-
-
-class TensorList(list[Any]):
+class TensorList(ListMethods):
     """A list of tensors (or nests of them, all alike) that staged loops and branches may grow.
 
     items: what it holds at first. capacity: how many elements it can hold, for lists that are read in loops whose
@@ -117,13 +102,13 @@ class TensorList(list[Any]):
         return self
 
     def pop(self, index: Any = -1) -> Any:
-        """Take off the last element and give it; another one only where the list is not staged."""
+        """Take off an element, the last by default, and give it."""
         self._change()
         state = self._state
-        if state is None:
+        if state is None and not isinstance(index, Symbol):
             return super().pop(index)
-        if not (isinstance(index, int) and index == -1):
-            raise self._cannot(f"pop({index})")
+        if state is None or not (isinstance(index, int) and index == -1):
+            return self._take_out(index)
         if isinstance(state, Buffered):
             change = None if state.change is None else state.change - 1
             self._state = replace(state, length=cast(state.length - 1, int64), change=change)
@@ -210,10 +195,13 @@ class TensorList(list[Any]):
     def __iter__(self) -> Iterator[Any]:
         if self._state is None:
             return super().__iter__()
-        return iter([self[k] for k in range(len(self))])
-
-    def __reversed__(self) -> Iterator[Any]:
-        return super().__reversed__() if self._state is None else iter([*self][::-1])
+        length = self.length()
+        if isinstance(length, int):
+            return iter([self[k] for k in range(length)])
+        raise TraceError(
+            f"only running tells how many elements {self.name} has: it cannot be taken apart, made a tuple or a set, "
+            "or handed on as arguments (*) while tracing; keep it a list, loop over it, or td.stack it"
+        )
 
     def __getitem__(self, index: Any) -> Any:
         state = self._state
@@ -221,7 +209,7 @@ class TensorList(list[Any]):
             return super().__getitem__(index)
         if isinstance(state, Buffered):
             if isinstance(index, slice):
-                return self.stack()[index]
+                return self.copy()[index]
             where = as_tensor(index, int64)
             if not isinstance(index, int):
                 from treadle.ops.comparison import where as choose
@@ -236,9 +224,10 @@ class TensorList(list[Any]):
         tensors = self._rows()
         element = self._element()
         if isinstance(index, slice):
-            if element is nest.LEAF:
-                return tensors[0][index]
-            raise self._cannot("a slice")
+            made = new_list([], f"a part of {self.name}")
+            cut = tuple([x[index] for x in tensors])
+            made._state = Grown(element, (Block(cut),), tuple([x.shape[1:] for x in cut]))
+            return made
         if isinstance(index, int) and type(tensors[0].shape[0]) is int:
             return nest.unflatten(element, [x[index, ...] for x in tensors])
         where = as_tensor(index, int64)
@@ -278,45 +267,7 @@ class TensorList(list[Any]):
         made.extend(self)
         return made
 
-    def _refuse(self, what: str) -> Any:
-        if self._state is not None:
-            raise self._cannot(what)
-        return getattr(super(), what)
-
-    def copy(self) -> TensorList:
-        """Another list that holds the same."""
-        return twin(self)
-
-    __copy__ = copy
-    remove, sort, __delitem__, __imul__ = map(_as_a_list, ("remove", "sort", "__delitem__", "__imul__"), [True] * 4)
-    index, count, __contains__, __mul__, __rmul__ = map(
-        _as_a_list, ("index", "count", "__contains__", "__mul__", "__rmul__")
-    )
-    __lt__, __le__, __gt__, __ge__ = map(_as_a_list, ("__lt__", "__le__", "__gt__", "__ge__"))
-
-    def insert(self, index: Any, value: Any) -> None:
-        """As a list's; where the list is staged only at its beginning."""
-        self._change()
-        if type(index) is int and index == 0 and isinstance(self._state, Grown) and not self._state.based:
-            self._state = put_first(self, self._state, value)
-            return
-        self._refuse("insert")(index, value)
-
-    def reverse(self) -> None:
-        """As a list's; not in a loop that makes the list grow."""
-        self._change()
-        if isinstance(self._state, Grown) and not self._state.based:
-            self._state = reversed_rows(self, self._state)
-            return
-        self._refuse("reverse")()
-
-    def __eq__(self, other: object) -> Any:
-        return self is other or self._refuse("__eq__")(other)
-
-    def __ne__(self, other: object) -> Any:
-        return not self == other
-
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         import numpy as np
@@ -334,8 +285,8 @@ class TensorList(list[Any]):
 
     def _cannot(self, what: str) -> ControlFlowError:
         return ControlFlowError(
-            f"{what} is not possible on {self.name}, which has grown in a branch or loop on tensors; "
-            f"append, extend, pop(), stack, indexing and iteration are"
+            f"{what} is not possible on {self.name}, which has grown in a branch or loop on tensors; append, extend, "
+            "pop, stack, indexing, iteration, searching and sorting of numbers are"
         )
 
     def _change(self) -> None:
@@ -371,6 +322,14 @@ def new_list(items: Iterable[Any], name: str = "the list") -> TensorList:
     made.explicit = False
     made.name = name
     return made
+
+
+def is_outer(value: Any) -> bool:
+    """Whether a value is a list that was made outside of the blocks whose traces have ended: it stays itself."""
+    if not isinstance(value, TensorList):
+        return False
+    born = value._born
+    return not isinstance(born, journal.Journal) or born.encloses(journal.current_journal())
 
 
 def twin(owner: TensorList) -> TensorList:

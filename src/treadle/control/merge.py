@@ -79,6 +79,11 @@ def unify(name: str, a: Any, b: Any, tracers: Sequence[Tracer], one_side: Callab
     """Merge one name's value of the true side with that of the false side; `one_side` says which side sets a name."""
     if a is b and not isinstance(a, Tensor):
         return Merged(([], []), None, [a])
+    from treadle.control.lists import is_outer  # lists need the ops of the catalogue
+
+    for value, other in ((a, b), (b, a)):  # what happens to the list itself is threaded by the journal
+        if is_outer(value) and isinstance(other, Undefined) and other.guarded:
+            return Merged(([], []), None, [value])
     if isinstance(a, Undefined) and a.guarded and not isinstance(b, Undefined):
         a = _filler(b, tracers[0])
     if isinstance(b, Undefined) and b.guarded and not isinstance(a, Undefined):

@@ -135,6 +135,12 @@ place_op: Op = register(
     )
 )
 
+
+def row(x: Tensor, index: Tensor) -> Tensor:
+    """The row at an index; from the end where it is negative."""
+    return row_op.bind((x, index), {})[0]
+
+
 count_op: Op = register(
     Op("count_rows", lambda x: np.asarray(len(x), np.int64), lambda s, a: (Spec((), int64),), family="host")
 )

@@ -36,9 +36,10 @@ def is_staged(x: object) -> bool:
 
 def truth(pred: Any, what: str) -> Tensor:
     """A condition as a 0-d bool tensor. Raises ControlFlowError when it has more than one element."""
+    from treadle.control.lists import TensorList
     from treadle.ops.shaping import reshape
 
-    t = as_tensor(pred)
+    t = as_tensor(pred.length() if isinstance(pred, TensorList) else pred)
     if any(not isinstance(size, int) or size != 1 for size in t.shape):
         raise ControlFlowError(
             f"the condition of {what} has shape {t.shape}; it must be one value. Reduce it with td.any or td.all"
