@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from treadle.compile import inplace
 from treadle.compile.fusion.fuse import Group, Item, fuse, reads
+from treadle.compile.ways import updates_in_place
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Symbol
 from treadle.records import dataclass
@@ -21,8 +23,8 @@ class Memory:
     arguments, results: those of the call; variables: the state that it reads and writes; new values that go to their
     variable's own memory are counted there alone.
     constants: kept with the program. work: intermediate values, at their peak, in memory that calls share.
-    traffic: what kernels, products and other steps read and write, each array once a step; steps of one loop as often
-    as the loop runs. Caches serve part of it.
+    traffic: what kernels, products and other steps read and write, each array once a step; of an array of which a few
+    elements are replaced, those; steps of one loop as often as the loop runs. Caches serve part of it.
     open: whether a loop or a list of unknown length is in it: one step of it is counted, and stacks may be added.
     """
 
@@ -71,9 +73,16 @@ def _nbytes(symbol: Symbol) -> int:
     return symbol.spec.nbytes if symbol.spec.static and symbol.spec.dtype.kind != "O" else 0
 
 
-def _traffic(graph: Graph) -> tuple[int, bool]:
-    """Bytes read and written by the steps of a graph, and whether the number of some steps is unknown."""
-    items: Sequence[Item] = fuse(graph)
+def _traffic(graph: Graph, carried: int = 0) -> tuple[int, bool]:
+    """Bytes read and written by the steps of a graph, and whether the number of some steps is unknown.
+
+    carried: how many values a loop carries whose body it is.
+    """
+    plan = inplace.carried(graph, carried) if carried else None
+    items: Sequence[Item] = fuse(graph) if plan is None else plan.work
+    over = _overwriting(graph, items)
+    if plan is not None:
+        over |= {*plan.between, *(graph.outputs[k] for k in plan.pairs)}
     needed = set(graph.outputs).union(*(reads(item) for item in items)) if items else set()
     total, unknown = 0, False
     for item in items:
@@ -85,12 +94,28 @@ def _traffic(graph: Graph) -> tuple[int, bool]:
         inner = [g for _, g in node.graphs()]
         if inner:
             times = _times(node)
-            parts = [_traffic(g) for g in inner]
+            body = node.attrs.get("body")
+            parts = [_traffic(g, node.attrs["layout"].carry if g is body else 0) for g in inner]
             total += sum(part for part, _ in parts) * (times or 1)
             unknown = unknown or times is None or any(more for _, more in parts)
+        elif updates_in_place(node) and node.outputs[0] in over:
+            total += _nbytes(node.inputs[1]) + sum(map(_nbytes, node.inputs[1:]))
         elif node.definition.family != "view" and node.op != "constant":
             total += sum(map(_nbytes, node.inputs)) + sum(map(_nbytes, node.outputs))
     return total, unknown
+
+
+def _overwriting(graph: Graph, items: Sequence[Item]) -> set[Symbol]:
+    """What updates make over a value that nothing reads afterwards."""
+    last = {s: k for k, item in enumerate(items) for s in reads(item)}
+    shown = set(graph.outputs)
+    found: set[Symbol] = set()
+    for k, item in enumerate(items):
+        if not isinstance(item, Group) and updates_in_place(item.node):
+            old = item.node.inputs[0]
+            if old.node is not None and last[old] == k and old not in shown:
+                found.add(item.node.outputs[0])
+    return found
 
 
 def _times(node: Node) -> int | None:

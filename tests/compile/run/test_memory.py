@@ -53,6 +53,19 @@ def test_loops_count_their_steps_where_they_are_known() -> None:
     assert "unknown" in str(unknown)
 
 
+def test_elements_replaced_where_they_lie_count_alone() -> None:
+    def f(x: td.Tensor, w: td.Tensor) -> td.Tensor:
+        for k in td.range(100):
+            w = td.tanh(w @ w)
+            x = x.at[k].set(w[0, 0])
+        return x + w[0, 0]
+
+    large, small = td.TensorSpec((100_000,)), td.TensorSpec((5, 5))
+    assert td.function(f).trace(large, small).memory.traffic < 3 * 400_000
+    straight = td.function(lambda x: x.at[1].set(2.0).at[3].set(4.0).at[5].set(6.0))
+    assert straight.trace(large).memory.traffic < 2.1 * 400_000
+
+
 def test_it_prints_as_a_table() -> None:
     lines = str(td.function(lambda x: x + 1).trace(VECTOR).memory).splitlines()
     assert [line.split()[0] for line in lines] == [
