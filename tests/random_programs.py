@@ -349,7 +349,7 @@ def _steps(draw: Any, values: list[_Value], control: bool) -> Step | None:
         return draw(_row_steps(values))
     if kind == "cast":
         wanted = draw(st.sampled_from(DTYPES))
-        if not x.exact and not wanted.startswith("float"):
+        if not x.exact and (not wanted.startswith("float") or wanted > x.dtype):  # no digits where there were none
             return None
         return Step("cast", (k,), wanted)
     if kind == "control":
