@@ -10,9 +10,6 @@ import treadle as td
 from harness.op_inputs import Array, Case, Make, lines, normal, rows, side, square, whole
 from treadle.ops.windows import block_max_op, block_share_op, fold_op, windows_op
 
-PAIRS = {"sizes": (2, 2)}
-WINDOWS = {"sizes": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
-
 
 def _scatter_add(x: Array, i: Array) -> Array:
     out = np.zeros_like(x)
@@ -75,8 +72,8 @@ def _largest(x: Array) -> Array:
 
 
 def _shares(x: Any) -> Any:
-    largest = block_max_op.bind((x,), PAIRS)[0]
-    return block_share_op.bind((largest, largest, x), PAIRS)[0]
+    largest = block_max_op.bind((x,), {"sizes": (2, 2)})[0]
+    return block_share_op.bind((largest, largest, x), {"sizes": (2, 2)})[0]
 
 
 def _fold(x: Array) -> Array:
@@ -89,11 +86,12 @@ def _fold(x: Array) -> Array:
 
 
 def _windows(x: Any) -> Any:
-    return windows_op.bind((x,), WINDOWS)[0]
+    return windows_op.bind((x,), {"sizes": (3, 3), "strides": (1, 1), "dilations": (1, 1)})[0]
 
 
 def _gradient_of_windows(x: Any) -> Any:
-    return fold_op.bind((_windows(x),), {"shape": x.shape[1:-1], **WINDOWS})[0]
+    back = {"shape": x.shape[1:-1], "sizes": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
+    return fold_op.bind((_windows(x),), back)[0]
 
 
 def _sliding(x: Array) -> Array:
@@ -163,9 +161,12 @@ def moving() -> list[Case]:
         Case("dynamic_update_slice", update, lambda x, v, i: td.dynamic_update_slice(x, v, i), _update),
         Case("windows", normal(1, images), _windows, lambda x: np.ascontiguousarray(_sliding(x))),
         Case("fold", normal(1, images), _gradient_of_windows, _fold),
-        Case("block_max", normal(1, even), lambda x: block_max_op.bind((x,), PAIRS)[0], _largest),
+        Case("block_max", normal(1, even), lambda x: block_max_op.bind((x,), {"sizes": (2, 2)})[0], _largest),
         Case(
-            "block_share", normal(1, even), _shares, lambda x: block_share_op.body(_largest(x), _largest(x), x, **PAIRS)
+            "block_share",
+            normal(1, even),
+            _shares,
+            lambda x: block_share_op.body(_largest(x), _largest(x), x, sizes=(2, 2)),
         ),
         Case("full", whole(0, 2), lambda x: td.full(x.shape, 3.0), lambda x: np.full(x.shape, 3.0, np.float32)),
         Case("arange", whole(0, 2), lambda x: td.arange(x.shape[0]) * x, lambda x: np.arange(x.shape[0]) * x),

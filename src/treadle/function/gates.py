@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle import nest
-from treadle.compile import runner
 from treadle.compile.program import program_for
 from treadle.compile.run.gate import Argument, Gate, Outside, Results, fit, install, to_function, to_program
 from treadle.compile.run.gate_text import Kind, Made, When
+from treadle.compile.run.transaction import straight
 from treadle.config import config
 from treadle.core.mode import _current
 from treadle.core.tensor import Tensor
@@ -108,6 +108,19 @@ def _results(result: Result) -> Results | None:
     return Results(Made.OTHER, result.rebuild)
 
 
+def _drawing(draw: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    """What gives the only result of a program as a tensor."""
+
+    def run(arrays: list[Any]) -> Any:
+        try:
+            return Tensor(draw(arrays))
+        except Exception as error:
+            trimmed(error)
+            raise
+
+    return run
+
+
 def _is(a: object, b: object) -> bool:
     return a is b
 
@@ -115,16 +128,9 @@ def _is(a: object, b: object) -> bool:
 def _runner(trace: Trace, checked: bool) -> Callable[[list[Any]], Any]:
     """What runs a trace on arrays; NotImplemented where its guards do not hold, unless that is checked already."""
     if checked and trace.single and trace.graph.state and not trace.captures:
-        run_graph = runner(trace.graph)
-
-        def straight(arrays: list[Any]) -> Any:
-            try:
-                return Tensor(run_graph(arrays)[0])
-            except Exception as error:
-                trimmed(error)
-                raise
-
-        return straight
+        draw = straight(trace.graph.derived.get("run"))
+        if draw is not None:
+            return _drawing(draw)
 
     def run(arrays: list[Any]) -> Any:
         try:

@@ -89,6 +89,8 @@ def _polygamma_body(x: Array, *, order: int) -> Array:
     sign = -1.0 if order % 2 == 0 else 1.0
     with np.errstate(all="ignore"):
         wide = np.asarray(x, np.float64)
+        if not wide.size or wide.min() > 0:  # and none is NaN
+            return np.asarray(sign * math.factorial(order) * zeta(order + 1, wide), x.dtype)
         found = sign * math.factorial(order) * zeta(order + 1, np.where(wide < 0, 1 - wide, wide))
         if np.any(wide < 0):
             term = np.polynomial.Polynomial([0.0, 1.0])  # the derivatives of cot, in cot

@@ -48,6 +48,7 @@ PARTS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "astype": ((), "ar", "ai"),
 }
 PRODUCTS = {"multiply", "square"}
+ABREAST = 4  # vectors of products in a round
 
 
 def as_numbers(view: View) -> View:
@@ -80,11 +81,14 @@ def _operand(lowerer: Lowerer, symbol: Symbol, shape: tuple[int, ...], env: Env)
 def _products(text: Text, node: Node, kind: str) -> None:
     """Products of pairs as they lie, a vector at a time: LLVM would take them apart and put them together again."""
     size, second = kind[1], len(node.inputs) - 1
-    text.add(1, f"abreast = lanes_{kind}() // 2")
+    text.add(1, f"abreast = lanes_{kind}() // 2 * {ABREAST}")
+    text.add(1, f"bytes = lanes_{kind}() * {size}")
     text.add(1, "whole = (hi - lo) // abreast")
     text.add(1, "for g in range(whole):")
     text.add(2, f"at = (lo + g * abreast) * {2 * int(size)}")
-    text.add(2, f"pairs_{kind}(args[1] + at, args[{second + 1}] + at, args[0] + at)", node)
+    for d in range(ABREAST):
+        places = [f"args[{k}] + at + {d} * bytes" for k in (1, second + 1, 0)]
+        text.add(2, f"pairs_{kind}({', '.join(places)})", node)
     text.add(1, "for j in range(lo + whole * abreast, hi):")
 
 
