@@ -457,7 +457,7 @@ TABLE: dict[str, list[Row]] = {
             "`td.set_shape_invariant(x, shape)`",
             "the value may grow along one axis; the loop is a step of Python",
             "loop variables",
-            "no branch around the growing statement",
+            "one axis; the gradient keeps what each step finds",
             s.growing_as_declared,
             X,
             N,

@@ -424,3 +424,26 @@ def td_while_loop(x, n):
 @case(*XN)
 def td_cond(x, n):
     return td.cond(x > 0, lambda t: t * n, lambda t: -t if t < -1 else t, x)
+
+
+def grown(whole, part):
+    return td.concat([td.asarray(whole), td.reshape(td.asarray(part), (1,))])
+
+
+@case((1.3, 3), (0.7, 0), second=True, numeric=False)
+def declared_shape_grows_in_a_branch(x, n):
+    xs = td.reshape(td.asarray(x), (1,))
+    for i in td.range(n):
+        td.set_shape_invariant(xs, (None,))
+        if td.sum(xs) < 10 and i != 1:
+            xs = grown(xs, xs[0] * x)
+    return td.sum(xs * xs)
+
+
+@case(([0.5, 1.0, -1.0, 2.0, 0.25], 3), ([0.5, 1.0], 0), second=True, numeric=False)
+def declared_shape_shrinks(v, n):
+    v = td.asarray(v)
+    for _ in td.range(n):
+        td.set_shape_invariant(v, (None,))
+        v = v[1:] * v[0]
+    return td.sum(v * v)

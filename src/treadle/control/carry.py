@@ -10,9 +10,9 @@ from typing import Any
 from treadle.control import elastic
 from treadle.control.call import zeros_like_spec
 from treadle.control.elastic import Elastic
-from treadle.control.invariants import as_declared, carried, check
+from treadle.control.invariants import Redeclared, as_declared, carried, check
 from treadle.control.journal import journal
-from treadle.control.leaves import Group, Leaf, settle
+from treadle.control.leaves import Group, Leaf, open_declared, settle
 from treadle.control.list_states import NeedsBuffer, NeedsLength
 from treadle.control.lists import is_list
 from treadle.control.loop import loop
@@ -64,6 +64,11 @@ def run_loop(
             if not threads.needs(need):
                 raise
             work.renew(need.owner)
+            continue
+        except Redeclared as found:
+            if not any(leaf is found.leaf for leaf in work.leaves):
+                raise
+            open_declared(found.leaf)
             continue
         finally:
             carried.reset(token)

@@ -18,6 +18,13 @@ Invariant = tuple[Any, ...]
 carried: ContextVar[dict[int, tuple[Symbol, Any]] | None] = ContextVar("treadle_carried", default=None)
 
 
+class Redeclared(BaseException):
+    """A loop variable has just been declared: its loop is to be traced again."""
+
+    def __init__(self, leaf: Any) -> None:
+        self.leaf = leaf
+
+
 def set_shape_invariant(x: Any, shape: Sequence[Any]) -> Any:
     """Say in a loop's body that the shape of a loop variable changes from one iteration to the next; gives x.
 
@@ -47,7 +54,9 @@ def set_shape_invariant(x: Any, shape: Sequence[Any]) -> Any:
             "set_shape_invariant: this is no value that the loop around this line carries; call it first in the loop's "
             "body, with the name that the body sets anew"
         )
-    found[1].declared = declared
+    if found[1].declared != declared:
+        found[1].declared = declared
+        raise Redeclared(found[1])  # the loop begins anew with a size that is open
     return x
 
 
@@ -78,4 +87,4 @@ def agrees(shape: Invariant, found: Sequence[Any]) -> bool:
     return len(shape) == len(found) and all(a is None or a == b for a, b in zip(shape, found, strict=True))
 
 
-__all__ = ["agrees", "as_declared", "carried", "check", "open_shape", "set_shape_invariant"]
+__all__ = ["Redeclared", "agrees", "as_declared", "carried", "check", "open_shape", "set_shape_invariant"]

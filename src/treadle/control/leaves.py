@@ -143,9 +143,7 @@ def settle(leaves: list[Leaf], results: list[Any]) -> bool:
             )
         spec = leaf_spec(result)
         dtype, weak = common(leaf.spec, spec)
-        if leaf.declared is not None and leaf.spec.shape != open_like(leaf):
-            leaf.spec = Spec(open_shape(leaf.declared), leaf.spec.dtype, leaf.spec.weak)
-            settled = False
+        settled &= not open_declared(leaf)
         first = int(leaf.elastic)
         same = leaf.spec.shape[first:] == spec.shape[first:]
         if leaf.declared is not None:
@@ -160,6 +158,14 @@ def settle(leaves: list[Leaf], results: list[Any]) -> bool:
             leaf.spec = wanted
             settled = False
     return settled
+
+
+def open_declared(leaf: Leaf) -> bool:
+    """Give a leaf whose shape is declared its open size; whether it had none."""
+    if leaf.declared is None or leaf.spec is None or leaf.spec.shape == open_like(leaf):
+        return False
+    leaf.spec = Spec(open_shape(leaf.declared), leaf.spec.dtype, leaf.spec.weak)
+    return True
 
 
 def _growing(before: Spec, after: Spec) -> str:

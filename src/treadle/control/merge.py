@@ -9,7 +9,9 @@ import numpy as np
 
 from treadle import nest
 from treadle.control.call import zeros_like_spec
+from treadle.control.rows import opened
 from treadle.control.undefined import Undefined
+from treadle.core.dim import Dim
 from treadle.core.dtypes import DType, bool_, complex128, dtype_name, float64, promote, weak_dtype
 from treadle.core.graph import Graph
 from treadle.core.mode import activate
@@ -167,7 +169,8 @@ def _pair(path: str, x: Any, y: Any, tracers: Sequence[Tracer]) -> tuple[Tensor,
             )
     specs = (leaf_spec(x), leaf_spec(y))
     dtype, weak = common(specs[0], specs[1])
-    if dtype is None or specs[0].shape != specs[1].shape:
+    axis = _open_axis(specs[0].shape, specs[1].shape)
+    if dtype is None or (specs[0].shape != specs[1].shape and axis is None):
         raise ControlFlowError(
             f"the branches of an `if` on a tensor disagree on {path!r}: {_spec_text(specs[0])} when true, "
             f"{_spec_text(specs[1])} when false; {_fix(specs[0], specs[1])}"
@@ -176,7 +179,19 @@ def _pair(path: str, x: Any, y: Any, tracers: Sequence[Tracer]) -> tuple[Tensor,
     for value, tracer in zip((x, y), tracers, strict=True):
         with activate(tracer):
             made.append(to_spec(value, dtype, weak))
+            if axis is not None:
+                made[-1] = opened(made[-1], axis)
     return made[0], made[1]
+
+
+def _open_axis(a: tuple[Any, ...], b: tuple[Any, ...]) -> int | None:
+    """The one axis along which two shapes differ, where only running tells one of the sizes: a declared shape."""
+    differ = [axis for axis, (p, q) in enumerate(zip(a, b, strict=False)) if p != q] if len(a) == len(b) else []
+    if len(differ) != 1:
+        return None
+    (axis,) = differ
+    names = {name for size in (a[axis], b[axis]) if isinstance(size, Dim) for name in size.names()}
+    return axis if any("#" in name for name in names) else None
 
 
 def common(a: Spec, b: Spec) -> tuple[DType | None, bool]:

@@ -14,6 +14,7 @@ class Lengths:
     def __init__(self, graph: Graph) -> None:
         self.any = any(n.attrs and ("open" in n.attrs or isinstance(n.attrs.get("steps"), Dim)) for n in graph.nodes)
         self.asked: set[str] = set()
+        self.from_inputs: set[str] = set()  # what nodes ask for that the graph's inputs tell
         self.known = {name for s in graph.inputs for name in _names(s)} if self.any else set()
 
     def given(self, node: Node) -> list[int]:
@@ -35,7 +36,19 @@ class Lengths:
             elif key not in ("steps", "open"):
                 _collect(value, wanted)
         told = {name for s in node.inputs for name in _names(s)}
-        self.asked |= {name for name in wanted if "#" in name} - told - self.known
+        open_names = {name for name in wanted if "#" in name} - told
+        self.asked |= open_names - self.known
+        self.from_inputs |= open_names & self.known
+
+    def inputs(self, graph: Graph, live: set[Symbol]) -> set[int]:
+        """The graph's inputs that are live, with one for each length that only inputs tell."""
+        found = {k for k, s in enumerate(graph.inputs) if s in live}
+        told = {name for k in found for name in _names(graph.inputs[k])} if self.from_inputs else set()
+        for k, s in enumerate(graph.inputs) if self.from_inputs - told else ():
+            if _names(s) & (self.from_inputs - told):
+                found.add(k)
+                told |= _names(s)
+        return found
 
 
 def _names(symbol: Symbol) -> set[str]:

@@ -112,12 +112,15 @@ def _rebuild(graph: Graph, kept: Sequence[Node | _Kept]) -> Graph:
 
 
 def needed_inputs(graph: Graph, outputs: Sequence[int]) -> set[int]:
-    """Which inputs these outputs, and the effects, depend on."""
+    """Which inputs these outputs, and the effects, depend on; by the same rules as `prune`."""
     live = {graph.outputs[k] for k in outputs}
+    lengths = Lengths(graph)
     for node in reversed(graph.nodes):
-        if has_effect(node) or any(s in live for s in node.outputs):
+        used = [k for k, s in enumerate(node.outputs) if s in live] or (lengths.given(node) if lengths.any else [])
+        if used or has_effect(node):
+            lengths.ask(node, used)
             live.update(node.inputs)
-    return {k for k, s in enumerate(graph.inputs) if s in live}
+    return lengths.inputs(graph, live)
 
 
 def select(graph: Graph, inputs: Sequence[int], outputs: Sequence[int], counts: Counts) -> Graph:
