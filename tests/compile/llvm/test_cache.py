@@ -145,6 +145,21 @@ def test_the_least_recently_used_units_go_first(tmp_path):
     assert disk.find(units[0].symbols) == (units[0],)
 
 
+def test_the_folder_is_not_looked_through_for_each_unit(tmp_path, monkeypatch):
+    """Thousands of files take longer to count than a kernel to compile."""
+    disk = DiskCache(str(tmp_path / "cache"))
+    looks = []
+    monkeypatch.setattr(cache.os, "scandir", lambda folder, real=os.scandir: looks.append(folder) or real(folder))
+    monkeypatch.setattr(cache, "LOOK_AFTER", 10)
+    for k in range(22):
+        assert disk.put(Unit({f"k{k}": "symbol"}, b"x" * k))
+    assert len(looks) == 2
+    disk.limit = 20_000
+    assert disk.put(Unit({"last": "symbol"}, b""))
+    assert len(looks) == 3 and 0 < len(os.listdir(disk.folder)) < 42
+    assert disk.find(["last"]) and not disk.find(["k0"])
+
+
 def test_a_unit_above_the_limit_is_not_written(tmp_path):
     disk = DiskCache(str(tmp_path / "cache"), limit=100)
     assert not disk.put(UNIT)

@@ -24,6 +24,9 @@ MAGIC = b"treadle object 2\n"
 DEFAULT_LIMIT = 256 << 20
 TOUCH_AFTER = 3600.0  # seconds: how stale a unit's time stamp may be before a use renews it
 SMALLEST_AGE = 300.0  # seconds: a temporary file younger than this may still be another process's
+LOOK_AFTER = 256  # so many units are written before the folder is looked through again, though there seems to be room
+
+_seen: dict[str, tuple[int, int]] = {}  # folder -> bytes in it at the last look and written since, units since
 
 
 def new_digest(data: bytes = b"") -> blake2b:
@@ -139,7 +142,7 @@ class DiskCache:
             _write(folder, name, data)
             for key in unit.symbols:
                 _write(folder, f"{key}.kernel", name.encode())
-            self._shrink(folder, name)
+            self._make_room(folder, name, len(data) + 512 * (len(unit.symbols) + 1))
         except OSError:  # a full disk, a folder that went away: the kernels are in memory all the same
             return False
         return True
@@ -152,8 +155,22 @@ class DiskCache:
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(folder, f"{key}.kernel"))
 
-    def _shrink(self, folder: str, newest: str) -> None:
-        """Remove the least recently used units, and their kernels' pointers, while the folder is above its limit."""
+    def _make_room(self, folder: str, newest: str, nbytes: int) -> None:
+        """Look through the folder, unless it has room for these bytes for all that this process knows of it.
+
+        What other processes write meanwhile is seen at the next look.
+        """
+        used, puts = _seen.get(folder, (self.limit, 0))
+        if used + nbytes > self.limit or puts >= LOOK_AFTER:
+            _seen[folder] = self._shrink(folder, newest), 0
+        else:
+            _seen[folder] = used + nbytes, puts + 1
+
+    def _shrink(self, folder: str, newest: str) -> int:
+        """Remove the least recently used units, and their kernels' pointers, while the folder is above its limit.
+
+        The bytes that stay.
+        """
         sizes: dict[str, int] = {}
         ages: dict[str, float] = {}
         now = time.time()
@@ -173,6 +190,7 @@ class DiskCache:
                     with contextlib.suppress(OSError):
                         os.unlink(os.path.join(folder, gone))
                         used -= sizes.pop(gone, 0)
+        return used
 
     def _pointers(self, folder: str, name: str) -> list[str]:
         """The pointer files of the kernels in a unit's file that still point to it."""
