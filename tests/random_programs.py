@@ -137,6 +137,10 @@ def _shifted(m: Any, x: Any, axis: int) -> Any:
     return m.sum(near) / 64 + near[..., 5]
 
 
+def _framed(m: Any, x: Any, axis: int) -> Any:
+    return m.pad(m.sin(x) * 2, tuple((k == axis, 1) for k in range(len(x.shape))))
+
+
 def _scattered(m: Any, x: Any, axis: int) -> Any:
     updates = m.sin(m.expand_dims(x, axis=-1) * np.linspace(1, 2, 17).astype(str(x.dtype)))
     places = np.arange(x.shape[0]) % 2
@@ -159,6 +163,7 @@ ROWS: dict[str, Callable[[Any, Any, int], Any]] = {
     "softmax": _softmax, "normalise": _normalise, "log softmax": _log_softmax, "weighted": _weighted, "blend": _blend,
     "losses": _losses, "many rows": _many_rows, "picked": _picked, "masked": _masked,
     "standard": _standard, "shifted": _shifted, "scattered": _scattered, "beside": _beside,
+    "framed": _framed,
 }  # fmt: skip
 
 

@@ -163,7 +163,7 @@ class Lowerer:
         items = fuse(graph) if work is None else work
         uses = [reads(item) for item in items]
         parts = joining.parts(self, graph, items, targets)
-        root = {symbol: node.outputs[0] for symbol, (node, _) in parts.items()}  # view -> the value that it shows
+        root = {symbol: node.outputs[0] for symbol, (node, *_) in parts.items()}  # view -> the value that it shows
         for node in graph.nodes:
             if node.definition.family == "view":
                 root[node.outputs[0]] = root.get(node.inputs[0], node.inputs[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from oracle import agree, compiled
@@ -93,3 +95,49 @@ def test_parts_of_joins_in_loops_and_branches() -> None:
         return [last, rows, td.cond(td.sum(x) > 0, lambda: td.concat([x * 2, x + 1]), lambda: td.concat([x, x * x]))]
 
     agree(f, x)
+
+
+SQUARE = np.random.default_rng(4).normal(size=(30, 41)).astype(np.float32)
+
+
+def _relaxed(u: Any) -> Any:
+    return u.at[1:-1, 1:-1].set(0.25 * (u[2:, 1:-1] + u[:-2, 1:-1] + u[1:-1, 2:] + u[1:-1, :-2]))
+
+
+def test_what_replaces_a_slice_is_made_in_its_place() -> None:
+    for f, copies in (
+        (_relaxed, 4),
+        (lambda u: u.at[3:5].set(td.tanh(u[7:9])), 2),
+        (lambda u: u.at[0:0].set(td.tanh(u[7:7])), 1),
+        (lambda u: u.at[:].set(td.tanh(u)), 0),
+        (lambda u: td.pad(td.tanh(u), 1), 4),
+        (lambda u: td.pad(td.tanh(u[0]), (2, 0)), 1),
+        (lambda u: td.zeros((30, 41)).at[3:5, 2:].set(td.tanh(u[7:9, 2:])), 3),
+    ):
+        lines = compiled(f, SQUARE).code.text().splitlines()
+        assert sum("copy" in line or "fill" in line or "astype" in line for line in lines) == copies
+        agree(f, SQUARE)
+        agree(f, SQUARE[:, ::-1])
+
+
+def test_slices_replaced_one_after_another_or_of_what_is_read_later() -> None:
+    agree(lambda u: _relaxed(_relaxed(u)) + u, SQUARE)
+    agree(lambda u: u.at[3:5].set(td.tanh(u[7:9])).at[20:, 1:].set(u[20:, 1:] * 2), SQUARE)
+    agree(lambda u: (lambda v: (u.at[3:5].set(v), td.sum(v), v @ v.T))(td.tanh(u[7:9])), SQUARE)
+    agree(lambda u: (lambda v: u.at[3:5].set(v).at[8:10].set(v))(td.tanh(u[7:9])), SQUARE)
+    agree(lambda u: u.at[::2].set(td.tanh(u[::2])), SQUARE)
+    agree(lambda u: td.fori_loop(0, 4, lambda k, u: _relaxed(td.exp(-u)), u), SQUARE)
+    agree(lambda u: td.fori_loop(0, 4, lambda k, u: td.flip(_relaxed(u), axis=0), u), SQUARE)
+    agree(lambda u: td.grad(lambda u: td.sum(_relaxed(u) ** 2))(u).at[2:4].set(u[:2] * 2), SQUARE)
+
+
+def test_a_variable_whose_slice_is_replaced_by_work_on_its_neighbours() -> None:
+    v = td.Variable(SQUARE)
+
+    @td.function
+    def step() -> Any:
+        v.assign(_relaxed(v.value))
+        return td.sum(v)
+
+    step()
+    np.testing.assert_allclose(v.numpy(), _relaxed(td.asarray(SQUARE)).numpy(), rtol=1e-5, atol=1e-6)

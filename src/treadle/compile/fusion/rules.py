@@ -28,6 +28,7 @@ RULES = (
     "a value in pieces is read in place",
     "a scatter computes its updates",
     "a mask of positions is made where it is read",
+    "what replaces a slice is made in its place",
 )
 
 counts: Counter[str] = Counter()  # in this process

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from treadle.compile.cost import GRAIN
 from treadle.compile.fusion.emit import Kernel, Operands, Text, code
 from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.fusion.rules import used
 from treadle.compile.llvm.build import Source
 from treadle.compile.moves.zeros import all_zero
-from treadle.compile.views import View
+from treadle.compile.views import Buffer, View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
 
@@ -137,7 +140,7 @@ def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     """One copy for each part that was not made in its place."""
     if not copied(node):
         return False
-    from treadle.compile.joining import piece
+    from treadle.compile.joining import span
 
     out, axis = node.outputs[0], node.attrs["axis"]
     begun = lowerer.joined.pop(out, None)
@@ -148,11 +151,39 @@ def lower_concat(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         return True
     start = 0
     for symbol, view in zip(node.inputs, parts, strict=True):
-        place = piece(target, axis, start, symbol)
+        place = part(target, *span(target.shape, axis, start, symbol), (1,) * len(target.shape))
         start += view.shape[axis]
         if view != place:  # else it was made there
             lowerer.copy(view, place)
     return True
+
+
+def _laid_around(lowerer: Lowerer, node: Node, target: View, env: Env) -> bool:
+    """Whether what a slice is written with was made there already; then only what is around it is brought."""
+    if lowerer.joined.pop(node.outputs[0], None) is None:
+        return False
+    used("what replaces a slice is made in its place")
+    starts, stops = node.attrs["starts"], node.attrs["stops"]
+    empty = node.op == "pad_slice" or all_zero(node.inputs[0])
+    source = _zeros(lowerer, target) if empty else lowerer.value(node.inputs[0], env)
+    for axis, size in enumerate(target.shape):
+        for first, last in ((0, starts[axis]), (stops[axis], size)):
+            low = (*starts[:axis], first, *[0] * (len(starts) - axis - 1))
+            high = (*stops[:axis], last, *target.shape[axis + 1 :])
+            steps = (1,) * len(low)
+            place = part(target, low, high, steps)
+            if empty and place.contiguous and place.size:
+                lowerer.asm.fill(place.ref, 0, place.nbytes)
+            else:
+                lowerer.copy(part(source, low, high, steps), place)
+    return True
+
+
+def _zeros(lowerer: Lowerer, like: View) -> View:
+    """A view of one zero that is as large as another."""
+    zero = np.zeros((), like.dtype)
+    buffer = Buffer("constant", lowerer.asm.constant(zero), zero.nbytes)
+    return View(buffer, like.shape, like.dtype, (0,) * len(like.shape))
 
 
 def around(target: View, starts: Sequence[int], inside: View) -> list[Bounds]:
@@ -186,7 +217,9 @@ def lower_pad_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> boo
     if not copied(node):
         return False
     out = node.outputs[0]
-    target = env[out] = lowerer.fresh(out, targets)
+    target = env[out] = lowerer.joined.get(out) or lowerer.fresh(out, targets)
+    if _laid_around(lowerer, node, target, env):
+        return True
     inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
     for low, high in around(target, node.attrs["starts"], inside):
         piece = part(target, low, high, (1,) * len(low))
@@ -204,7 +237,9 @@ def lower_set_slice(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> boo
         return False
     out = node.outputs[0]
     value = lowerer.value(node.inputs[1], env)
-    target = env[out] = lowerer.fresh(out, targets)
+    target = env[out] = lowerer.joined.get(out) or lowerer.fresh(out, targets)
+    if _laid_around(lowerer, node, target, env):
+        return True
     inside = part(target, node.attrs["starts"], node.attrs["stops"], node.attrs["steps"])
     if lowerer.inplace and target.buffer.kind == "input":
         lowerer.asm.commit()  # a variable is overwritten
