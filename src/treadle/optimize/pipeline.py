@@ -14,6 +14,7 @@ from treadle.optimize.forward import forward
 from treadle.optimize.hoist import hoist
 from treadle.optimize.inline import inline
 from treadle.optimize.joins import cuts, joins
+from treadle.optimize.lookups import lookups
 from treadle.optimize.loops import loops
 from treadle.optimize.merge import merge
 from treadle.optimize.products import products
@@ -56,7 +57,9 @@ def _has(graph: Graph, ops: frozenset[str]) -> bool:
 
 
 CALLS, CONTROL, LOOPS = frozenset(("call", "custom_gradient")), frozenset(("cond", "while")), frozenset(("while",))
-_simplify = sweep(fold, forward, products, branches, loops, broadcasts, sums, joins, cuts, algebra, merge, settles=True)
+_simplify = sweep(
+    fold, forward, products, branches, loops, broadcasts, sums, joins, cuts, lookups, algebra, merge, settles=True
+)
 
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline", where(CALLS, sweep(inline))),
