@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 from common import same, traced
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -250,6 +250,7 @@ def test_casts():
 
 
 @few
+@example([np.inf, np.inf], [0.0, np.inf], False)
 @given(st.lists(st.floats(width=32), max_size=4), st.lists(st.floats(width=32), max_size=4), st.booleans())
 def test_closeness(a, b, equal_nan):
     a, b = np.array(a[: len(b)], np.float64), np.array(b[: len(a)], np.float64)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from treadle.core.tensor import Tensor
 from treadle.ops.arithmetic import abs
 from treadle.ops.comparison import isfinite, isnan
@@ -20,7 +22,8 @@ def isclose(x1: Any, x2: Any, /, rtol: float = 1e-5, atol: float = 1e-8, equal_n
     Tensor([ True, False], shape=(2,), dtype=bool)
     """
     a, b = as_tensor(x1), as_tensor(x2)
-    close = isfinite(a) & isfinite(b) & (abs(a - b) <= atol + rtol * abs(b)) | (a == b)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities are looked at apart
+        close = isfinite(a) & isfinite(b) & (abs(a - b) <= atol + rtol * abs(b)) | (a == b)
     return close | (isnan(a) & isnan(b)) if equal_nan else close
 
 
