@@ -9,7 +9,7 @@ import numpy as np
 
 from treadle.compile import hosts, inplace
 from treadle.compile.run.executor import Ref
-from treadle.compile.stepping import turns
+from treadle.compile.stepping import rotations, turns
 from treadle.compile.stepping.scalar_loops import write_loop
 from treadle.compile.views import Buffer, View, whole
 from treadle.control.loop import joined_name
@@ -150,18 +150,26 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     plan = inplace.carried(body, layout.carry)
     straight, work = plan.pairs, plan.work
     framed = turns.turning(body, layout.carry, straight, work)
+    rotating = rotations.chains(body, layout.carry, framed)
+    rotated = {k for chain in rotating for k in chain}
     pairs: list[turns.Turn] = []
     for k, (start, place) in enumerate(zip(carry, state, strict=True)):
         if shared.count(id(place.buffer)) > int(_same_place(start, place)):
             # The result's memory is that of a value that the loop still reads.
             state[k] = lowerer.memory(Spec(place.shape, place.dtype))
+        if k in rotated:
+            continue
         if k in framed:
             pairs.append(turns.begin(lowerer, k, start, state[k], framed[k], loop.steps))
         else:
             lowerer.copy(start, state[k])
     homes = list(state)
+    rounds = [rotations.begin(lowerer, body, chain, carry, homes, framed, loop.steps) for chain in rotating]
     for turn in pairs:
         state[turn.k] = turn.now
+    for k, now in rotations.members(rounds).items():
+        state[k] = now
+    made = [*pairs, *(r.turn for r in rounds if r.turn is not None)]
     stacks = loop.stacks(targets)
     loop.begin(stacks)
     lowerer.loops.append((loop.index, node.location))
@@ -175,7 +183,7 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     rows = loop.rows(stacks)
     aims: Env = {body.outputs[k]: state[k] for k in straight if k not in framed}
     aims |= {symbol: state[k] for symbol, k in plan.between.items() if k not in framed}
-    for turn in pairs:
+    for turn in made:
         turns.aim(turn, body.outputs[turn.k], aims)
     for symbol, row in zip(body.outputs[layout.carry :], rows, strict=True):
         if row is not None:
@@ -187,14 +195,18 @@ def lower_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
             hosts.join_rows(lowerer, stack, inner[symbol])
         else:
             lowerer.bring(inner[symbol], row, symbol)
-    for turn in pairs:
+    for turn in made:
         lowerer.bring(inner[body.outputs[turn.k]], turn.after, body.outputs[turn.k])
-    _advance(lowerer, body, inner, state, framed)
+    _advance(lowerer, body, inner, state, framed.keys() | rotated)
     _release(lowerer, body, inner, before)
     turns.swap(lowerer, pairs)
+    for rotation in rounds:
+        rotations.swap(lowerer, rotation)
     loop.finish()
     lowerer.loops.pop()
     turns.finish(lowerer, pairs, loop.known)
+    for rotation in rounds:
+        rotations.finish(lowerer, rotation)
     env.update(zip(node.outputs, [*homes, *stacks], strict=True))
     return True
 

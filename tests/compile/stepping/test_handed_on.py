@@ -27,12 +27,16 @@ def loop(step: Any, n: int = 4) -> Any:
     return f
 
 
-def copies(f: Any, *given: Any) -> int:
-    """Checks `f` against the interpreter; how many copies of arrays there are from its outer loop on."""
+def copying(f: Any, *given: Any) -> list[str]:
+    """Checks `f` against the interpreter; its program from the outer loop on."""
     agree(f, *given)
     lines = compiled(f, *given).code.text().splitlines()
-    top = next(k for k, line in enumerate(lines) if line.startswith("L0"))
-    sizes = [int(re.search(r"(\d+) bytes", line)[1]) for line in lines[top:] if "copy " in line]
+    return lines[next(k for k, line in enumerate(lines) if line.startswith("L0")) :]
+
+
+def copies(f: Any, *given: Any) -> int:
+    """How many copies of arrays there are from its outer loop on."""
+    sizes = [int(re.search(r"(\d+) bytes", line)[1]) for line in copying(f, *given) if "copy " in line]
     return sizes.count(X.nbytes)  # counters may be
 
 
@@ -113,3 +117,56 @@ def test_a_variable_that_a_branch_leaves_alone_keeps_its_memory(size: int) -> No
     (program,) = step.traces[-1].graph.derived["programs"].values()
     assert len(program.inplace) == 2
     assert " copy" not in program.code.text()
+
+
+def lap(u: Any) -> Any:
+    return u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:] - 4 * u[1:-1, 1:-1]
+
+
+def inner(u: Any, p: Any) -> Any:
+    return 2 * u[1:-1, 1:-1] - p[1:-1, 1:-1] + 0.1 * lap(u)
+
+
+ROTATIONS = {
+    "a circle": lambda k, w, x, y: (y, x),
+    "a circle of three": lambda k, w, x, y, z: (y, z, x),
+    "a new value": lambda k, w, x, y: (y, y[::-1] * w[0, 0] - x),
+    "a row of three": lambda k, w, x, y, z: (y, z, z[::-1] * 0.5 + x - y),
+    "a wave": lambda k, w, p, u: (u, u.at[1:-1, 1:-1].set(inner(u, p))),
+    "a wave, and two beside": lambda k, w, p, u, x, y: (u, u.at[1:-1, 1:-1].set(inner(u, p)), y, x),
+}
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, "while"])
+@pytest.mark.parametrize("name", ROTATIONS)
+def test_arrays_that_become_one_another_are_not_copied(name: str, n: int | str) -> None:
+    step = ROTATIONS[name]
+    arrays = [X * (k + 1) + k for k in range(step.__code__.co_argcount - 2)]
+    if n == "while":
+        lines = copying(loop(step, 5), W, *arrays)
+        end = next(k for k, line in enumerate(lines) if line.startswith("L1"))
+        assert not any("copy" in line and str(X.nbytes) in line for line in lines[:end])
+        return
+
+    def known(w: Any, *arrays: Any) -> Any:
+        def body(k: Any, carry: Any) -> Any:
+            w, *arrays = carry
+            w = td.tanh(w @ w)
+            return (w, *step(k, w, *arrays))
+
+        return td.fori_loop(0, n, body, (w, *arrays))
+
+    if n < 3:
+        agree(known, W, *arrays)
+    else:
+        assert not any("copy" in line and str(X.nbytes) in line for line in copying(known, W, *arrays))
+
+
+def test_values_that_become_two_others_or_stay_beside_are_right() -> None:
+    agree(loop(lambda k, w, x, y: (y, y)), W, X, X + 1)
+    agree(loop(lambda k, w, x, y, z: (y, z, z)), W, X, X + 1, X + 2)
+    agree(loop(lambda k, w, x, y, z: (z, z, x * 2)), W, X, X + 1, X + 2)
+    agree(loop(lambda k, w, x, y: (y, x + y)), W, X, X + 1)
+    agree(loop(lambda k, w, x, y: (y, either(k > 1, lambda v: v, lambda v: v * 2, x))), W, X, X + 1)
+    nested = loop(lambda k, w, x, y: td.fori_loop(0, 3, lambda j, c: (c[0] @ c[0], c[2], c[1]), (w, x, y))[1:])
+    agree(nested, W, X, X + 1)
