@@ -11,6 +11,7 @@ import numpy as np
 import treadle as td
 
 LOG: list[str] = []
+TABLE = np.zeros(2)
 KEPT = None
 total = td.Variable(1.0, dtype=td.float64)
 
@@ -480,6 +481,20 @@ def print_symbol(x):
 
 def frozen_clock(x):
     return x + time.time() * 0
+
+
+def outer_array_write(x):
+    TABLE[0] = 1.0
+    return x
+
+
+def caught_at_run_time(x):
+    try:
+        if x < 0:
+            raise ValueError("negative")
+    except ValueError:
+        x = -x
+    return x
 
 
 def outer_write(x):

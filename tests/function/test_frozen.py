@@ -358,3 +358,111 @@ def test_guards_hold_no_object_alive():
     assert f.trace_count == 1
     parts.clear()
     assert sys.getrefcount(part) == count
+
+
+ARRAY, MATRIX, RNG = np.zeros(4), np.zeros((2, 2)), np.random.default_rng(0)
+
+
+class Holder:
+    def __init__(self):
+        self.rate, self.table, self.kept = 0.5, np.zeros(3), None
+
+
+HOLDER = Holder()
+
+
+def stores_an_item(x):
+    ARRAY[0] = 1.0
+    return x
+
+
+def stores_through_a_view(x):
+    part = ARRAY[1:].reshape(3, 1)
+    part[0] = 1.0
+    return x
+
+
+def stores_flat(x):
+    ARRAY.flat[0] = 1.0
+    return x
+
+
+def shuffles(x):
+    RNG.shuffle(ARRAY)
+    return x
+
+
+def puts(x):
+    ARRAY.put([0], [1.0])
+    return x
+
+
+def copies_into(x):
+    np.copyto(MATRIX, np.ones(2))
+    return x
+
+
+def adds_into(x):
+    np.add(ARRAY, 1, out=ARRAY)
+    return x
+
+
+def stores_in_an_objects_array(x):
+    HOLDER.table[1] = 2.0
+    return x
+
+
+def stores_an_attribute(x):
+    HOLDER.rate = HOLDER.kept = 0.25
+    return x
+
+
+@pytest.mark.parametrize(
+    ("f", "label"),
+    [
+        (stores_an_item, "global ARRAY"),
+        (stores_through_a_view, "global ARRAY"),
+        (stores_flat, "global ARRAY"),
+        (shuffles, "global ARRAY"),
+        (puts, "global ARRAY"),
+        (copies_into, "global MATRIX"),
+        (adds_into, "global ARRAY"),
+        (stores_in_an_objects_array, "global HOLDER.table"),
+        (stores_an_attribute, "global HOLDER.rate"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_writes_to_outer_arrays_and_attributes_name_their_line(f, label):
+    line = f.__code__.co_firstlineno + (2 if f is stores_through_a_view else 1)
+    traced = td.function(f)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        traced(td.asarray(1.0))
+        traced(td.asarray([1.0]))  # told once
+    found = [w for w in caught if "was changed during tracing" in str(w.message)]
+    (one,) = found
+    assert str(one.message).startswith(f"{label} was changed") and (one.filename, one.lineno) == (__file__, line)
+
+
+def test_writes_to_own_arrays_are_nobodys_business():
+    @td.function
+    def f(x):
+        own = np.zeros(3)
+        own[0] = 1.0
+        own.sort()
+        return x + own[2]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert f(td.asarray(1.0)) == 2.0
+
+
+def test_shuffling_an_array_in_a_branch_is_refused():
+    @td.function
+    def f(x):
+        if x > 0:
+            RNG.shuffle(ARRAY)
+        return x
+
+    with pytest.raises(td.errors.ControlFlowError, match=r"shuffle\(\) changes a NumPy array in a branch"):
+        f(td.asarray(1.0))

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from treadle.autograph.converter import build, is_converted
 from treadle.autograph.python_builtins import CALLING, PLAIN, searching
-from treadle.control.journal import NOTED, current_journal, noting, noting_writes, writes_arrays
+from treadle.control.journal import NOTED, noting, noting_writes, watched, writes_arrays
 from treadle.core.tracer import active_tracer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -111,7 +111,7 @@ def call(callee: Any) -> Any:
         made = CALLING.get(callee)
         if made is not None:
             return functools.partial(made, call=call)
-    if current_journal() is not None and writes_arrays(callee):
+    if watched() and writes_arrays(callee):
         return noting_writes(callee)
     return converted(callee)
 
@@ -124,7 +124,7 @@ def converted(callee: Any) -> Any:
     if kind is types.BuiltinFunctionType:
         if type(callee.__self__) is list and callee.__name__ in ("index", "count"):
             return searching(callee)
-        return noting(callee) if isinstance(callee.__self__, NOTED) and current_journal() is not None else callee
+        return noting(callee) if isinstance(callee.__self__, NOTED) and watched() else callee
     if isinstance(callee, type):
         return _constructor(callee)
     if kind is types.MethodType:

@@ -20,6 +20,7 @@ import numpy as np
 from treadle.control.undefined import Undefined
 from treadle.core.tracer import active_tracer
 from treadle.errors import ControlFlowError, Location, user_location
+from treadle.records import dataclass
 
 Key = tuple[int, str, Any]
 
@@ -156,6 +157,26 @@ LISTS: list[Callable[..., Any]] = [
 _current: ContextVar[Journal | None] = ContextVar("treadle_journal", default=None)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """A store outside of staged blocks: what it changes, an attribute's old value, the user's text and line."""
+
+    obj: Any
+    name: str | None
+    old: Any
+    label: str
+    where: Location | None
+
+
+# While a function is traced: what it changes in arrays, and in attributes of objects; no call will repeat it.
+written: ContextVar[list[Written] | None] = ContextVar("treadle_written", default=None)
+
+
+def watched() -> bool:
+    """Whether somebody wants to know of stores."""
+    return _current.get() is not None or written.get() is not None
+
+
 def current_journal() -> Journal | None:
     """The journal of the innermost staged block that is being traced."""
     return _current.get()
@@ -185,6 +206,10 @@ def note(obj: Any, kind: str, key: Any, label: str) -> None:
     """A store is about to happen; nothing is to be done outside staged blocks."""
     found = _current.get()
     if found is None:
+        seen = written.get()
+        if seen is not None and kind in ("whole", "attribute"):
+            old = getattr(obj, key, Undefined(label)) if kind == "attribute" else None
+            seen.append(Written(obj, key, old, label, user_location(3)))
         return
     born = getattr(obj, "_born", None) if kind == "list" else None
     if isinstance(born, Journal) and found.encloses(born):
@@ -202,20 +227,22 @@ def set_attribute(obj: Any, name: str, value: Any, label: str, call: Callable[[A
             if descriptor.fset is not None:
                 call(descriptor.fset)(obj, value)
                 return
-        elif _current.get() is not None and getattr(obj, name, obj) is not value:
+        elif watched() and getattr(obj, name, obj) is not value:
             note(obj, "attribute", name, label)
     setattr(obj, name, value)
 
 
 def set_item(obj: Any, key: Any, value: Any, label: str) -> None:
     """`obj[key] = value`."""
-    if _current.get() is not None:
+    if watched():
         note_item(obj, key, label)
     obj[key] = value
 
 
 def note_item(obj: Any, key: Any, label: str) -> None:
     """A store or deletion of an item is about to happen."""
+    if isinstance(obj, np.flatiter):
+        obj = obj.base
     if isinstance(obj, dict):
         note(obj, "item", key, label)
     elif isinstance(obj, list):
@@ -253,7 +280,7 @@ _DICT = frozenset(["update", "setdefault", "pop", "popitem", "clear"])
 _WHOLE = (np.ndarray, set, collections.deque)  # kinds whose changes cannot be threaded
 _CHANGES = frozenset(
     {*_LIST, *_DICT, "add", "discard", "difference_update", "intersection_update", "symmetric_difference_update"}
-    | {"appendleft", "extendleft", "popleft", "rotate", "fill", "put", "partition", "itemset"}
+    | {"appendleft", "extendleft", "popleft", "rotate", "fill", "put", "partition", "itemset", "resize"}
 )
 # Owners of methods that `noting` looks at.
 NOTED = (list, dict, *_WHOLE)
@@ -288,10 +315,12 @@ def noting_writes(function: Any) -> Any:
         elif name in _WRITERS:
             found += [*args[:1], *(kwargs[key] for key in _FIRST if key in kwargs)]
         for array in found:
+            if isinstance(array, list) and name == "shuffle":
+                note(array, "list", None, "the list")
             if isinstance(array, np.ndarray):
                 owner = getattr(function, "__self__", None)
-                of = f"{owner.__name__}." if isinstance(owner, np.ufunc) else ""
-                note(array, "whole", None, f"np.{of}{name}()")
+                of = f"np.{owner.__name__}." if isinstance(owner, np.ufunc) else "np." if name != "shuffle" else ""
+                note(array, "whole", None, f"{of}{name}()")
         return function(*args, **kwargs)
 
     return call
@@ -300,9 +329,15 @@ def noting_writes(function: Any) -> Any:
 def writes_arrays(function: Any) -> bool:
     """Whether `noting_writes` is to look at the calls of a function."""
     kind = type(function)
+    if kind is types.MethodType:
+        return function.__name__ in ("shuffle", "permuted") and type(function.__self__).__module__.startswith(
+            ("numpy.random", "random")
+        )
     if kind.__module__ == "numpy":
         return isinstance(function, np.ufunc) or hasattr(function, "_implementation")
-    return kind is types.BuiltinFunctionType and function.__name__ in _WRITERS and _of_numpy(function.__self__)
+    if kind is not types.BuiltinFunctionType or isinstance(function.__self__, np.ndarray):
+        return False  # `noting` looks at the methods of arrays
+    return function.__name__ in _WRITERS and _of_numpy(function.__self__)
 
 
 def _of_numpy(owner: Any) -> bool:

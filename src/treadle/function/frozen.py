@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dis
+import functools
 import linecache
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from treadle.autograph.reads import reads
+from treadle.control.journal import Written
 from treadle.core.tensor import SHOWN, Scope, Symbol
 from treadle.core.tracer import is_tracing
 from treadle.errors import LeakedTensor, TracingWarning, user_frame
@@ -21,6 +23,7 @@ from treadle.function.places import _CONTAINERS, _MOST_ITEMS, Places, stored
 
 _RANDOM = "use td.random, which draws anew at each call, or pass the value as an argument"
 _CLOCK = "read the clock outside the function and pass it as an argument"
+_KEEP = "return the value, or keep it in a td.Variable"
 _CLOCKS = {"time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time"}
 _NOWS = {"now", "utcnow", "today"}
 _warned: set[tuple[str, int, str]] = set()
@@ -119,6 +122,62 @@ def warn_written(label: str, old: str, new: str, function: FunctionType) -> None
         TracingWarning,
         code.co_filename,
         _line(code, root) or code.co_firstlineno,
+    )
+
+
+def warn_stored(seen: Iterable[Written], places: Places, known: set[str]) -> list[Callable[[], None]]:
+    """Warnings of what a traced function has changed in outer arrays and in attributes of outer objects.
+
+    known: labels of places of which it is known that they have changed.
+    """
+    arrays: dict[int, str] = {}
+    objects = {id(one.target): one.label for one in places.known}
+    for place in places.found.values():
+        value = place.value()
+        if isinstance(value, np.ndarray):
+            arrays[id(_memory(value))] = place.label
+        elif value is not None:
+            objects.setdefault(id(value), place.label)
+    found: list[Callable[[], None]] = []
+    for one in seen:
+        if isinstance(one.obj, np.ndarray):
+            label = arrays.get(id(_memory(one.obj)))
+        else:
+            owner = objects.get(id(one.obj))
+            label = None if owner is None or not _is_lost(one) else f"{owner}.{one.name}"
+        if label is not None and label not in known and one.where is not None:
+            found.append(functools.partial(_warn_stored, label, one))
+    return found
+
+
+def _memory(array: Any) -> Any:
+    """The array to which the memory of a view belongs."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _is_lost(one: Written) -> bool:
+    """Whether an attribute's value is replaced by a number or a text; what is built once and kept is not meant."""
+    new, kinds = getattr(one.obj, one.name or "", None), (keys.VALUE, keys.FLOAT, keys.COMPLEX)
+    if isinstance(new, bool) or new is None or keys.kind_of(one.old) not in kinds or keys.kind_of(new) not in kinds:
+        return False
+    return one.old is not None and bool(new != one.old)
+
+
+def _warn_stored(label: str, one: Written) -> None:
+    assert one.where is not None
+    place = (one.where.file, one.where.line, label)
+    if place in _warned:
+        return
+    _warned.add(place)
+    fix = "pass the array, return the new one, or keep it in a td.Variable" if one.name is None else _KEEP
+    warnings.warn_explicit(
+        f"{label} was changed during tracing (by `{one.where.source}`): this happens once for each trace, not at each "
+        f"call; {fix}",
+        TracingWarning,
+        one.where.file,
+        one.where.line,
     )
 
 

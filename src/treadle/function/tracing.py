@@ -12,6 +12,7 @@ from typing import Any
 
 from treadle import autograph
 from treadle.autograph.converter import is_converted
+from treadle.control import journal
 from treadle.control.raising import bordered
 from treadle.core.mode import activate
 from treadle.core.spec import Spec, shared
@@ -95,7 +96,8 @@ def _make_trace(
     seen: list[types.FunctionType] = []
     converted = autograph.convert_function(target.callable) if target.autograph else None
     function = target.callable if converted is None else converted.function
-    token, seen_token = _record.set(record), autograph.observed.set(seen)
+    stores: list[journal.Written] = []
+    token, seen_token, stores_token = _record.set(record), autograph.observed.set(seen), journal.written.set(stores)
     try:
         with activate(tracer):
             symbols = _symbols(target.binder, values, signature, tracer)
@@ -112,6 +114,7 @@ def _make_trace(
     finally:
         _record.reset(token)
         autograph.observed.reset(seen_token)
+        journal.written.reset(stores_token)
     home = around.scope if around is not None and any(isinstance(x, Symbol) for x in traced.captures) else None
     trace = Trace(target.name, signature, key, traced, tracer, result, home)
     scope = tracer.scope
@@ -124,9 +127,10 @@ def _make_trace(
     if leak is not None:
         raise frozen.leak_error(*leak, target.name)
     trace.guards = _guards(places, before, record, trace)
+    record.warnings += frozen.warn_stored(stores, places, record.volatile)
     functions = places.functions
     record.warnings.append(lambda: frozen.warn_frozen(functions))
-    del places, seen
+    del places, seen, stores
     _check_created(record)
     return trace, record
 
