@@ -16,7 +16,7 @@ from treadle.compile import hosts, joining, open_sizes, reuse
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.fusion.emit import Kernel, Template, Text, place_of
-from treadle.compile.fusion.fuse import Group, Item, Single, fuse, reads
+from treadle.compile.fusion.fuse import Group, Item, Single, fuse, in_kernel, reads
 from treadle.compile.fusion.groups import call_group, lower_group
 from treadle.compile.fusion.repeats import known
 from treadle.compile.fusion.small_groups import copy_group, name_of
@@ -149,7 +149,9 @@ class Lowerer:
             symbol = symbol.node.inputs[0]
         if symbol.node is None or symbol in targets or "object" in end.buffer.kind or not plain(symbol.spec):
             return
-        if end.contiguous and end.size == symbol.spec.size:
+        if end.shape == symbol.shape and end.strides == contiguous_strides(end.shape):
+            targets[symbol] = end
+        elif end.contiguous and end.size == symbol.spec.size:
             shape: tuple[int, ...] = symbol.shape  # type: ignore[assignment]
             targets[symbol] = View(end.buffer, shape, end.dtype, contiguous_strides(shape), end.offset)
 
@@ -221,14 +223,12 @@ class Lowerer:
 
     def _natively(self, node: Node, env: Env, targets: Env) -> bool:
         """Lay out a node without Python, where there is a way that fits it."""
-        ways = {
-            "matmul": self._matmul,
-            "while": self._loop,
-            "cond": self._cond,
-        }
-        way = ways.get(node.op)
-        if way is not None:
-            return way(node, env, targets)
+        if node.op == "matmul":
+            return self._matmul(node, env, targets)
+        if node.op == "while":
+            return self._loop(node, env, targets)
+        if node.op == "cond":
+            return self._cond(node, env, targets)
         other = way_of(node.op)
         return other is not None and other(self, node, env, targets)
 
@@ -322,7 +322,10 @@ class Lowerer:
         """Emit the call of a kernel."""
         args: list[Ref | int] = []
         for arg in kernel.args:
-            if isinstance(arg, View):
+            kind = arg.__class__
+            if kind is int:
+                args.append(arg)
+            elif kind is View:
                 args.append(arg.ref)
             elif isinstance(arg, np.ndarray):
                 args.append(self.asm.constant(arg))
@@ -408,7 +411,7 @@ class Lowerer:
 
 def plain(spec: Spec) -> bool:
     """Whether values of a spec are plain memory of a known size."""
-    return spec.dtype.kind != "T" and is_static(spec.shape)
+    return in_kernel(spec) or (spec.dtype.kind != "T" and is_static(spec.shape))
 
 
 __all__ = ["Item", "KernelInfo", "Lowered", "Lowerer", "Single", "name_of", "plain"]

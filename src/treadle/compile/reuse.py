@@ -50,9 +50,10 @@ def take_over(
     root: Mapping[Symbol, Symbol],
 ) -> None:
     """Give results of an item the memory of values that die there; those are taken out of `dying`."""
-    for new in _results(item, wanted):
-        if new in targets:
-            continue
+    results = [s for s in _results(item, wanted) if s not in targets]
+    if not results:
+        return
+    for new in results:
         for old in _operands(item, dying):
             if _fits(lowerer, env.get(old), new) and _may(item, new, old, root):
                 targets[new] = env[old]
@@ -72,13 +73,10 @@ def _results(item: Item, wanted: set[Symbol]) -> Collection[Symbol]:
 
 def _operands(item: Item, dying: list[Symbol]) -> list[Symbol]:
     """Those of the values that the item reads, in the order of its nodes: sets have none that lasts."""
+    ending = set(dying)
     if not isinstance(item, Group):
-        return [s for s in item.node.inputs[:1] if _among(dying, s)]
-    return [s for node in item.nodes for s in node.inputs if _among(dying, s)]
-
-
-def _among(symbols: list[Symbol], symbol: Symbol) -> bool:
-    return any(s is symbol for s in symbols)
+        return [s for s in item.node.inputs[:1] if s in ending]
+    return [s for node in item.nodes for s in node.inputs if s in ending]
 
 
 def _may(item: Item, new: Symbol, old: Symbol, root: Mapping[Symbol, Symbol]) -> bool:

@@ -19,7 +19,8 @@ Shape = tuple[Size, ...]
 class Spec:
     """Shape and dtype of a tensor; `weak` marks a Python number that has met no tensor yet."""
 
-    __slots__ = ("dtype", "shape", "weak")
+    __slots__ = ("_nbytes", "dtype", "in_kernel", "shape", "weak")
+    in_kernel: bool  # the compiler's note, once it has asked: whether values can live in kernels
 
     def __init__(self, shape: Shape, dtype: DType, weak: bool = False) -> None:
         self.shape = shape
@@ -58,7 +59,11 @@ class Spec:
     @property
     def nbytes(self) -> int:
         """Bytes of the elements, where the shape is static."""
-        return self.size * self.dtype.itemsize
+        try:
+            return self._nbytes
+        except AttributeError:
+            self._nbytes: int = self.size * self.dtype.itemsize
+            return self._nbytes
 
     def with_shape(self, shape: Shape) -> Spec:
         """The same dtype with another shape; no longer weak."""

@@ -104,7 +104,11 @@ Item = Group | Single
 
 def in_kernel(spec: Spec) -> bool:
     """Whether values of this spec can live in kernels."""
-    return spec.dtype.kind in KERNEL_KINDS and is_static(spec.shape)
+    try:
+        return spec.in_kernel
+    except AttributeError:
+        spec.in_kernel = spec.dtype.kind in KERNEL_KINDS and is_static(spec.shape)
+        return spec.in_kernel
 
 
 def _fits(symbol: Symbol) -> bool:
@@ -147,7 +151,14 @@ class Fuser:
         self.effect: Item | None = None
         self.graph = graph
         made = [s for node in graph.nodes for s in node.outputs]
-        self.fits = {s for s in (*graph.inputs, *made) if in_kernel(s._spec)}
+        self.fits = set()
+        for symbol in (*graph.inputs, *made):
+            try:
+                fits = symbol._spec.in_kernel
+            except AttributeError:
+                fits = in_kernel(symbol._spec)
+            if fits:
+                self.fits.add(symbol)
         for node in graph.nodes:
             if node.op == "constant" and is_scalar_constant(node.outputs[0]):
                 self.constants.add(node.outputs[0])
@@ -185,9 +196,11 @@ class Fuser:
         found: list[Item] = []
         for symbol in node.inputs:
             item = self.home.get(symbol)
-            if isinstance(item, Group):
+            if item is None:
+                continue
+            if item.__class__ is Group and item.merged is not None:
                 item = item.find()
-            if item is not None and item not in found:
+            if item not in found:
                 found.append(item)
         return found
 
@@ -216,11 +229,18 @@ class Fuser:
 
     def _join(self, node: Node) -> None:
         producers = self._producers(node)
-        fresh = {s for s in node.inputs if s not in self.constants}
+        fresh = set(node.inputs)
+        if not self.constants.isdisjoint(fresh):
+            fresh -= self.constants
         chosen: Group | None = None
         where: str | None = None  # what the node makes in it, if that is known
-        places = {item: self._place(item, node) for item in producers if isinstance(item, Group)}
-        for item in sorted(places, key=lambda item: places[item] != "row"):
+        places = {}
+        rows_first = False
+        for producer in producers:
+            if producer.__class__ is Group:
+                places[producer] = found = self._place(producer, node)
+                rows_first = rows_first or found == "row"
+        for item in sorted(places, key=lambda item: places[item] != "row") if rows_first else places:
             if places[item] is None or not self._open(item, fresh):
                 continue
             bit = self._bit(item)

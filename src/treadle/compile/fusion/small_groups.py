@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from treadle.compile.fusion.kernels import GroupKernel
 from treadle.compile.llvm.build import Source
 from treadle.compile.views import Buffer, View, contiguous_strides
 from treadle.core.graph import Node
+from treadle.core.op import Op
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 from treadle.ops.convert import astype_op
@@ -65,11 +67,16 @@ def combining(ends: Mapping[Symbol, View], ranks: Mapping[Symbol, int]) -> list[
     found = []
     for symbol, target in ends.items():
         assert symbol.node is not None
-        shape = (2,) if ranks[symbol] == 1 else (2, 2)
-        partial = View(target.buffer, shape, target.dtype, contiguous_strides(shape))
-        group, made = combine_group(symbol.node.definition, partial)
-        place = Buffer("arena", None, 0)
-        end = View(place, shape[1:], target.dtype, contiguous_strides(shape[1:]))
-        kernel = GroupKernel(group, lambda s, p=partial: p, {}, {made: end})  # type: ignore[misc]
-        found.append(Source(name_of(group), kernel.write().text.key))
+        found.append(_combining(symbol.node.definition, target.dtype, 1 if ranks[symbol] == 1 else 2))
     return found
+
+
+@functools.cache
+def _combining(op: Op, dtype: np.dtype[Any], rank: int) -> Source:
+    """The kernel that reduces partial results of so many axes over their first."""
+    shape = (2,) * rank
+    partial = View(Buffer("arena", None, 0), shape, dtype, contiguous_strides(shape))
+    group, made = combine_group(op, partial)
+    end = View(Buffer("arena", None, 0), shape[1:], dtype, contiguous_strides(shape[1:]))
+    kernel = GroupKernel(group, lambda s: partial, {}, {made: end})
+    return Source(name_of(group), kernel.write().text.key)

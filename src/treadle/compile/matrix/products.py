@@ -80,9 +80,10 @@ def _batches(a: View, b: View, batch: tuple[int, ...]) -> _Batch | None:
 def lower_matmul(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     """Lay out a product; False where NumPy has to do it (complex numbers, bools, batches that broadcast oddly)."""
     out = node.outputs[0]
-    if not copied(node) or out.dtype.kind == "b" or any(len(s.shape) < 2 for s in node.inputs):
+    first, second = node.inputs
+    if not copied(node) or out.dtype.kind == "b" or len(first.shape) < 2 or len(second.shape) < 2:
         return False
-    a, b = (lowerer.value(s, env) for s in node.inputs)
+    a, b = lowerer.value(first, env), lowerer.value(second, env)
     flags = (node.attrs.get("transpose_a", False), node.attrs.get("transpose_b", False))
     shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
     m, n = shape[-2:]

@@ -29,7 +29,7 @@ LARGE = 1 << 19  # bytes from which two processors copy faster than one
 
 def copied(node: Node) -> bool:
     """Whether a node's values can be copied by kernels."""
-    return all(in_kernel(s.spec) for s in (*node.inputs, *node.outputs))
+    return False not in [in_kernel(s._spec) for s in (*node.inputs, *node.outputs)]
 
 
 def part(view: View, starts: tuple[int, ...], stops: tuple[int, ...], steps: tuple[int, ...]) -> View:
