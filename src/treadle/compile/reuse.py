@@ -53,7 +53,7 @@ def take_over(
     results = [s for s in _results(item, wanted) if s not in targets]
     if not results:
         return
-    for new in results:
+    for new in results:  # `dying` shrinks as results are placed
         for old in _operands(item, dying):
             if _fits(lowerer, env.get(old), new) and _may(item, new, old, root):
                 targets[new] = env[old]
@@ -90,9 +90,10 @@ def _fits(lowerer: Lowerer, view: View | None, new: Symbol) -> bool:
     """Whether a value's memory is the program's own, all of it the value, and as large as the result."""
     return (
         view is not None
+        and view.shape == new.shape
+        and view.dtype == new.dtype
         and id(view.buffer) in lowerer.owned
         and view.contiguous
-        and (view.shape, view.dtype) == (new.shape, new.dtype)
         and view.nbytes == view.buffer.nbytes
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -57,8 +57,9 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
         return []
     if lowerer.inplace and any(target.buffer.kind == "input" for target in stores.values()):
         lowerer.asm.commit()  # a variable is overwritten
-    # Strips read plain arrays only: what could be read in place is made first after all.
-    stored = group.virtual if _in_strips(group) else unreadable(lowerer, group, env)
+    stored: Collection[Symbol] = ()
+    if group.virtual:  # strips read plain arrays only: what could be read in place is made first after all
+        stored = group.virtual if _in_strips(group) else unreadable(lowerer, group, env)
     if not stored:
         call_group(lowerer, group, env, stores, ends)
         return [*stores, *ends]

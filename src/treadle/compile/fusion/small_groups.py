@@ -67,12 +67,12 @@ def combining(ends: Mapping[Symbol, View], ranks: Mapping[Symbol, int]) -> list[
     found = []
     for symbol, target in ends.items():
         assert symbol.node is not None
-        found.append(_combining(symbol.node.definition, target.dtype, 1 if ranks[symbol] == 1 else 2))
+        found.append(combining_of(symbol.node.definition, target.dtype, 1 if ranks[symbol] == 1 else 2))
     return found
 
 
 @functools.cache
-def _combining(op: Op, dtype: np.dtype[Any], rank: int) -> Source:
+def combining_of(op: Op, dtype: np.dtype[Any], rank: int) -> Source:
     """The kernel that reduces partial results of so many axes over their first."""
     shape = (2,) * rank
     partial = View(Buffer("arena", None, 0), shape, dtype, contiguous_strides(shape))

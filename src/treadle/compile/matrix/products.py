@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from treadle.compile.assembler import Deferred
 from treadle.compile.fusion.emit import broadcast_strides
 from treadle.compile.fusion.groups import call_group
-from treadle.compile.fusion.small_groups import combine_group, combining
+from treadle.compile.fusion.small_groups import combine_group, combining_of
 from treadle.compile.matrix import blas, tiled
 from treadle.compile.matrix.small_products import SMALL, Side, call_dot, call_small
 from treadle.compile.moves.copies import copied
@@ -132,7 +132,7 @@ def _call_tiled(lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k:
     if parts == 1:
         _lay_tiles(lowerer, node, target, a, b, k, count, inner)
         if count == 1 and m * n <= SMALL_RESULT:  # a larger k would go by parts
-            _add_up(lowerer, whole(target.buffer, Spec((2, m * n), target.dtype)), target, later=True)
+            lowerer.offer(combining_of(REGISTRY["sum"], target.dtype, 2))
         return
     part = k // parts
     partial = lowerer.memory(Spec((parts, m, n), target.dtype))
@@ -149,15 +149,11 @@ def deep_parts(numbers: int, k: int) -> int:
     return next((parts for parts in (8, 4, 2) if k % parts == 0 and k // parts >= SHORTEST_PART), 1)
 
 
-def _add_up(lowerer: Lowerer, partial: View, target: View, later: bool = False) -> None:
-    """The sum of partial results; later: only its kernel, for other sizes."""
+def _add_up(lowerer: Lowerer, partial: View, target: View) -> None:
+    """The sum of partial results."""
     shape = (target.size,)
     flat = whole(partial.buffer, Spec((partial.shape[0], *shape), target.dtype))
     group, made = combine_group(REGISTRY["sum"], flat)
-    if later:
-        for source in combining({made: flat}, {made: 2}):
-            lowerer.offer(source)
-        return
     end = View(target.buffer, shape, target.dtype, (1,), target.offset)
     call_group(lowerer, group, {group.nodes[0].inputs[0]: flat}, {}, {made: end})
 
