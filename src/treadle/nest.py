@@ -25,7 +25,7 @@ class Structure:
         self.kind = kind
         self.keys = keys
         self.children = children
-        self.count: int = 1 if kind is None else sum(child.count for child in children)
+        self.count: int = 1 if kind is None else sum([child.count for child in children])
         self._hash = hash((kind, keys, children))
 
     def __eq__(self, other: object) -> bool:
@@ -83,6 +83,31 @@ def _children(value: Any) -> tuple[tuple[Any, ...], list[Any]] | None:
     return None
 
 
+def _flatten(value: Any, leaves: list[Any]) -> Structure:
+    """The structure of a nest, whose leaves are added to `leaves`."""
+    kind = type(value)
+    if kind in LEAVES:
+        leaves.append(value)
+        return LEAF
+    if kind is not tuple and kind is not list:
+        return _walk(value, leaves, None, "")
+    if LEAVES.issuperset(_map(type, value)):
+        leaves += value
+        return _flat_structure(kind, len(value))
+    return Structure(kind, (), tuple([_flatten(child, leaves) for child in value]))
+
+
+def _flat_structure(kind: type, count: int) -> Structure:
+    """The structure of a list or tuple of leaves."""
+    key = kind, count
+    shape = _flat.get(key)
+    if shape is None:
+        shape = Structure(kind, (), (LEAF,) * count)
+        if count <= 64:
+            _flat[key] = shape
+    return shape
+
+
 def _walk(value: Any, leaves: list[Any], paths: list[str] | None, path: str) -> Structure:
     found = _children(value)
     if found is None:
@@ -101,24 +126,15 @@ def _walk(value: Any, leaves: list[Any], paths: list[str] | None, path: str) -> 
                 step = f'["{keys[position]}"]' if isinstance(keys[position], str) else f"[{keys[position]!r}]"
             else:
                 step = f".{keys[position]}"
-        shapes.append(_walk(child, leaves, paths, path + step))
+        shapes.append(_flatten(child, leaves) if paths is None else _walk(child, leaves, paths, path + step))
     kind = type(value)
     return Structure(list if kind in LISTS else kind, keys, tuple(shapes))
 
 
 def flatten_with_structure(value: Any) -> tuple[list[Any], Structure]:
     """The leaves of a nest, left to right, and its structure."""
-    kind = type(value)
-    if (kind is tuple or kind is list) and LEAVES.issuperset(_map(type, value)):
-        key = kind, len(value)
-        shape = _flat.get(key)
-        if shape is None:
-            shape = Structure(kind, (), (LEAF,) * len(value))
-            if len(value) <= 64:
-                _flat[key] = shape
-        return list(value), shape
     leaves: list[Any] = []
-    return leaves, _walk(value, leaves, None, "")
+    return leaves, _flatten(value, leaves)
 
 
 def flatten(value: Any) -> list[Any]:
@@ -147,9 +163,11 @@ def _build(shape: Structure, leaves: Iterable[Any]) -> Any:
     kind = shape.kind
     if kind is None:
         return next(leaves)  # type: ignore[call-overload]
-    children = [_build(child, leaves) for child in shape.children]
-    if kind is tuple or kind is list:
-        return kind(children)
+    children = [next(leaves) if child is LEAF else _build(child, leaves) for child in shape.children]  # type: ignore[call-overload]
+    if kind is list:
+        return children
+    if kind is tuple:
+        return tuple(children)
     if kind is dict:
         return dict(zip(shape.keys, children, strict=True))
     if hasattr(kind, "_fields"):

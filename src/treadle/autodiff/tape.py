@@ -14,7 +14,7 @@ from treadle.core.dtypes import is_float
 from treadle.core.mode import Mode, activate
 from treadle.core.op import Grad, Op, Pullback
 from treadle.core.tensor import Symbol, Tensor
-from treadle.core.tracer import active_tracer, renamed
+from treadle.core.tracer import Tracer, active_tracer, renamed
 from treadle.core.variable import Variable, read_variable, write_variable
 from treadle.errors import Location
 from treadle.ops.arithmetic import add
@@ -86,7 +86,12 @@ class Tape(Mode):
             outputs = op.run(inputs, attrs)
             self.note(op, inputs, attrs, outputs[0])
             return outputs
-        with activate(self.outer):
+        outer = self.outer
+        if outer.__class__ is Tracer and self.recording and type(op) is Op and op.family in _PURE and not op.multiple:
+            traced = outer.process(op, inputs, attrs)  # which looks at no mode for such ops
+            self.note(op, inputs, attrs, traced[0])
+            return traced
+        with activate(outer):
             if not self.recording:
                 return op.bind(inputs, attrs)
             numbers = tuple(map(self.watched.get, map(id, inputs)))
@@ -116,12 +121,13 @@ class Tape(Mode):
         return outputs
 
     def note(self, op: Op, inputs: tuple[Tensor, ...], attrs: dict[str, Any], output: Tensor) -> None:
-        """Record an op that has computed at once, if an input is watched."""
+        """Record an op of one output that has computed at once, or is traced, if an input is watched."""
         watched = self.watched
         numbers = tuple(map(watched.get, map(id, inputs)))
         if not any(numbers) or not self.recording:
             return
-        if op.vjp is None or output.array.dtype.kind not in "fc":
+        dtype = output.array.dtype if type(output) is Tensor else output.dtype
+        if op.vjp is None or dtype.kind not in "fc":
             self.blocked[id(output)] = (output, op)
             if op.vjp is not None:
                 self.records.append((op, numbers, (), inputs, (output,), attrs, None))

@@ -30,8 +30,14 @@ class Held:
 
     def difference(self) -> str | None:
         """The first step at which it differs now, in words."""
-        now = dict(keys.children(self.container, keys.kind_of(self.container)))
-        before = dict(self.items)
+        found = tuple(keys.children(self.container, keys.kind_of(self.container)))
+        if len(found) == len(self.items):
+            for (step, value), (old_step, old_value) in zip(found, self.items, strict=True):
+                if value is not old_value or step != old_step:
+                    break
+            else:
+                return None
+        now, before = dict(found), dict(self.items)
         for step, value in now.items():
             if step not in before:
                 return f"{self.path}{step} is new"

@@ -316,7 +316,8 @@ def refreshed(parts: Part) -> Part:
 
 def is_mortal(parts: Part) -> bool:
     """Whether a key names objects that may end."""
-    return any(isinstance(p, Ref) for part in parts if type(part) is tuple for p in part)
+    rest = [part for part in parts if type(part) is tuple and part[0] != TENSOR]
+    return any(isinstance(p, Ref) for part in rest for p in part)
 
 
 def is_alive(parts: Part) -> bool:

@@ -147,7 +147,15 @@ def _described(x: Any, path: str, leaves: list[Leaf]) -> str:
         return text
     place = len(leaves)
     leaves.append(_OPEN)
-    inside = {step: _described(child, path + step, leaves) for step, child in keys.children(x, kind)}
+    inside = {}
+    for step, child in keys.children(x, kind):
+        if type(child) is Tensor:  # most leaves are, and this is their way below
+            array = child.array
+            shown = _static_text(array.dtype, array.shape)
+            leaves.append(Leaf(path + step, (keys.TENSOR, array.dtype, array.shape, False), shown))
+        else:
+            shown = _described(child, path + step, leaves)
+        inside[step] = shown
     text = keys.nest_text(x, kind, inside)
     leaves[place] = Leaf(path, keys.container(x, kind), keys.short(text))
     return text

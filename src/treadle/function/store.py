@@ -63,7 +63,7 @@ class Store:
         self.gates: list[Gate] = []
         self.made = 0
         self.relax_failed = False
-        self._active: set[tuple[Any, ...]] = set()
+        self._active: list[tuple[Any, ...]] = []  # not a set: the hash of a key takes in all its parts
         self._volatile: set[str] = set()
         self._warned = False
 
@@ -160,11 +160,11 @@ class Store:
         note: str = "",
     ) -> Trace:
         made = self.made
-        self._active.add(key)
+        self._active.append(key)
         try:
             trace, record = make_trace(target, values, signature, key, self.traces)
         finally:
-            self._active.discard(key)
+            self._active.remove(key)
         if self.made != made:  # the function called itself, so that other traces came before this one
             reason = why(signature, key, self.traces)
         trace.reason = f"{reason}{note}"

@@ -12,7 +12,7 @@ import numpy as np
 from treadle import nest
 from treadle.autograph.source import suspension
 from treadle.control.merge import presence
-from treadle.core.dim import Dim
+from treadle.core.dim import Dim, is_static
 from treadle.core.graph import Graph
 from treadle.core.mode import current
 from treadle.core.tensor import Scope, Symbol, Tensor, tensors_of
@@ -156,8 +156,8 @@ class Trace:
         )
         self.reads = tuple(weakref.ref(v) for v in traced.reads)
         self.writes = tuple(weakref.ref(v) for v in traced.writes)
-        self.specs = tuple(s.spec for s in tracer.inputs)
-        self.symbolic = any(not spec.static for spec in self.specs)
+        self.specs = tuple([s.spec for s in tracer.inputs])
+        self.symbolic = False in [is_static(spec.shape) for spec in self.specs]
 
     @property
     def kernels(self) -> tuple[Any, ...]:

@@ -209,9 +209,12 @@ class Sweep:
     def append(self, node: Node) -> Sequence[Symbol]:
         """Put a node in as it is, under a free name."""
         if node.name in self.names:
-            specs = [s.spec for s in node.outputs]
             name = self.unique(_base(node))
-            node = build(node.definition, node.inputs, node.attrs, specs, name, node.location, self.scope)
+            if len(node.outputs) == 1 and node.outputs[0].scope is self.scope:  # made a moment ago, for this place
+                node.name = node.outputs[0].name = name
+            else:
+                specs = [s.spec for s in node.outputs]
+                node = build(node.definition, node.inputs, node.attrs, specs, name, node.location, self.scope)
         self.names.add(node.name)
         self.nodes.append(node)
         kind = _number(node) if node.op in _NUMBERED else node.op
