@@ -36,7 +36,7 @@ WITHOUT = set(
         "constant dim read identity stop_gradient call cond checkpoint checkpoint_eager while custom_gradient "
         "custom_gradient_eager print assert py_function join upper lower strip str_length zeros_of fill_rows "
         "first_rows real imag conj positive random_between raise "
-        "reshape_as row place_row put_rows_at open_axis"
+        "reshape_as row place_row put_rows_at open_axis with_room without_row zero_row_between moved_row row_numbers"
     )
 )
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import treadle as td
+from treadle.compile.run import gate
 from treadle.core.tensor import Tensor
 from treadle.function.gates import MOST
 
@@ -415,3 +416,24 @@ def test_the_memory_of_a_result_that_nobody_holds_is_taken_again_and_no_other():
     for _ in range(5):
         x = f(x)
     assert x.tolist() == [5, 5]
+
+
+def test_large_results_are_taken_again_only_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = td.function(lambda x: x + 1.0)
+    x = td.asarray(np.arange(100_000, dtype=np.float32))
+    for _ in range(3):
+        function(x)
+    held, view = function(x), function(x * 2.0).numpy()[::2]
+    place = held.numpy().ctypes.data
+    others = [function(x * 3.0) for _ in range(3)]
+    np.testing.assert_array_equal(held.numpy(), np.arange(100_000) + 1)
+    np.testing.assert_array_equal(view, np.arange(100_000)[::2] * 2 + 1)
+    assert len({place, *(y.numpy().ctypes.data for y in others)}) == 4
+    del held, others
+    assert len({function(x).numpy().ctypes.data for _ in range(4)}) == 1
+    monkeypatch.setattr(gate, "KEPT_OF_ALL", 0)
+    other = td.function(lambda x: x - 1.0)
+    before = gate._kept_bytes[0]
+    for _ in range(3):
+        np.testing.assert_array_equal(other(x).numpy(), np.arange(100_000) - 1)
+    assert gate._kept_bytes[0] == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from treadle.compile.cost import GRAIN, PERIOD, PERIODS, SLICE
+from treadle.compile.cost import GRAIN, PERIOD, PERIODS, PIECES, SLICE
 from treadle.compile.fusion.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
 from treadle.compile.fusion.fuse import Group, is_scalar_constant
 from treadle.compile.fusion.reduce import combine, identity, is_rounded
@@ -174,7 +174,8 @@ class _Writer(LoopWriter):
             total *= size
         grain = 0
         if hi > 1 and total >= 2 * GRAIN:
-            grain = max(1, -(-GRAIN * hi // total))
+            share = max(GRAIN, total // (PIECES * pool.processors())) if self.kind == "map" else GRAIN
+            grain = max(1, -(-share * hi // total))
             if self.kind == "columns" and first == inner:
                 # Narrow strips walk memory badly, and the cut does not change the sums: as few strips as cores.
                 grain = max(grain, 256, -(-hi // pool.processors()))

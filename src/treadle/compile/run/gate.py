@@ -38,7 +38,7 @@ Array = np.ndarray[Any, Any]
 class Gate:
     """One way through: `table` is what the native loop reads, `keep` what must live as long as it."""
 
-    __slots__ = ("keep", "next", "table")
+    __slots__ = ("__weakref__", "keep", "next", "table")
 
     def __init__(self, words: int = Word.ARGS) -> None:
         self.table = np.zeros(words, np.int64)
@@ -60,6 +60,9 @@ class Gate:
 
 
 KEPT = 4096  # bytes up to which a gate holds on to the last result, whose memory it may take again
+# The same for results from the pool, which takes 2 to 8 us to make one: of all gates together, and of one.
+KEPT_OF_ALL, KEPT_LARGE = 24 << 20, 8 << 20
+_kept_bytes = [0]
 
 _api = np.zeros(Api.SIZE, np.int64)
 CLOSED = Gate()  # lets nobody through
@@ -147,7 +150,7 @@ def to_program(
         words[Result.DESCR], words[Result.NDIM], words[Result.SIZES] = id(dtype), len(shape), sizes.ctypes.data
         words[Result.MAKER], words[Result.GIVEN] = 0 if make is np.empty else id(make), id(given)
         words[Result.SLOT] = Slot.FIRST + tensors + len(captures) + number
-        if make is np.empty and int(np.prod(shape)) * dtype.itemsize <= KEPT:
+        if _may_keep(gate, int(np.prod(shape)) * dtype.itemsize, make is np.empty):
             words[Result.LAST] = _place(last, number)
         gate.keep += (sizes, given, dtype, make)
     plain = [_plain(array) for array in captures]
@@ -156,6 +159,21 @@ def to_program(
     gate.keep += (finish, results, plain, program)
     _renew(gate, program, plain)
     return gate
+
+
+def _may_keep(gate: Gate, nbytes: int, small: bool) -> bool:
+    """Whether a gate may hold on to a result of so many bytes."""
+    if small:
+        return nbytes <= KEPT
+    if nbytes > KEPT_LARGE or _kept_bytes[0] + nbytes > KEPT_OF_ALL:
+        return False
+    _kept_bytes[0] += nbytes
+    weakref.finalize(gate, _let_go, nbytes).atexit = False
+    return True
+
+
+def _let_go(nbytes: int) -> None:
+    _kept_bytes[0] -= nbytes
 
 
 def _place(items: list[Any], number: int) -> int:

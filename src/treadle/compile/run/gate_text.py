@@ -268,7 +268,9 @@ def kernel(function, given, count, names):
                     last = load(result[RESULT_LAST])
                 if last != 0 and load(last) == 1:
                     if load(last + 56) == result[RESULT_DESCR] and load_int(last + 24) == result[RESULT_NDIM]:
-                        if load_int(last + 64) & 0x505 == 0x505:
+                        # In order, aligned and writeable; its own memory, or the pool's.
+                        asked_flags = 0x505 if result[RESULT_MAKER] == 0 else 0x501
+                        if load_int(last + 64) & asked_flags == asked_flags:
                             fresh = last
                             were = words(load(last + 32))
                             wanted_sizes = words(result[RESULT_SIZES])
