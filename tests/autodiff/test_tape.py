@@ -552,3 +552,18 @@ def test_assignments_pass_no_tangent_as_they_pass_no_gradient(run):
         return of_x.jvp(y), of_v.jvp(a) + of_v.jvp(b)
 
     assert [t.item() for t in run(f, X)] == [9.0, 7.0]
+
+
+def test_a_traced_source_is_another_tensor_than_what_it_was_made_of():
+    """In a trace a source is another name for a value, with no node of its own: branches and results see the value."""
+
+    @td.function
+    def f(x):
+        outer = td.grad(lambda a: td.sum(a * x))(x)
+        branch = td.grad(lambda a: td.cond(a[0] > 0, lambda: td.sum(a * a * x), lambda: td.sum(a)))(x)
+        twice = td.grad(lambda a: td.grad(lambda b: td.sum(b * b * a))(a)[0] * a[1])(x)
+        _, given = td.value_and_grad(lambda a: (td.sum(a), a), has_aux=True)(x)[0]
+        return outer, branch, twice, given
+
+    x = td.asarray([1.0, 2.0])
+    assert [t.tolist() for t in f(x)] == [[1, 2], [2, 8], [8, 2], [1, 2]]

@@ -11,7 +11,7 @@ import pytest
 
 from treadle.compile.assembler import Assembler
 from treadle.compile.run import executor
-from treadle.compile.run.arenas import ArenaPool, arenas, rounded
+from treadle.compile.run.arenas import ArenaPool, Resting, arenas, rounded
 from treadle.compile.run.machine import Slot
 
 
@@ -316,6 +316,39 @@ def test_the_arena_pool_is_bounded():
     assert pool.idle_bytes() == 0 and pool.total == 3 << 20
     pool.release(large, other)
     assert pool.idle_bytes() == 1 << 21
+
+
+class _Idle:
+    """Stands in for a program that keeps a frame."""
+
+    rested = 0
+
+    def rest(self):
+        self.rested += 1
+
+
+def test_idle_programs_give_their_frames_up_when_they_grow_many():
+    resting = Resting(limit=100)
+    first, second, gone = _Idle(), _Idle(), _Idle()
+    resting.note(gone, 40)
+    del gone
+    resting.note(first, 60)
+    assert (first.rested, resting.total) == (0, 100)
+    resting.note(second, 90)
+    assert (first.rested, second.rested, resting.total) == (1, 0, 90)
+    resting.note(second, 500)  # a single one may be larger than all that may rest
+    assert resting.total == 500
+
+
+def test_a_program_that_has_rested_runs_again():
+    asm = Assembler(1, 1)
+    asm.copy(asm.output(0), asm.input(0), 8)
+    code = asm.finish()
+    for value in (1.0, 2.0):
+        out = np.zeros(1)
+        code.run((np.array([value]),), (out,))
+        assert out[0] == value
+        code.rest()
 
 
 @pytest.mark.parametrize("size", [1, 4095, 4096, 70_000, 10**6, 10**9 + 1])
