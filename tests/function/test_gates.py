@@ -55,6 +55,14 @@ def test_a_call_enters_no_python_function():
     assert entered == []
 
 
+@pytest.mark.parametrize("op", [td.sin, td.add, td.sum, td.matmul, td.nn.relu])
+def test_an_op_itself_can_be_decorated(op):
+    args = (tensor(1, 2), tensor(3, 4))[: 2 if op in (td.add, td.matmul) else 1]
+    result, entered = python_calls(warm(td.function(op), *args), *args)
+    np.testing.assert_allclose(result.numpy(), op(*args).numpy(), rtol=1e-6)
+    assert entered == []
+
+
 @pytest.mark.parametrize(
     ("body", "want"),
     [

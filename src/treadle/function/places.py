@@ -17,6 +17,7 @@ from typing import Any
 
 from treadle.autograph.callees import _INSTALLED, _NEVER, call_method, is_user
 from treadle.autograph.reads import Read, _walk, reads
+from treadle.core.op import Op
 from treadle.function import keys
 from treadle.records import dataclass
 
@@ -75,7 +76,7 @@ class Places:
         if any(f is function for f in self.functions):
             return
         self.functions.append(function)
-        for read in reads(function):
+        for read in reads(function) if not _is_fixed(function) else ():
             self._read(function, read)
         for known in list(self.known):
             self._pair(function, known)
@@ -121,6 +122,8 @@ class Places:
 
     def _read(self, function: FunctionType, read: Read) -> None:
         if read.root == "global":
+            if _in_library(_module(function)):
+                return
             space = function.__globals__
             value = space.get(read.name, MISSING)
             if value is MISSING:
@@ -259,6 +262,17 @@ def _is_method_of(function: FunctionType, kind: type) -> bool:
 
 def _is_users(value: Any) -> bool:
     return is_user(value) if isinstance(value, FunctionType) else not _in_library(getattr(value, "__module__", ""))
+
+
+def _module(function: FunctionType) -> str:
+    return str(function.__globals__.get("__name__") or "")
+
+
+def _is_fixed(function: FunctionType) -> bool:
+    """Whether a function is an op of treadle's: nothing that it reads ever changes."""
+    return _in_library(_module(function)) and any(
+        isinstance(_cell_value(function, name), Op) for name in function.__code__.co_freevars
+    )
 
 
 def _in_library(name: str) -> bool:
