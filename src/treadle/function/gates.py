@@ -108,19 +108,6 @@ def _results(result: Result) -> Results | None:
     return Results(Made.OTHER, result.rebuild)
 
 
-def _drawing(draw: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
-    """What gives the only result of a program as a tensor."""
-
-    def run(arrays: list[Any]) -> Any:
-        try:
-            return Tensor(draw(arrays))
-        except Exception as error:
-            trimmed(error)
-            raise
-
-    return run
-
-
 def _is(a: object, b: object) -> bool:
     return a is b
 
@@ -128,9 +115,9 @@ def _is(a: object, b: object) -> bool:
 def _runner(trace: Trace, checked: bool) -> Callable[[list[Any]], Any]:
     """What runs a trace on arrays; NotImplemented where its guards do not hold, unless that is checked already."""
     if checked and trace.single and trace.graph.state and not trace.captures:
-        draw = straight(trace.graph.derived.get("run"))
+        draw = straight(trace.graph.derived.get("run"), Tensor, trimmed)
         if draw is not None:
-            return _drawing(draw)
+            return draw
 
     def run(arrays: list[Any]) -> Any:
         try:

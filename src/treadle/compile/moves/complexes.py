@@ -83,11 +83,13 @@ def _products(text: Text, node: Node, kind: str) -> None:
     size, second = kind[1], len(node.inputs) - 1
     text.add(1, f"abreast = lanes_{kind}() // 2 * {ABREAST}")
     text.add(1, f"bytes = lanes_{kind}() * {size}")
+    for name, k in (("left", 1), ("right", second + 1), ("product", 0)):
+        text.add(1, f"{name} = args[{k}]")
     text.add(1, "whole = (hi - lo) // abreast")
     text.add(1, "for g in range(whole):")
     text.add(2, f"at = (lo + g * abreast) * {2 * int(size)}")
     for d in range(ABREAST):
-        places = [f"args[{k}] + at + {d} * bytes" for k in (1, second + 1, 0)]
+        places = [f"{name} + at + {d} * bytes" for name in ("left", "right", "product")]
         text.add(2, f"pairs_{kind}({', '.join(places)})", node)
     text.add(1, "for j in range(lo + whole * abreast, hi):")
 

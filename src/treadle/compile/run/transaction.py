@@ -211,10 +211,13 @@ class _Transaction:
         raise VariableCreation(f"the variable {gone!r} that {self.graph.name!r} was traced with no longer exists")
 
 
-def straight(run: Run | None) -> Callable[[list[Array]], Array] | None:
+def straight(
+    run: Run | None, wrap: Callable[[Array], Any], trim: Callable[[BaseException], object]
+) -> Callable[[list[Array]], Any] | None:
     """The way of a runner to its first result, without the frames between, where a program draws from one variable.
 
-    None where there is more to it than that, or it has not run yet.
+    None where there is more to it than that, or it has not run yet. wrap: what is made of the result; trim: what is
+    done to an error before it is raised.
     """
     transaction = getattr(run, "__self__", None)
     if not isinstance(transaction, _Transaction) or transaction.planned is None or not transaction.static:
@@ -227,34 +230,38 @@ def straight(run: Run | None) -> Callable[[list[Array]], Array] | None:
     ends = [(shape, dtype) for _, _, shape, dtype in program.ends]
     hosts, on_status, empty = program.hosts, program.on_status, np.empty
 
-    def draw(arrays: list[Array]) -> Array:
+    def draw(arrays: list[Array]) -> Any:
         variable = variable_of()
-        if variable is None or variable._memory is None:
-            return transaction.run(arrays)[0]
-        with variable._lock:
-            outputs = tuple([empty(shape, dtype) for shape, dtype in ends])
-            inputs = (*arrays, variable._memory)
-            try:
-                frame = free.pop()
-            except IndexError:
-                frame = code._make_frame()
-            holder = frame.holder
-            holder[0], holder[1] = inputs, outputs
-            try:
-                reason = enter(frame.pointer)
-                if reason:
-                    code._go_on(frame, reason, inputs, outputs, hosts, on_status)
-            except BaseException:
-                code._abandon(frame)
-                raise
-            try:
-                variable._adopt(outputs[last])
-            except BaseException:
-                variable._adopt(outputs[last])
-                raise
-        holder[0] = holder[1] = None
-        free.append(frame)
-        return outputs[0]
+        try:
+            if variable is None or variable._memory is None:
+                return wrap(transaction.run(arrays)[0])
+            with variable._lock:
+                outputs = tuple([empty(shape, dtype) for shape, dtype in ends])
+                inputs = (*arrays, variable._memory)
+                try:
+                    frame = free.pop()
+                except IndexError:
+                    frame = code._make_frame()
+                holder = frame.holder
+                holder[0], holder[1] = inputs, outputs
+                try:
+                    reason = enter(frame.pointer)
+                    if reason:
+                        code._go_on(frame, reason, inputs, outputs, hosts, on_status)
+                except BaseException:
+                    code._abandon(frame)
+                    raise
+                try:
+                    variable._adopt(outputs[last])
+                except BaseException:
+                    variable._adopt(outputs[last])
+                    raise
+            holder[0] = holder[1] = None
+            free.append(frame)
+            return wrap(outputs[0])
+        except Exception as error:
+            trim(error)
+            raise
 
     return draw
 
