@@ -30,7 +30,9 @@ X = np.random.default_rng(0).normal(size=(5, 7))
 def test_host_steps(f: Any, x: np.ndarray, straight: bool) -> None:
     traced = td.function(f)
     for _ in range(2):
-        np.testing.assert_array_equal(traced(td.asarray(x)).numpy(), f(td.asarray(x)).numpy())
+        have, want = traced(td.asarray(x)).numpy(), f(td.asarray(x)).numpy()
+        # Whether NumPy rounds a complex product once or twice depends on where in memory its operands lie.
+        np.testing.assert_allclose(have, want, rtol=4e-16 if have.dtype.kind == "c" else 0, atol=0)
     ways = [into(node) for node in traced.traces[0].graph.nodes if node.op != "astype"]
     assert any(way is not None for way in ways) == straight
 
