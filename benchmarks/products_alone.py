@@ -8,7 +8,7 @@ time in which memory moves what the optimizer reads and writes. The floor is the
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Callable
 from ctypes import CFUNCTYPE, c_int
@@ -90,7 +90,9 @@ def measure(case: Case, rounds: int, speed: float) -> tuple[float, float, float,
 
 def main() -> None:
     """Print the table."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=100)
+    rounds = parser.parse_args().rounds
     speed = bandwidth()
     print(f"{'step':<38}{'treadle':>9}{'BLAS, 1':>9}{'BLAS, all':>10}{'bytes':>7}  us; ratio to the floor")
     for case in steady_cases(quick=False):
