@@ -211,6 +211,9 @@ def normalize_axes(axis: int | Sequence[int] | None, ndim: int, op: str = "axis"
     """Axes counted from 0, ascending; None means all."""
     if axis is None:
         return tuple(range(ndim))
+    only: Any = axis[0] if type(axis) is tuple and len(axis) == 1 else axis
+    if type(only) is int and -ndim <= only < ndim:
+        return (only + ndim if only < 0 else only,)
     several = isinstance(axis, Iterable) and not isinstance(axis, str) and getattr(axis, "ndim", 1) > 0
     axes: tuple[Any, ...] = tuple(axis) if several else (axis,)  # type: ignore[arg-type]
     found = tuple(sorted(normalize_axis(a, ndim, op) for a in axes))
