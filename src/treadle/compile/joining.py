@@ -24,7 +24,7 @@ Env = dict[Symbol, View]
 Parts = dict[Symbol, tuple[Node, tuple[int, ...], tuple[int, ...]]]
 
 
-def parts(lowerer: Lowerer, graph: Graph, items: Sequence[Item], targets: Env) -> Parts:
+def parts(lowerer: Lowerer, graph: Graph, items: Sequence[Item], env: Env, targets: Env) -> Parts:
     """Which values are made as a part of which join, and from where to where in it."""
     found: Parts = {}
     makers = {s: item for item in items if isinstance(item, Group) for s in item.made}
@@ -33,7 +33,7 @@ def parts(lowerer: Lowerer, graph: Graph, items: Sequence[Item], targets: Env) -
         if isinstance(item, Group) or item.node.op not in ("concat", "set_slice", "pad_slice"):
             continue
         node = item.node
-        if not copied(node) or not _may_begin_early(lowerer, node, targets):
+        if not copied(node) or not _may_begin_early(lowerer, node, env, targets):
             continue
         for symbol, starts, stops in _places(node):
             group = makers.get(symbol)
@@ -62,9 +62,12 @@ def _anywhere(group: Group, symbol: Symbol) -> bool:
     return plain and group.row_axes is None and 0 not in group.shape
 
 
-def _may_begin_early(lowerer: Lowerer, node: Node, targets: Env) -> bool:
+def _may_begin_early(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     """Whether nobody reads the memory of the whole before it is finished, as one does of what it is to replace."""
     end = targets.get(node.outputs[0])
+    old = targets.get(node.inputs[0]) or env.get(node.inputs[0])
+    if end is not None and old is not None and old.buffer is end.buffer:
+        return False  # a slice is replaced where the whole lies: what replaces it may still be made of the old one
     if end is None or (end.buffer.kind == "output" and not lowerer.loops):
         return True
     return end.buffer.kind == "cell" and node.op == "concat"

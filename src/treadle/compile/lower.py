@@ -164,7 +164,7 @@ class Lowerer:
         """
         items = fuse(graph) if work is None else work
         uses = [reads(item) for item in items]
-        parts = joining.parts(self, graph, items, targets)
+        parts = joining.parts(self, graph, items, env, targets)
         root = {symbol: node.outputs[0] for symbol, (node, *_) in parts.items()}  # view -> the value that it shows
         for node in graph.nodes:
             if node.definition.family == "view":

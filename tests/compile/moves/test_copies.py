@@ -131,6 +131,16 @@ def test_slices_replaced_one_after_another_or_of_what_is_read_later() -> None:
     agree(lambda u: td.grad(lambda u: td.sum(_relaxed(u) ** 2))(u).at[2:4].set(u[:2] * 2), SQUARE)
 
 
+def test_a_slice_that_is_replaced_where_the_whole_lies_is_made_apart() -> None:
+    def f(u: Any) -> Any:
+        v = u.at[np.array([0, 3, 3])].max(td.sin(u[:3]) * 2)
+        return v.at[1:-1, 1:].set(u[2:, 1:] - v[:-2, :-1]), u.at[2:4].set(u[1:3] * 2).at[1:-1].set(td.exp(u[2:]))
+
+    agree(f, SQUARE)
+    agree(lambda u: td.fori_loop(0, 3, lambda k, u: f(u)[0], u), SQUARE)
+    agree(lambda u: td.cond(u[0, 0] > 0, lambda: f(u)[0], lambda: _relaxed(u)), SQUARE)
+
+
 def test_a_variable_whose_slice_is_replaced_by_work_on_its_neighbours() -> None:
     v = td.Variable(SQUARE)
 
