@@ -79,7 +79,7 @@ def aim(lowerer: Lowerer, group: Group, found: Parts, env: Env, targets: Env) ->
         node, starts, stops = found[symbol]
         whole = node.outputs[0]
         if whole not in lowerer.joined:
-            lowerer.joined[whole] = lowerer.fresh(whole, targets)
+            lowerer.joined[whole] = targets[whole] = lowerer.fresh(whole, targets)
         targets[symbol] = part(lowerer.joined[whole], starts, stops, (1,) * len(starts))
 
 

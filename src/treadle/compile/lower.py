@@ -181,7 +181,7 @@ class Lowerer:
                 dying.setdefault(position, []).append(symbol)
         before = set(self.owned)
         if graph is self.graph:
-            reuse.aim_back(items, targets, last, root, outputs)
+            reuse.aim_back(items, targets, last, root, outputs, {node.outputs[0] for node, *_ in parts.values()})
         for position, item in enumerate(items):
             if parts and isinstance(item, Group):
                 joining.aim(self, item, parts, env, targets)

@@ -21,15 +21,23 @@ Env = dict[Symbol, View]
 
 
 def aim_back(
-    items: Sequence[Item], targets: Env, last: Mapping[Symbol, int], root: Mapping[Symbol, Symbol], outputs: set[Symbol]
+    items: Sequence[Item],
+    targets: Env,
+    last: Mapping[Symbol, int],
+    root: Mapping[Symbol, Symbol],
+    outputs: set[Symbol],
+    begun: set[Symbol],
 ) -> None:
-    """Let what is updated on the way to a result be made in the result's memory from the first update on."""
+    """Let what is updated on the way to a result be made in the result's memory from the first update on.
+
+    begun: values of which parts are made in their memory before it is their turn.
+    """
     place = {s: k for k, item in enumerate(items) if not isinstance(item, Group) for s in makes(item)}
     for symbol, end in list(targets.items()):
         if end.buffer.kind != "output":
             continue
         new = symbol
-        while new.node is not None and updates_in_place(new.node) and new in place:
+        while new.node is not None and updates_in_place(new.node) and new in place and new not in begun:
             old = new.node.inputs[0]
             dies = last.get(old) == place[new] and old not in root and old not in outputs
             if not dies or old in targets or sum(root.get(s, s) is old for s in new.node.inputs) > 1:
