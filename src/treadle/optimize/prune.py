@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from treadle.control.loop import Layout
-from treadle.core.graph import Graph, Node
+from treadle.core.graph import HOLDING, Graph, Node
 from treadle.core.tensor import Scope, Symbol
 from treadle.optimize.open_lengths import Lengths
 from treadle.optimize.sweep import Counts, build, has_effect, holds_graphs
@@ -37,6 +37,13 @@ def prune(graph: Graph, counts: Counts) -> Graph:
     for node in reversed(graph.nodes):
         outputs = node.outputs
         if len(outputs) == 1 and not lengths.any:
+            if node.definition.family not in HOLDING:  # most nodes, by far
+                if outputs[0] in live or node.definition.effect:
+                    kept.append(node)
+                    live.update(node.inputs)
+                else:
+                    counts["prune"] += 1
+                continue
             used = [0] if outputs[0] in live else []
         else:
             used = [k for k, s in enumerate(outputs) if s in live] or lengths.given(node)
@@ -88,7 +95,8 @@ def _reduce(node: Node, used: list[int], counts: Counts) -> _Kept:
 
 
 def _rebuild(graph: Graph, kept: Sequence[Node | _Kept]) -> Graph:
-    whole = all(item.__class__ is Node or item.attrs is item.node.attrs for item in kept)  # type: ignore[union-attr]
+    reduced = [item for item in kept if item.__class__ is _Kept]
+    whole = all(item.attrs is item.node.attrs for item in reduced)
     if len(kept) == len(graph.nodes) and whole:
         return graph
     scope = Scope(graph.name, None)
