@@ -118,7 +118,7 @@ def outcome(function, values):
 SETTINGS = settings(
     derandomize=True,
     deadline=None,
-    max_examples=25,
+    max_examples=20,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 POINTS = [(0, 1, 2), (3, 0, -1), (5, 5, 5)]
@@ -133,7 +133,7 @@ def test_plain_values(lines):
         assert outcome(twin, values) == outcome(function, values)
 
 
-@settings(SETTINGS, max_examples=12)  # what they find, the traced values below find too, but these say which name
+@settings(SETTINGS, max_examples=8)  # what they find, the traced values below find too, but these say which name
 @given(blocks(0, False, True))
 def test_stand_ins_for_traced_values(lines):
     twin = convert_function(define(lines, FAKE.StagedRange)).function

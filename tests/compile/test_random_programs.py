@@ -43,7 +43,7 @@ def test_all_ways_agree(recipe: Recipe) -> None:
 
 def test_all_ways_agree_on_rows_and_every_rule_of_fusion_is_used() -> None:
     def run(name: str) -> None:
-        @settings(derandomize=True, deadline=None, max_examples=7, suppress_health_check=list(HealthCheck))
+        @settings(derandomize=True, deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
         @given(recipes(max_steps=5, rows=name))
         def of_this(recipe: Recipe) -> None:
             all_ways_agree(recipe)

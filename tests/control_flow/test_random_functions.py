@@ -28,7 +28,7 @@ def run(text, **ways):
                 raise
 
 
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=40)
 @given(programs())
 def test_interpreted(text):
     run(text)
@@ -40,7 +40,7 @@ def test_compiled(text):
     run(text, compiled=True)
 
 
-@settings(SETTINGS, max_examples=25)
+@settings(SETTINGS, max_examples=16)
 @given(programs())
 def test_gradients(text):
     run(text, gradients=True)

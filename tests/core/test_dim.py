@@ -13,7 +13,7 @@ import treadle as td
 from treadle.core.dim import Dim, evaluate
 
 NAMES = ("n", "m")
-quick = settings(derandomize=True, deadline=None, max_examples=150)
+quick = settings(derandomize=True, deadline=None, max_examples=80)
 
 
 @st.composite

@@ -123,13 +123,13 @@ def check(graph, seed: int) -> None:
         assert_same(graph, optimized, inputs, 1e-9 if INEXACT & set(rewrites(graph)) else 0.0)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=40)
 @given(program=programs(), seed=st.integers(0, 99))
 def test_programs(program, seed: int) -> None:
     check(graph_of(program, F2, F1, F0), seed)
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(program=programs(), seed=st.integers(0, 99))
 def test_gradients(program, seed: int) -> None:
     def loss(*xs):

@@ -7,27 +7,28 @@ import platform
 import re
 from types import SimpleNamespace
 
-import numba
 import numpy as np
 import pytest
-from numba import types
 
 from treadle import vector
-from treadle.compile.llvm.intrinsics import available, kernel_namespace
 from treadle.compile.llvm.scalar_primitives import PRIMITIVES
 from treadle.vector import primitives
 
-SIGNATURE = types.int64(types.CPointer(types.int64), types.int64, types.int64)
 KINDS = tuple(primitives.DTYPES)
 
 
 def jitted(text: str) -> SimpleNamespace:
     """The kernel `k` of this text, compiled: run(lo, hi, *arrays), and its assembly."""
+    import numba  # late: only the process that runs these tests imports it
+
+    from treadle.compile.llvm.intrinsics import kernel_namespace
+
+    signature = numba.int64(numba.types.CPointer(numba.int64), numba.int64, numba.int64)
     bare: dict = {}
     exec(text, bare)
     namespace = kernel_namespace(bare["k"].__code__.co_names)
     exec(text, namespace)
-    entry = numba.cfunc(SIGNATURE, nopython=True, error_model="numpy", fastmath={"contract"})(namespace["k"])
+    entry = numba.cfunc(signature, nopython=True, error_model="numpy", fastmath={"contract"})(namespace["k"])
 
     def run(lo: int, hi: int, *arrays: np.ndarray) -> int:
         table = np.array([a.ctypes.data for a in arrays], np.int64)
@@ -209,6 +210,8 @@ def test_primitives_jitted_and_interpreted() -> None:
 
 
 def test_every_name_has_both_forms() -> None:
+    from treadle.compile.llvm.intrinsics import available, kernel_namespace
+
     assert available() == frozenset(vector.interpreted_namespace())
     assert not set(PRIMITIVES) & set(vector.FUNCTIONS)
     assert kernel_namespace(["exp_f4", "range", "nothing"]).keys() == {"exp_f4"}

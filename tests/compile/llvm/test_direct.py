@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.compile.llvm import build, direct, flat, kernel_writer, loader, pipeline
+from treadle.compile.llvm import build, direct, flat, kernel_writer, loader
 from treadle.compile.llvm.build import Source
 
 TEXTS = {
@@ -190,6 +190,8 @@ KERNELS = {"map": MAP, "rows": ROWS, "whole": WHOLE, "branches": BRANCHES}
 def both():
     """Each kernel by both compilers, and the length of what each makes of all of them."""
     kernels = {kind: [(f"{kind}_{name}", text) for name, text in KERNELS.items()] for kind in ("direct", "numba")}
+    from treadle.compile.llvm import pipeline  # which imports Numba
+
     images = {"direct": direct.compile_object(kernels["direct"])[0], "numba": pipeline.compile_object(kernels["numba"])}
     kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     found = {}
