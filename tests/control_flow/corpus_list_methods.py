@@ -204,3 +204,45 @@ def returned_from_branches(x, n):
             return out
     out.append(x)
     return out
+
+
+@case(*XN)
+def rebound_in_branches(x, n):
+    out, other = [x, x + 1], [x * 2]
+    if x > 1:
+        out = out[1:] + out[:1]
+        out.append(x * 7)
+        out, other = other, out
+    else:
+        out.append(x * 9)
+    other.append(x)
+    return out, other, n
+
+
+@case(*XN)
+def rebound_in_a_loop(x, n):
+    out = [x]
+    for i in td.range(n):
+        if i % 2 == 0:
+            out = out + [x * i]
+        else:
+            out.append(x)
+    return sum(out), len(out)
+
+
+@case(*XN)
+def cut_in_a_loop(x, n):
+    out, seen = [x], 0.0
+    for i in td.range(n):
+        out += [x * i]
+        if i > 1:
+            out = out[1:]
+        seen = seen + sum(out[2:])
+    return out, seen
+
+
+@case(*XN)
+def chosen_by_a_tensor(x, n):
+    items = [x, x * 2, x * x]
+    items[(n + 1) % 3] = x * 5
+    return items[n % 3] + items[-(n % 2) - 1], [1.0, 2.0, 4.0][0]

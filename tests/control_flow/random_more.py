@@ -68,6 +68,31 @@ class More:
     def _read(self, at: Any) -> list[str]:
         return [self.pick("a = out[-1]", "b = out[0] * 0.5", f"out.append(hold(out[-1] + {self.floating()}))")]
 
+    def _element(self, at: Any) -> list[str]:
+        place = f"out[{self.integer(1)} % len(out)]"
+        return [self.pick(f"a = {place}", f"b = hold({place} * 0.5)", f"{place} = hold({self.floating()})")]
+
+    def _items(self, at: Any) -> list[str]:
+        several = [f"if len(out) > {self.pick(2, 3, 5)}:"]
+        kind = self.pick("pop", "delete", "insert", "search", "sort", "turn", "cut")
+        if kind == "pop":
+            return [*several, f"    c = out.pop({self.pick('0', '-1', '1', '-2', 'k % 2')})"]
+        if kind == "delete":
+            return [*several, f"    del out[{self.pick('0', 'k % 2', '-1')}]"]
+        if kind == "insert":
+            return [f"out.insert({self.pick('0', '1', 'k % 3', '-1')}, hold({self.floating()}))"]
+        if kind == "search":
+            found = self.pick("out.count(out[0])", "out.index(out[-1])", "out.index(out[len(out) // 2])")
+            return [f"k = (k + {found}) % 17"]
+        if kind == "sort":
+            return [self.pick("out.sort()", "out.sort(key=lambda t: -t)", "a = sorted(out)[0]", "c = max(out)")]
+        return [self.pick("out.reverse()", "b = sum(out[1:]) * 0.125", "out = out[1:] + out[:1]")]
+
+    def _among(self, at: Any) -> list[str]:
+        inner = type(at)(at.depth + 1, at.loops, at.leave)
+        test = self.pick(f"{self.floating(1)} in out", "a not in out", "out and a > b + 0.3", "not out[2:]")
+        return [f"if {test}:", *self.block(inner)]
+
     def _bump(self, at: Any) -> list[str]:
         name = f"bump{self.lines}"
         return [
@@ -97,5 +122,5 @@ class More:
         return [f"if (c := hold({self.floating()})) > a + 0.3:", *self.block(inner)]
 
 
-SIMPLE = ("method", "attribute", "record", "generator", "read", "bump")
-NESTED = ("match", "walrus")
+SIMPLE = ("method", "attribute", "record", "generator", "read", "bump", "element", "items")
+NESTED = ("match", "walrus", "among")

@@ -12,9 +12,9 @@ import ast
 from treadle.autograph import nodes as n
 from treadle.autograph.trees import children
 
-_GROWING = frozenset(["append", "extend", "insert", "pop", "clear", "remove"])
+_GROWING = frozenset(["append", "extend", "insert", "pop", "clear", "remove", "index", "count"])
 REWRITTEN = frozenset((ast.Attribute, ast.Subscript, ast.List, ast.ListComp, ast.Compare))
-_MAKES_GROW = frozenset((ast.Attribute, ast.AugAssign, ast.Assign))
+_MAKES_GROW = frozenset((ast.Attribute, ast.AugAssign, ast.Assign, ast.Subscript))
 
 
 def rewrite(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -36,7 +36,12 @@ def rewrite(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _grows(node: ast.AST) -> str | None:
-    """The name that a node makes grow: `name.append`, `name += ...`, `name = name + ...`."""
+    """The name that a node makes grow, or of which an element is asked that a tensor may choose.
+
+    `name.append`, `name += ...`, `name = name + ...`, `name[k]`.
+    """
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        return None if isinstance(node.slice, (ast.Constant, ast.Slice, ast.UnaryOp)) else node.value.id
     if isinstance(node, ast.Attribute) and node.attr in _GROWING and isinstance(node.value, ast.Name):
         return node.value.id
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):

@@ -182,6 +182,12 @@ def current_journal() -> Journal | None:
     return _current.get()
 
 
+def place_of(items: list[Any]) -> Place | None:
+    """What the innermost block has noted of a list, if it has changed it."""
+    found = _current.get()
+    return None if found is None else found.places.get((id(items), "list", None))
+
+
 def nothing(noted: Journal) -> Container[Key]:
     """Keep no store."""
     return ()

@@ -9,7 +9,7 @@ import numpy as np
 
 from treadle import nest
 from treadle.control.invariants import agrees, open_shape
-from treadle.control.journal import note
+from treadle.control.journal import note, place_of
 from treadle.control.lists import content, is_outer, replace_content, twin
 from treadle.control.merge import common, fix_text, is_number, leaf_spec, presence, spec_text
 from treadle.control.undefined import Undefined
@@ -73,7 +73,10 @@ class Group:
         held = self.leaves[0].value
         if not self.rebound:
             self.rebound = True
-            self.leaves[0].value = held = twin(held)
+            made, place = twin(held), place_of(held)
+            if place is not None:  # the body has changed it before: what it held when the loop began
+                replace_content(made, place.old)
+            self.leaves[0].value = held = made
             held._born = None  # it outlives the body
         note(held, "list", None, self.name)
         replace_content(held, content(result))

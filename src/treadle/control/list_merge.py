@@ -10,7 +10,7 @@ import numpy as np
 from treadle.control import rows
 from treadle.control.call import zeros_like_spec
 from treadle.control.list_states import Base, Block, Buffered, Grown, Item, segments_of
-from treadle.control.lists import TensorList
+from treadle.control.lists import TensorList, new_list, replace_content
 from treadle.control.merge import Merged, common, leaf_spec, to_spec, unify
 from treadle.core.mode import activate
 from treadle.core.spec import Spec
@@ -87,6 +87,25 @@ def merge_lists(label: str, owner: list[Any], a: Any, b: Any, tracers: Sequence[
         merged.pair(a.length, b.length)
         return merged
     return _merge_segments(label, _as_grown(owner, a), _as_grown(owner, b), tracers)
+
+
+class _Rebound(MergedList):
+    """A list that is new after the branch."""
+
+    def __init__(self, name: str, held: Any) -> None:
+        super().__init__()
+        self.name, self.held, self.sides = name, held, held.sides
+
+    def rebuild(self, flat: Iterator[Tensor]) -> Any:
+        made = new_list([], self.name)
+        replace_content(made, self.held.rebuild(flat))
+        return made
+
+
+def merge_bound(name: str, a: Any, b: Any, tracers: Sequence[Tracer]) -> _Rebound:
+    """Merge two lists that the sides of a branch bind a name to."""
+    owner = a.list if isinstance(a.list, TensorList) else b.list
+    return _Rebound(name, merge_lists(name, owner, a.content, b.content, tracers))
 
 
 def _joint(a: Buffered, b: Buffered) -> Buffered:

@@ -28,10 +28,12 @@ from treadle.control.list_states import (
     buffered_row,
     check_recent,
     held_item,
+    rows_into,
     segments_of,
     together,
     write_row,
 )
+from treadle.control.row_changes import cut
 from treadle.core.dtypes import int64
 from treadle.core.tensor import Symbol, Tensor
 from treadle.errors import ControlFlowError, Location, TraceError, user_location
@@ -206,10 +208,9 @@ class TensorList(ListMethods):
     def __getitem__(self, index: Any) -> Any:
         state = self._state
         if state is None and not isinstance(index, Symbol):
-            return super().__getitem__(index)
-        if isinstance(state, Buffered):
-            if isinstance(index, slice):
-                return self.copy()[index]
+            found = super().__getitem__(index)
+            return new_list(found, f"a part of {self.name}") if isinstance(index, slice) else found
+        if isinstance(state, Buffered) and not isinstance(index, slice):
             where = as_tensor(index, int64)
             if not isinstance(index, int):
                 from treadle.ops.comparison import where as choose
@@ -225,8 +226,13 @@ class TensorList(ListMethods):
         element = self._element()
         if isinstance(index, slice):
             made = new_list([], f"a part of {self.name}")
-            cut = tuple([x[index] for x in tensors])
-            made._state = Grown(element, (Block(cut),), tuple([x.shape[1:] for x in cut]))
+            if any(isinstance(bound, Tensor) for bound in (index.start, index.stop, index.step)):
+                raise self._cannot("a slice whose bounds are tensors")
+            parts = tuple([cut(x, index) for x in tensors])
+            made._state = Grown(element, (Block(parts),), tuple([x.shape[1:] for x in parts]))
+            if isinstance(state, Buffered):  # as much memory, so that the name may be bound to it
+                filled = tuple([rows_into(x, memory) for x, memory in zip(parts, state.buffers, strict=True)])
+                made._state = replace(state, buffers=filled, length=rows.count_of(parts[0]), change=None)
             return made
         if isinstance(index, int) and type(tensors[0].shape[0]) is int:
             return nest.unflatten(element, [x[index, ...] for x in tensors])

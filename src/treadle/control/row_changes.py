@@ -94,6 +94,45 @@ def moved_up(memory: Tensor, index: Tensor) -> Tensor:
     return moved_op.bind((memory, index, last), {})[0]
 
 
+# A slice of the rows, by Python's rules; and its transpose, zeros elsewhere.
+cut_op: Op = register(
+    Op(
+        "cut_rows",
+        lambda x, *, steps, cut: x[slice(*cut)],
+        _steps,
+        family="host",
+        vjp=lambda g, y, x, *, steps, cut: uncut_op.bind((g, x), {"cut": cut})[0],
+    )
+)
+
+
+def _uncut(g: Array, like: Array, *, cut: Any) -> Array:
+    out = np.zeros(like.shape, g.dtype)
+    out[slice(*cut)] = g
+    return out
+
+
+uncut_op: Op = register(
+    Op(
+        "uncut_rows",
+        _uncut,
+        lambda specs, attrs: (Spec(specs[1].shape, specs[0].dtype),),
+        family="host",
+        vjp=lambda g, y, rows, like, *, cut: (
+            _as(cut_op.bind((g,), {**_fresh(), "cut": cut})[0], rows),
+            None,
+        ),
+    )
+)
+
+
+def cut(x: Tensor, part: slice) -> Tensor:
+    """A slice of the rows: bounds that are ints or None reach to the ends at most."""
+    if isinstance(x.shape[0], int):
+        return x[part]
+    return cut_op.bind((x,), {**_fresh(), "cut": (part.start, part.stop, part.step)})[0]
+
+
 same_op: Op = register(
     Op(
         "same_rows",
@@ -128,4 +167,4 @@ def positions(x: Tensor) -> Tensor:
     return positions_op.bind((x,), {})[0]
 
 
-__all__ = ["last_moved", "moved_up", "positions", "same_rows", "without_row"]
+__all__ = ["cut", "last_moved", "moved_up", "positions", "same_rows", "without_row"]

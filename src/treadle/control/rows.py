@@ -136,6 +136,11 @@ place_op: Op = register(
 )
 
 
+def count_of(x: Tensor) -> Tensor:
+    """How many rows there are."""
+    return count_op.bind((x,), {})[0]
+
+
 def row(x: Tensor, index: Tensor) -> Tensor:
     """The row at an index; from the end where it is negative."""
     return row_op.bind((x, index), {})[0]

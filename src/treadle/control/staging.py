@@ -25,6 +25,7 @@ from treadle.core.variable import read_variable, write_variable
 from treadle.errors import ControlFlowError, TraceError
 from treadle.ops.convert import as_tensor, cast
 from treadle.ops.effects import assert_
+from treadle.records import dataclass
 
 Branch = Callable[..., Any]
 
@@ -71,7 +72,7 @@ def staged_if(
     def one_side(side: str) -> str:
         return only_one_side(side, (then_fn, else_fn))
 
-    merged = [unify(name, a, b, tracers, one_side) for name, a, b in zip(names, *results, strict=True)]
+    merged = [_merge_name(name, a, b, tracers, one_side) for name, a, b in zip(names, *results, strict=True)]
     stored = [merge_place(place, a, b, tracers, one_side) for place, a, b in places]
     whole = [*merged, *stored]
     outputs = [[t for m in whole for t in m.sides[k]] for k in (0, 1)]
@@ -91,6 +92,14 @@ def staged_if(
 Stored = tuple[Place, Any, Any]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """A list that a branch binds a name to, and what it holds at the branch's end."""
+
+    list: Any
+    content: Any
+
+
 def _trace_branches(
     branches: tuple[Branch, Branch], values: tuple[Any, ...]
 ) -> tuple[list[Tracer], list[Any], list[Stored]]:
@@ -104,7 +113,7 @@ def _trace_branches(
         results, journals = [], []
         for tracer, branch in zip(tracers, branches, strict=True):
             with activate(tracer), journal(functools.partial(_own, known=known)) as noted:
-                results.append(branch(*values))
+                results.append([_held(r) for r in branch(*values)])
             journals.append(noted)
         touched = {key: place for noted in journals for key, place in noted.places.items()}
         if known is not None or not touched:
@@ -121,9 +130,28 @@ def _trace_branches(
     return tracers, results, found
 
 
+def _held(result: Any) -> Any:
+    """What a branch gives for a name; of a list with what it holds now, before the branch's stores are taken back."""
+    from treadle.control.lists import TensorList, content
+
+    return Bound(result, content(result)) if isinstance(result, TensorList) else result
+
+
 def _own(noted: Journal, known: dict[Key, Place] | None) -> set[Key]:
     """The places of a branch's own objects, once the others are known."""
     return set() if known is None else {key for key in noted.places if key not in known}
+
+
+def _merge_name(name: str, a: Any, b: Any, tracers: list[Tracer], one_side: Callable[[str], str]) -> Any:
+    """What a name means after a branch; where its sides bind it to two lists, a list of its own."""
+    if isinstance(a, Bound) or isinstance(b, Bound):
+        from treadle.control.list_merge import merge_bound  # lists need the ops of the catalogue
+
+        a, b = [Bound(x, [*x]) if type(x) is list else x for x in (a, b)]
+        if isinstance(a, Bound) and isinstance(b, Bound) and a.list is not b.list:
+            return merge_bound(name, a, b, tracers)
+    left, right = [x.list if isinstance(x, Bound) else x for x in (a, b)]
+    return unify(name, left, right, tracers, one_side)
 
 
 def merge_place(place: Place, a: Any, b: Any, tracers: list[Tracer], one_side: Callable[[str], str]) -> Any:
