@@ -122,5 +122,5 @@ class More:
         return [f"if (c := hold({self.floating()})) > a + 0.3:", *self.block(inner)]
 
 
-SIMPLE = ("method", "attribute", "record", "generator", "read", "bump", "element", "items")
-NESTED = ("match", "walrus", "among")
+SIMPLE = ("method", "attribute", "record", "generator", "read", "element", "items", "bump")
+NESTED = ("match", "among", "walrus")
