@@ -246,3 +246,11 @@ def chosen_by_a_tensor(x, n):
     items = [x, x * 2, x * x]
     items[(n + 1) % 3] = x * 5
     return items[n % 3] + items[-(n % 2) - 1], [1.0, 2.0, 4.0][0]
+
+
+@case(*XN)
+def put_in_before_the_last(x, n):
+    out = [x]
+    for i in td.range(n):
+        out.insert(-1, x * i)
+    return out

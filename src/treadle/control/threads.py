@@ -87,7 +87,8 @@ class Thread:
             last = tuple([self.recent_before(k) for k in range(1, self.recent + 1)])
             return ((self.count_before(),) if self.counted else ()), last
         if self.mode == BUFFER:
-            assert self.start is not None
+            if self.start is None:  # made here, as now the code around the loop is traced, not its body
+                self.start = to_buffer(self.place.obj, None if self.elastic else self.capacity, self.like)
             return (*self.start.buffers, self.start.length)
         return self.before
 
@@ -209,8 +210,7 @@ class Thread:
         needed = self.start.most + grows * self.steps
         if needed <= self.capacity:
             return True
-        self.capacity = needed
-        self.start = to_buffer(owner, needed, self.like)
+        self.capacity, self.start = needed, None
         return False
 
     def buffer(self) -> None:
@@ -225,13 +225,11 @@ class Thread:
         fresh = sum(1 for s in self.like.segments if isinstance(s, Item))
         known = own.length or 0
         self.capacity = owner.capacity or max(known + (self.steps or 1) * max(fresh - known, 1), 1)
-        self.start = to_buffer(owner, self.capacity, self.like)
-        self.mode = BUFFER
+        self.mode, self.start = BUFFER, None
 
     def open(self) -> None:
         """From now on carry the list as memory of an open size."""
-        self.start = to_buffer(self.place.obj, None, self.like)
-        self.mode, self.elastic, self.capacity = BUFFER, True, 0
+        self.mode, self.elastic, self.capacity, self.start = BUFFER, True, 0, None
 
     # -- stacks --------------------------------------------------------------------------------------------------------
 
