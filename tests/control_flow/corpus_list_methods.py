@@ -254,3 +254,13 @@ def put_in_before_the_last(x, n):
     for i in td.range(n):
         out.insert(-1, x * i)
     return out
+
+
+@case(*VS)
+def truth_beside_tests(v):
+    out, total = positive(v), 0.0
+    while out and total < 3:
+        total = total + out.pop()
+    if not out or total > 4:
+        return total
+    return -total

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from typing import Any
 
 from treadle import nest
 from treadle.autograph.callees import call
 from treadle.autograph.special import method
-from treadle.control import journal
+from treadle.control import journal, staging
 from treadle.control.merge import presence
+from treadle.core.tensor import Tensor
 from treadle.core.tracer import active_tracer
+from treadle.errors import ControlFlowError
 from treadle.ops.comparison import logical_not
 
 slice = builtins.slice
@@ -67,3 +70,18 @@ def is_some(value: Any) -> Any:
     """`value is not None`."""
     found = is_none(value)
     return logical_not(found) if not isinstance(found, bool) else not found
+
+
+def joined(join: Callable[..., Any], left: Any, right: Callable[[], Any], word: str) -> Any:
+    """`left and right` or `left or right`; of a list that has grown only whether it is empty counts."""
+    from treadle.control.lists import TensorList  # lists need the ops of the catalogue
+
+    if not isinstance(left, TensorList):
+        return join(left, right)
+    found = join(staging.truth(left, f"`{word}`"), right)
+    if isinstance(found, Tensor) and found.dtype.kind == "b":
+        return found
+    raise ControlFlowError(
+        f"`{left.name} {word} ...`: only running tells whether {left.name} is empty, and the other side is no truth "
+        f"value; write `if {left.name}:`"
+    )

@@ -17,6 +17,7 @@ from treadle.autograph.containers import (  # noqa: F401  (converted code's)
     delete_item,
     is_none,
     is_some,
+    joined,
     new_list,
     set_attribute,
     set_item,
@@ -208,7 +209,7 @@ def and_(first: Any, *rest: Callable[[], Any]) -> Any:
     result = first
     for i, later in enumerate(rest):
         if _is_staged(result):
-            return staging.staged_and(result, _operand(and_, rest[i:]))
+            return joined(staging.staged_and, result, _operand(and_, rest[i:]), "and")
         if not result:
             return result
         result = later()
@@ -220,7 +221,7 @@ def or_(first: Any, *rest: Callable[[], Any]) -> Any:
     result = first
     for i, later in enumerate(rest):
         if _is_staged(result):
-            return staging.staged_or(result, _operand(or_, rest[i:]))
+            return joined(staging.staged_or, result, _operand(or_, rest[i:]), "or")
         if result:
             return result
         result = later()
