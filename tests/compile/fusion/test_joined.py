@@ -153,6 +153,7 @@ def test_any_pieces(chain: tuple[tuple[int, ...], list[tuple[str, int, int]]]) -
     x = np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape).astype(F)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(joined, "SHORT_STRETCH", 1)
+        patch.setattr(joined, "MOST_PIECES", 99)  # a whole that is made apart is copied, and copies are no kernels
         (got,) = unjitted(lambda x: moved(td, x, steps) * 2, x)
     same(got, moved(np, x, steps) * 2)
 
