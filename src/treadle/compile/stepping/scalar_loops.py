@@ -23,6 +23,7 @@ from treadle.compile.stepping.factors import Products
 from treadle.compile.stepping.fitting import inner_steps, steps_inside
 from treadle.compile.stepping.lanes import Lanes
 from treadle.compile.stepping.tables import Table
+from treadle.compile.ways import UPDATES
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -132,11 +133,11 @@ class ScalarWriter:
     def access(self, node: Node, values: list[Any], indent: int, save: list[str], name: lanes.Write) -> None:
         """Elements of a table read or replaced; an index that points outside ends the kernel as a failed check does."""
         table, *others = values
-        writes = node.op in tables.WRITES
+        writes = node.op in UPDATES
         given = lanes.flat(others[int(writes) :])
         first = [name(f"i8({index})") for index in given]
         window = [1] * len(first)
-        if node.op in ("dynamic_slice", "dynamic_update_slice"):
+        if node.op in tables.WINDOWS:
             window = tables.sizes_of(node)
         else:
             first = [name(f"{i} + {size} if {i} < 0 else {i}") for i, size in zip(first, table.sizes, strict=False)]

@@ -16,6 +16,7 @@ from treadle.compile.fusion.fuse import in_kernel
 from treadle.compile.fusion.reduce import update_line
 from treadle.compile.stepping import lanes
 from treadle.compile.stepping.lanes import Lanes, Write
+from treadle.compile.ways import UPDATES
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -23,7 +24,7 @@ from treadle.records import dataclass, field
 
 INDICES = 4  # at most so many at once
 PICKED = frozenset({"gather", "scatter", "dynamic_slice", "dynamic_update_slice"})  # by what is known while running
-WRITES = frozenset({"scatter", "set_slice", "dynamic_update_slice"})
+WINDOWS = frozenset({"dynamic_slice", "dynamic_update_slice"})
 READ = -1  # the root of an array that is only read
 
 
@@ -121,7 +122,7 @@ class Walk:
         if lines is None:
             return False
         self.lines += lines
-        if node.op in WRITES:
+        if node.op in UPDATES:
             root = self.roots[tables[0]]
             if root == READ:
                 return False
@@ -185,10 +186,10 @@ def _access(node: Node) -> int | None:
         return None
     if node.op not in PICKED and node.op not in ("slice", "set_slice"):
         return None
-    part = others[0] if node.op in WRITES else node.outputs[0]
+    part = others[0] if node.op in UPDATES else node.outputs[0]
     if not lanes.is_small(part.spec):
         return None
-    if node.op in ("dynamic_slice", "dynamic_update_slice"):
+    if node.op in WINDOWS:
         return 4 * len(table.shape) + lanes.size_of([part]) if len(table.shape) <= INDICES else None
     if node.op in ("gather", "scatter"):
         indices = others if node.op == "gather" else others[1:]
@@ -236,7 +237,7 @@ def places(node: Node, table: Table, first: Sequence[str], literal: Callable[[np
 
 def sizes_of(node: Node) -> list[int]:
     """The shape of the window that a node reads or replaces."""
-    part = node.inputs[1] if node.op in WRITES else node.outputs[0]
+    part = node.inputs[1] if node.op in UPDATES else node.outputs[0]
     return [int(size) for size in part.shape]
 
 
