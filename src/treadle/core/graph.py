@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from treadle.core.dtypes import dtype_name
-from treadle.core.tensor import Symbol
+from treadle.core.spec import Spec
+from treadle.core.tensor import Scope, Symbol
 from treadle.errors import GraphError, Location
 from treadle.records import dataclass, field
 
@@ -170,6 +171,44 @@ class Graph:
         for symbol in self.outputs:
             if symbol not in known:
                 raise GraphError(f"graph {self.name}: output {symbol.name} is never made")
+
+
+def build(
+    op: Op,
+    inputs: tuple[Symbol, ...],
+    attrs: Mapping[str, Any],
+    specs: Sequence[Spec],
+    name: str,
+    location: Location | None,
+    scope: Scope,
+) -> Node:
+    """A node with its output symbols."""
+    # Every traced and every rewritten node comes through here: it is filled without going through __init__.
+    node = _new(Node)
+    node.op = op.name
+    node.definition = op
+    node.inputs = inputs
+    node.attrs = attrs
+    node.name = name
+    node.location = location
+    if len(specs) == 1:
+        (spec,) = specs
+        symbol = _new(Symbol)
+        symbol._spec = spec
+        symbol.shape = spec.shape
+        symbol.dtype = spec.dtype
+        symbol.scope = scope
+        symbol.name = name
+        symbol.node = node
+        symbol.index = 0
+        node.outputs = (symbol,)
+    else:
+        node.outputs = tuple([Symbol(spec, scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
+    made: Node = node
+    return made
+
+
+_new: Any = object.__new__
 
 
 def quiet_node(node: Node) -> Node:

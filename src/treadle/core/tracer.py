@@ -10,7 +10,7 @@ import numpy as np
 
 from treadle.core.dim import Dim
 from treadle.core.dtypes import DType, int64, weak_dtype
-from treadle.core.graph import Const, Graph, Node, StateSlot
+from treadle.core.graph import Const, Graph, Node, StateSlot, build
 from treadle.core.mode import Mode, activate, current
 from treadle.core.op import Op, register
 from treadle.core.spec import Spec
@@ -39,7 +39,6 @@ identity_op = register(Op("identity", lambda x: x, lambda s, a: (s[0],), family=
 
 # What leaves Python numbers as they are; other ops take them as tensors of the default dtype.
 _KEEPS_WEAK = frozenset({"elementwise", "graph", "creation", "effect"})
-_new: Any = object.__new__
 
 
 _MOST = 1024
@@ -151,29 +150,9 @@ class Tracer(Mode):
             base, name = name, numbered(name, count)
             if name in names:
                 name = self.unique(base)
-        node = _new(Node)
-        node.op = op.name
-        node.definition = op
-        node.inputs = symbols
-        node.attrs = attrs
-        node.name = name
-        node.location = self.origin or user_location(4)
-        if len(specs) == 1:
-            (spec,) = specs
-            symbol = _new(Symbol)
-            symbol._spec = spec
-            symbol.shape = spec.shape
-            symbol.dtype = spec.dtype
-            symbol.scope = scope
-            symbol.name = name
-            symbol.node = node
-            symbol.index = 0
-            outputs: tuple[Tensor, ...] = (symbol,)
-        else:
-            outputs = tuple([Symbol(spec, scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
-        node.outputs = outputs
+        node = build(op, symbols, attrs, specs, name, self.origin or user_location(4), scope)
         self.nodes.append(node)
-        return outputs
+        return node.outputs
 
     def _strong(self, x: Symbol) -> Symbol:
         """A Python number, carried as exactly as Python's own, in the dtype that it has as a tensor."""

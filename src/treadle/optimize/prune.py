@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from treadle.control.loop import Layout
-from treadle.core.graph import HOLDING, Graph, Node
+from treadle.core.graph import HOLDING, Graph, Node, build
 from treadle.core.tensor import Scope, Symbol
 from treadle.optimize.open_lengths import Lengths
-from treadle.optimize.sweep import Counts, build, has_effect, holds_graphs
+from treadle.optimize.sweep import Counts, has_effect, holds_graphs
 from treadle.records import dataclass
 
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from treadle.core.graph import HOLDING, Const, Graph, Node
+from treadle.core.graph import HOLDING, Const, Graph, Node, build
 from treadle.core.op import Op
 from treadle.core.spec import Spec
 from treadle.core.tensor import Scope, Symbol
 from treadle.core.tracer import constant_op, numbered
-from treadle.errors import Location
 from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
@@ -318,41 +317,3 @@ def _is(a: object, b: object) -> bool:
 
 def _base(node: Node) -> str:
     return node.attrs.get("label") or node.op
-
-
-def build(
-    op: Op,
-    inputs: tuple[Symbol, ...],
-    attrs: Mapping[str, Any],
-    specs: Sequence[Spec],
-    name: str,
-    location: Location | None,
-    scope: Scope,
-) -> Node:
-    """A node with its output symbols."""
-    # As in `Tracer.process`: every rewritten node comes through here.
-    node = _new(Node)
-    node.op = op.name
-    node.definition = op
-    node.inputs = inputs
-    node.attrs = attrs
-    node.name = name
-    node.location = location
-    if len(specs) == 1:
-        (spec,) = specs
-        symbol = _new(Symbol)
-        symbol._spec = spec
-        symbol.shape = spec.shape
-        symbol.dtype = spec.dtype
-        symbol.scope = scope
-        symbol.name = name
-        symbol.node = node
-        symbol.index = 0
-        node.outputs = (symbol,)
-    else:
-        node.outputs = tuple([Symbol(spec, scope, f"{name}.{k}", node, k) for k, spec in enumerate(specs)])
-    made: Node = node
-    return made
-
-
-_new: Any = object.__new__
