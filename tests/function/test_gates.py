@@ -445,3 +445,28 @@ def test_large_results_are_taken_again_only_where_nobody_looks(monkeypatch: pyte
     for _ in range(3):
         np.testing.assert_array_equal(other(x).numpy(), np.arange(100_000) - 1)
     assert gate._kept_bytes[0] == before
+
+
+def test_a_float_argument_passes_by_its_bits():
+    f = td.function(lambda x, rate: x * rate)
+    x, rates = tensor(1, 2), (2.5, 0.0, -0.0, float("inf"))
+    for rate in (*rates, *rates):  # each trace closes the gates that stood open
+        warm(f, x, rate)
+    for rate in rates:
+        again = float(str(rate))  # an object of its own
+        assert again is not rate
+        result, entered = python_calls(f, x, again)
+        assert entered == []
+        assert np.asarray(result).tobytes() == (np.asarray(x) * np.float32(rate)).tobytes()
+    assert f.trace_count == 4
+    assert f(x, 2).dtype == f(x, 2.5).dtype  # an int is another argument
+    assert f.trace_count == 5
+
+
+def test_a_float_that_is_not_a_number():
+    f = td.function(lambda x, rate: x * rate)
+    x, nan = tensor(1, 2), float("nan")
+    for _ in range(4):
+        assert np.isnan(f(x, nan).numpy()).all()
+        assert np.isnan(f(x, float("nan")).numpy()).all()
+    assert f.trace_count == 1

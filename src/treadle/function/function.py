@@ -136,6 +136,9 @@ class Function(_Callee, Generic[P, R]):
             elif kind in _PLAIN:
                 key.append(kind)
                 key.append(a)
+            elif kind is float:
+                key.append(kind)
+                key.append(a or str(a))  # 0.0 and -0.0 are equal, and differ; a NaN is found as the same object only
             else:
                 key.append(kind)
                 key.append(id(a))
@@ -183,6 +186,8 @@ class Function(_Callee, Generic[P, R]):
                 return
             elif kind in _PLAIN:
                 raw += (kind, a)
+            elif kind is float:
+                raw += (kind, a or str(a))
             elif not binder.static and keys.kind_of(a) in _OBJECTS:
                 raw += (kind, id(a))
                 objects.append(a)

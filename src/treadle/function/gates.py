@@ -91,6 +91,8 @@ def _argument(a: Any, refs: dict[int, keys.Ref]) -> Argument:
     if isinstance(a, Tensor | np.ndarray):
         array = a.array if isinstance(a, Tensor) else a
         return Argument(Kind.EITHER, array.dtype, array.shape)
+    if type(a) is float:
+        return Argument(Kind.REAL, a)
     ref = refs.get(id(a))
     return Argument(Kind.SAME, a) if ref is None else Argument(Kind.WEAK, ref)
 

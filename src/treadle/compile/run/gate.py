@@ -70,7 +70,7 @@ CLOSED = Gate()  # lets nobody through
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What an argument must be: an object (`what`, or what that weak reference refers to), or a dtype and a shape."""
+    """What an argument must be: an object (`what`, one like it, what it refers to), or a dtype and a shape."""
 
     kind: int
     what: Any
@@ -276,7 +276,8 @@ def _find(x: object, nbytes: int, address: int) -> int:
 
 
 def _arrays_as_expected() -> bool:
-    """Whether arrays keep ndim, shape and descr where the native loop reads them, and tuples and lists their items."""
+    """Whether arrays keep ndim, shape and descr where the native loop reads them, tuples and lists their items, and
+    floats their bits."""
     array = np.zeros((3, 5), np.float32)
     word = ctypes.c_int64.from_address
     shape = word(id(array) + 32).value
@@ -289,6 +290,7 @@ def _arrays_as_expected() -> bool:
         and word(id(array) + 56).value == id(array.dtype)
         and [word(id(pair) + 24).value, word(items).value] == [id(array)] * 2
         and word(id(pair) + 16).value == 2
+        and ctypes.c_double.from_address(id(number := float(array.size)) + 16).value == number == 15.0
     )
 
 

@@ -7,9 +7,10 @@ class Kind:
     """What an argument must be."""
 
     SAME = 0  # this very object
-    WEAK = 1  # the object that a weak reference refers to
-    TENSOR = 2
-    EITHER = 3  # a tensor or a plain array
+    REAL = 1  # a Python float with these bits
+    WEAK = 2  # the object that a weak reference refers to
+    TENSOR = 3
+    EITHER = 4  # a tensor or a plain array
 
 
 class When:
@@ -154,6 +155,10 @@ def kernel(function, given, count, names):
             value = load(given + 8 * k)
             if want[ARG_KIND] == KIND_SAME:
                 fits = 1 if value == want[ARG_WHAT] else 0
+            elif want[ARG_KIND] == KIND_REAL:
+                fits = 0
+                if load(value + 8) == load(want[ARG_WHAT] + 8):
+                    fits = 1 if load(value + 16) == load(want[ARG_WHAT] + 16) else 0
             elif want[ARG_KIND] == KIND_WEAK:
                 fits = 1 if value == load(want[ARG_WHAT] + OFFSET_REFERENT) and value != api[API_NONE] else 0
             else:
