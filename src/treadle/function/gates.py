@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,22 @@ def there_are(function: type, store: type) -> bool:
             raise
 
     return install(function, store, slow, _current)
+
+
+def without_waiting(function: type, store: type, trace: Trace) -> bool:
+    """Whether a gate can be had now; of a trace that is compiled in the background, only once everything is there."""
+    derived = trace.graph.derived
+    if not derived.get("background"):
+        return True
+    if derived.get("making"):
+        return False
+    if not _starting:  # the native loop of all gates is compiled once in a process
+        _starting.append(Thread(target=there_are, args=(function, store), name="treadle compiles"))
+        _starting[0].start()
+    return not _starting[0].is_alive()
+
+
+_starting: list[Thread] = []
 
 
 def gate_for(args: tuple[Any, ...], found: Fast, trace: Trace) -> Gate | None:

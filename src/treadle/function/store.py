@@ -14,7 +14,7 @@ from treadle.core.dim import Dim, is_static
 from treadle.core.tracer import active_tracer
 from treadle.errors import RetraceWarning, TraceError, is_own_code
 from treadle.function import keys
-from treadle.function.gates import MOST, gate_for, there_are
+from treadle.function.gates import MOST, gate_for, there_are, without_waiting
 from treadle.function.relax import relaxed
 from treadle.function.report import RetraceReport, Why, why
 from treadle.function.settings import TRACE_LOCK, forbidden, settings_key, switches
@@ -92,6 +92,8 @@ class Store:
 
     def open_gate(self, function: type, args: tuple[Any, ...], found: Fast, trace: Trace) -> None:
         """Let calls with arguments like these run without Python from now on, if they can."""
+        if not without_waiting(function, Store, trace):
+            return
         found.tried[trace] = int(changes.count[0])
         gates = [g for g in self.gates if g.valid]
         if len(gates) < MOST and there_are(function, Store):

@@ -1,5 +1,6 @@
 """compile="background": calls are answered while their program is still being made."""
 
+import functools
 import threading
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 
 import treadle as td
 from treadle.compile.llvm import build
+from treadle.compile.run import gate
+from treadle.compile.run.gate_text import Word
+from treadle.function import gates
 
 
 @pytest.fixture
@@ -94,3 +98,20 @@ def test_what_goes_wrong_in_the_background_is_raised_by_the_next_call(monkeypatc
 def test_the_option_has_two_values():
     with pytest.raises(ValueError, match="background"):
         td.function(lambda x: x, compile="later")
+
+
+def test_no_call_waits_for_the_gate_and_it_opens_at_last(held, monkeypatch):
+    f = td.function(lambda x: td.exp(x) * 3.5, compile="background")
+    x, waited, load = td.ones(3), [], gate.build.load
+    monkeypatch.setattr(gates, "_starting", [])
+    monkeypatch.setattr(gates, "there_are", functools.cache(gates.there_are.__wrapped__))  # as in a new process
+    monkeypatch.setattr(gate.build, "load", lambda sources: waited.append(threading.current_thread()) or load(sources))
+    for _ in range(4):
+        f(x)
+    assert threading.current_thread() not in waited and f._store.gates == []
+    held.set()
+    while not f._store.gates:
+        finish()
+        f(x)
+    assert threading.current_thread() not in waited
+    assert f._store.gates[0].table[Word.FRAME] != 0  # it leads to the program, not to what interpreted it
