@@ -11,39 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from entered import python_calls, tensor, warm
 
 import treadle as td
 from treadle.compile.run import gate
 from treadle.core.tensor import Tensor
 from treadle.function.gates import MOST
-
-
-def python_calls(f: Any, *args: Any, **kwargs: Any) -> tuple[Any, list[str]]:
-    """The result of a call, and the names of the Python functions that were entered for it."""
-    seen: list[str] = []
-
-    def note(frame: Any, event: str, _: Any) -> None:
-        if event == "call":
-            seen.append(frame.f_code.co_name)
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        result = f(*args, **kwargs)
-    finally:
-        sys.setprofile(before)
-    return result, seen
-
-
-def warm(f: Any, *args: Any) -> Any:
-    """The function, called until its gate for such arguments is open."""
-    for _ in range(2):
-        f(*args)
-    return f
-
-
-def tensor(*values: float) -> Any:
-    return td.asarray(np.array(values, np.float32))
 
 
 def test_a_call_enters_no_python_function():

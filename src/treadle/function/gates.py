@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle import nest
-from treadle.compile.program import program_for
-from treadle.compile.run.gate import Argument, Gate, Outside, Results, fit, install, to_function, to_program
-from treadle.compile.run.gate_text import Kind, Made, When
-from treadle.compile.run.transaction import straight
+from treadle.compile.run.gate import Argument, Gate, Outside, Results, fit, to_function, to_program
+from treadle.compile.run.gate_entry import install
+from treadle.compile.run.gate_layout import Kind, Made, When
+from treadle.compile.run.transaction import program_and_variables
 from treadle.config import config
 from treadle.core.mode import _current
 from treadle.core.tensor import Tensor
@@ -70,14 +70,12 @@ def gate_for(args: tuple[Any, ...], found: Fast, trace: Trace) -> Gate | None:
     arguments = [_argument(a, refs) for a in args]
     conditions = [_condition(g) for g in trace.guards.all] if trace.guards is not None else []
     known = [c for c in conditions if c is not None]
-    if len(known) == len(conditions) and not trace.graph.state and not any(trace.live):
-        results = _results(trace.result)
-        if results is not None:
-            inputs = [a.array if type(a) is Tensor else a for a in args if isinstance(a, Tensor | np.ndarray)]
-            captures = [x.array for x in trace.captures]
-            program = program_for(trace.graph, [x.shape for x in (*inputs, *captures)])
-            if fit(program):
-                return to_program(arguments, known, program, captures, results, trimmed)
+    if len(known) == len(conditions) and not any(trace.live):
+        inputs: list[Any] = [a.array if type(a) is Tensor else a for a in args if isinstance(a, Tensor | np.ndarray)]
+        captures = [x.array for x in trace.captures]
+        program, variables = program_and_variables(trace.graph, [*inputs, *captures])
+        if fit(program, variables):
+            return to_program(arguments, known, program, captures, variables, _results(trace.result), trimmed)
     if any(a.kind == Kind.EITHER and type(x) is not Tensor for a, x in zip(arguments, args, strict=True)):
         return None  # arrays of the caller's: results must be kept apart from them
     only = [Argument(Kind.TENSOR, a.what, a.shape) if a.kind == Kind.EITHER else a for a in arguments]
@@ -114,12 +112,13 @@ def _argument(a: Any, refs: dict[int, keys.Ref]) -> Argument:
     return Argument(Kind.SAME, a) if ref is None else Argument(Kind.WEAK, ref)
 
 
-def _results(result: Result) -> Results | None:
-    """What becomes of a program's results; None where they are not tensors alone."""
-    if not result.plain or not result.kinds:
-        return None
+def _results(result: Result) -> Results:
+    """What becomes of a program's results."""
     if result.single:
         return Results(Made.SINGLE)
+    if not result.plain:
+        only = result.structure is nest.LEAF and result.kinds == ["value"]
+        return Results(Made.CONSTANT, result.leaves[0]) if only else Results(Made.OTHER, result.rebuild)
     marks = [object() for _ in result.kinds]
     sample = nest.unflatten(result.structure, marks)
     if type(sample) in (tuple, list) and len(sample) == len(marks) and all(map(_is, sample, marks)):
@@ -133,10 +132,6 @@ def _is(a: object, b: object) -> bool:
 
 def _runner(trace: Trace, checked: bool) -> Callable[[list[Any]], Any]:
     """What runs a trace on arrays; NotImplemented where its guards do not hold, unless that is checked already."""
-    if checked and trace.single and trace.graph.state and not trace.captures:
-        draw = straight(trace.graph.derived.get("run"), Tensor, trimmed)
-        if draw is not None:
-            return draw
 
     def run(arrays: list[Any]) -> Any:
         try:

@@ -20,7 +20,7 @@ from treadle.compile.fusion.emit import Kernel, Text, code
 from treadle.compile.llvm.build import Source
 from treadle.compile.moves.copies import copied
 from treadle.compile.run.executor import Ref
-from treadle.compile.run.gate import _numpy_api
+from treadle.compile.run.gate_entry import _numpy_api
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.spec import Spec

@@ -5,31 +5,26 @@ and what then runs. The native loop of `gate_text` is `Function.__call__` itself
 fills the frame of the program that fits, makes the results' arrays and tensors, and lets the executor run. Whatever
 is not like that, or does not go smoothly, is left to Python.
 
-All of it rests on where CPython and NumPy keep what, which is found out or verified here before it is used; where
-anything looks different there are no gates, and calls take the way through Python.
+All of it rests on where CPython and NumPy keep what: see `gate_entry`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import re
-import sys
-import types
 import weakref
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from treadle.compile.llvm import build
 from treadle.compile.program import Program
 from treadle.compile.run import pool
-from treadle.compile.run.executor import Frame, _plain, arrays_readable, system_kernels
-from treadle.compile.run.gate_text import TEXT, Api, Arg, Condition, Kind, Made, Result, When, Word
-from treadle.compile.run.machine import EXECUTOR, NUMBERS, Slot
+from treadle.compile.run.executor import Frame, _plain
+from treadle.compile.run.gate_layout import Api, Arg, Condition, Kind, Result, State, Way, Word
+from treadle.compile.run.machine import Slot
 from treadle.core import changes
+from treadle.core.variable import Variable
 from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
@@ -43,7 +38,7 @@ class Gate:
     def __init__(self, words: int = Word.ARGS) -> None:
         self.table = np.zeros(words, np.int64)
         self.table[Word.CHANGES] = -1
-        self.table[Word.API] = _api.ctypes.data
+        self.table[Word.API] = api.ctypes.data
         self.table[Word.SELF] = id(self)
         self.keep: Any = None
         self.next: Gate | None = None
@@ -64,8 +59,16 @@ KEPT = 4096  # bytes up to which a gate holds on to the last result, whose memor
 KEPT_OF_ALL, KEPT_LARGE = 24 << 20, 8 << 20
 _kept_bytes = [0]
 
-_api = np.zeros(Api.SIZE, np.int64)
+api = np.zeros(Api.SIZE, np.int64)
 CLOSED = Gate()  # lets nobody through
+
+
+@cache
+def tensor_type() -> Any:
+    """The class of eager tensors."""
+    from treadle.core.tensor import Tensor
+
+    return Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,25 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
+class Touched:
+    """A variable that a program touches, and its lock; which input holds its value, which output the new one."""
+
+    variable: weakref.ref[Variable]
+    lock: Any
+    way: int
+    input: int
+    output: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
-    """What becomes of the results: how (`Made`), and the function of a list of tensors for Made.OTHER."""
+    """What becomes of the results: how (`Made`), and the function of a list of tensors for Made.OTHER.
+
+    For Made.CONSTANT it is the object itself.
+    """
 
     made: int
-    rebuild: Callable[[list[Any]], Any] | None = None
+    rebuild: Any = None
 
 
 def to_function(
@@ -110,12 +127,16 @@ def to_function(
     return gate
 
 
-def fit(program: Program) -> bool:
-    """Whether a program can run behind a gate: with a frame of its own, on inputs that it only reads."""
+def fit(program: Program, variables: Sequence[Touched]) -> bool:
+    """Whether a program can run behind a gate: with a frame of its own, on arguments that it only reads."""
     code = getattr(program, "code", None)
-    if code is None or program.inplace or program.open or code._arena_size or code._commits:
+    if code is None or program.open or code._arena_size:
         return False
-    return all(dtype.kind in "biufc" for _, _, _, dtype in program.ends)
+    touched = {v.output for v in variables if v.way == Way.OVERWRITTEN}
+    if touched != set(program.inplace) or (code._commits and not touched):
+        return False
+    read = [program.graph.inputs[v.input].dtype for v in variables]
+    return all(dtype.kind in "biufc" for dtype in (*read, *(dtype for _, _, _, dtype in program.ends)))
 
 
 def to_program(
@@ -123,42 +144,78 @@ def to_program(
     conditions: Sequence[Outside],
     program: Program,
     captures: Sequence[Array],
+    variables: Sequence[Touched],
     results: Results,
     trim: Callable[[BaseException], object],
 ) -> Gate:
-    """A gate to a program whose inputs are the tensors among the arguments, and these arrays. `fit` must say yes.
+    """A gate to a program whose inputs are the tensors among the arguments, these arrays, and variables' values.
 
-    trim: what is done to an error before it is raised.
+    variables: in the order in which they are locked. trim: what is done to an error before it is raised. `fit` must
+    say yes.
     """
     code, ends = program.code, program.ends
-    gate = _gate(arguments, conditions, len(ends) * Result.SIZE)
+    gate = _gate(arguments, conditions, len(ends) * Result.SIZE + len(variables) * State.SIZE)
     if code.layout.parallel and pool.state.block is None:
         pool.start()
     table = gate.table
     table[Word.FLAGS] = 0x101
-    table[Word.RESULTS], table[Word.MADE] = len(ends), results.made
+    table[Word.RESULTS], table[Word.MADE] = len(ends) - sum(v.output is not None for v in variables), results.made
     table[Word.REBUILD] = id(results.rebuild)
     first = Word.ARGS + Arg.SIZE * len(arguments)
     table[Word.FIRST] = table.ctypes.data + 8 * first
-    tensors = sum(a.kind >= Kind.TENSOR for a in arguments)
+    places = _states(gate, variables, first + len(ends) * Result.SIZE, len(program.graph.inputs))
     last: list[Any] = [np.empty(0)] * len(ends)  # none of them looks like a result to the native loop
     gate.keep.append(last)
-    for number, (_, make, shape, dtype) in enumerate(ends):
-        words = table[first + Result.SIZE * number :]
+    over = {v.output for v in variables if v.way == Way.OVERWRITTEN}
+    made = [(number, *end[1:]) for number, end in enumerate(ends) if number not in over]
+    table[Word.OUTPUTS] = len(made)
+    for row, (number, make, shape, dtype) in enumerate(made):
+        words = table[first + Result.SIZE * row :]
         sizes = np.array([*shape, 0], np.intp)
         given = (shape, dtype)
         words[Result.DESCR], words[Result.NDIM], words[Result.SIZES] = id(dtype), len(shape), sizes.ctypes.data
         words[Result.MAKER], words[Result.GIVEN] = 0 if make is np.empty else id(make), id(given)
-        words[Result.SLOT] = Slot.FIRST + tensors + len(captures) + number
-        if _may_keep(gate, int(np.prod(shape)) * dtype.itemsize, make is np.empty):
+        words[Result.SLOT] = Slot.FIRST + len(program.graph.inputs) + number
+        words[Result.NEW] = places.get(number, 0)
+        if number not in places and _may_keep(gate, int(np.prod(shape)) * dtype.itemsize, make is np.empty):
             words[Result.LAST] = _place(last, number)
         gate.keep += (sizes, given, dtype, make)
     plain = [_plain(array) for array in captures]
-    finish = _finisher(gate, program, plain, trim)
+    finish = _finisher(gate, program, plain, variables, trim)
     table[Word.FINISH] = id(finish)
     gate.keep += (finish, results, plain, program)
     _renew(gate, program, plain)
     return gate
+
+
+class _Held(list[Any]):
+    """What a run holds of variables: their memory, then their new memory; None otherwise."""
+
+
+def _states(gate: Gate, variables: Sequence[Touched], start: int, inputs: int) -> dict[int, int]:
+    """Write the words of variables; the address of the place for each output that replaces a variable's value."""
+    table = gate.table
+    table[Word.STATES], table[Word.STATE] = len(variables), table.ctypes.data + 8 * start
+    held = _Held([None] * (2 * len(variables)))
+    places: dict[int, int] = {}
+    for number, touched in enumerate(variables):
+        words = table[start + State.SIZE * number :]
+        acquire, release = touched.lock.acquire, touched.lock.release
+        words[State.REF], words[State.WAY] = id(touched.variable), touched.way
+        words[State.ACQUIRE], words[State.RELEASE] = id(acquire), id(release)
+        words[State.INPUT] = Slot.FIRST + touched.input
+        words[State.OLD], words[State.NEW] = _place(held, number), _place(held, len(variables) + number)
+        if touched.output is not None:
+            words[State.OUTPUT] = Slot.FIRST + inputs + touched.output
+            if touched.way == Way.REPLACED:
+                places[touched.output] = int(words[State.NEW])
+        gate.keep += (touched, acquire, release)
+    live = (touched.variable() for touched in variables if touched.way == Way.READ)
+    reads, reader = frozenset(v.serial for v in live if v is not None), object()
+    if reads:
+        table[Word.READS], table[Word.READER] = id(reads), id(reader)
+    gate.keep += (held, reads, reader)
+    return places
 
 
 def _may_keep(gate: Gate, nbytes: int, small: bool) -> bool:
@@ -224,169 +281,44 @@ def _renew(gate: Gate, program: Program, captures: Sequence[Array]) -> None:
     gate.table[Word.FRAME] = ctypes.addressof(frame.slots)
 
 
-def _finisher(gate: Gate, program: Program, captures: list[Array], trim: Callable[..., Any]) -> Callable[..., None]:
+def _finisher(
+    gate: Gate,
+    program: Program,
+    captures: list[Array],
+    variables: Sequence[Touched],
+    trim: Callable[..., Any],
+) -> Callable[..., None]:
     """What goes on in Python where the executor asks for something."""
     code, hosts, on_status = program.code, program.hosts, program.on_status
+    (held,) = (x for x in gate.keep if type(x) is _Held)
 
     def finish(arguments: tuple[Any, ...], made: Any, reason: int) -> None:
         (frame,) = (x for x in gate.keep if type(x) is Frame)
         tensor = tensor_type()
         given = [x.array if type(x) is tensor else x for x in arguments if type(x) is tensor or type(x) is np.ndarray]
-        inputs = (*given, *captures)
-        outputs = tuple([x.array for x in made]) if isinstance(made, tuple | list) else (made.array,)
+        inputs = [*given, *captures, *([None] * len(variables))]
+        outputs: list[Any] = [None] * len(program.ends)
+        results = made if isinstance(made, tuple | list) else (made,)
+        for number in range(int(gate.table[Word.RESULTS])):
+            outputs[number] = results[number].array
+        for number, touched in enumerate(variables):
+            inputs[touched.input] = held[number]
+            if touched.output is not None:
+                new = number if touched.way == Way.OVERWRITTEN else len(variables) + number
+                outputs[touched.output] = held[new]
         try:
-            code._go_on(frame, reason, inputs, outputs, hosts, on_status)
+            code._go_on(frame, reason, tuple(inputs), tuple(outputs), hosts, on_status)
         except BaseException as error:
-            code._abandon(frame)
+            if code._commits and frame.slots[Slot.FINISHED]:  # its variables' new values are complete: they count
+                for touched in variables:
+                    variable = touched.variable()
+                    if touched.output is not None and touched.way == Way.REPLACED and variable is not None:
+                        variable._adopt(outputs[touched.output])
+            else:
+                code._abandon(frame)
             _renew(gate, program, captures)
             if isinstance(error, Exception):
                 trim(error)
             raise
 
     return finish
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Offsets of what the native loop reads, as this process has them."""
-
-    store: int
-    gate: int
-    table: int
-    array: int
-    referent: int
-    cell: int
-
-
-def offset_of(kind: type, name: str) -> int:
-    """Where the slot `name` lies in objects of a class. Raises ValueError where it cannot be seen."""
-    x: object = object.__new__(kind)
-    mark = object()
-    getattr(kind, name).__set__(x, mark)
-    return _find(x, kind.__basicsize__, id(mark))
-
-
-def _find(x: object, nbytes: int, address: int) -> int:
-    """At which offset an object holds an address. Raises ValueError where it does at none, or at several."""
-    words = (ctypes.c_int64 * (nbytes // 8)).from_address(id(x))
-    found = [8 * k for k, word in enumerate(words) if word == address and k > 1]
-    if len(found) != 1:
-        raise ValueError(f"{type(x).__name__} objects are laid out in another way")
-    return found[0]
-
-
-def _arrays_as_expected() -> bool:
-    """Whether arrays keep ndim, shape and descr where the native loop reads them, tuples and lists their items, and
-    floats their bits."""
-    array = np.zeros((3, 5), np.float32)
-    word = ctypes.c_int64.from_address
-    shape = word(id(array) + 32).value
-    pair, listed = (array, shape), [array, shape]
-    items = word(id(listed) + 24).value
-    return (
-        arrays_readable()
-        and ctypes.c_int32.from_address(id(array) + 24).value == 2
-        and [word(shape).value, word(shape + 8).value] == [3, 5]
-        and word(id(array) + 56).value == id(array.dtype)
-        and [word(id(pair) + 24).value, word(items).value] == [id(array)] * 2
-        and word(id(pair) + 16).value == 2
-        and ctypes.c_double.from_address(id(number := float(array.size)) + 16).value == number == 15.0
-    )
-
-
-def _numpy_api(number: int) -> int:
-    """The address of a function of NumPy's C interface."""
-    capsule = np._core._multiarray_umath._ARRAY_API  # type: ignore[attr-defined]
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    table = (ctypes.c_void_p * (number + 1)).from_address(pointer(capsule, None))
-    return int(table[number] or 0)
-
-
-def _function(name: str) -> int:
-    """The address of a function of Python's C interface."""
-    return int(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
-
-
-class _Method(ctypes.Structure):
-    """CPython's PyMethodDef."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("address", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
-_FASTCALL_KEYWORDS = 0x0080 | 0x0002
-_kept: list[object] = []  # what native code holds the addresses of
-
-
-def source(layout: Layout) -> build.Source:
-    """The native loop's text with the numbers of this process in it."""
-    offsets = ("store", "gate", "table", "array", "referent", "cell")
-    numbers = {f"OFFSET_{name.upper()}": getattr(layout, name) for name in offsets}
-    for kind in (Api, Arg, Condition, Kind, Made, Result, When, Word):
-        prefix = kind.__name__.upper()
-        numbers |= {f"{prefix}_{name}": n for name, n in vars(kind).items() if not name.startswith("__")}
-    text = re.sub(r"\b[A-Z]+_[A-Z_]+\b", lambda match: str({**NUMBERS, **numbers}[match[0]]), TEXT)
-    return build.Source("gate", text, native=True, hot=True)
-
-
-@cache
-def tensor_type() -> Any:
-    """The class of eager tensors."""
-    from treadle.core.tensor import Tensor
-
-    return Tensor
-
-
-def install(
-    function: type, store: type, slow: Callable[[Any, tuple[Any, ...], Any], Any], mode: ContextVar[Any]
-) -> bool:
-    """Make the native loop the `__call__` of a class: its objects have a slot `_store`, their stores a slot `gate`.
-
-    slow: what does a call that no gate lets through, of the callee, its arguments, and the names of the last ones.
-    False where this Python or NumPy is not laid out as the loop needs it: then all stays as it is.
-    """
-    if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return False
-    tensor = tensor_type()
-    target = type("Target", (), {})()
-    try:
-        if not _arrays_as_expected():
-            return False
-        layout = Layout(
-            store=offset_of(function, "_store"),
-            gate=offset_of(store, "gate"),
-            table=offset_of(Gate, "table"),
-            array=offset_of(tensor, "array"),
-            referent=_find(weakref.ref(target), weakref.ref.__basicsize__, id(target)),
-            cell=_find(types.CellType(target), types.CellType.__basicsize__, id(target)),
-        )
-        functions = {
-            **{Api.CONTEXT_GET: "PyContextVar_Get", Api.INCREF: "Py_IncRef", Api.DECREF: "Py_DecRef"},
-            **{Api.TUPLE_NEW: "PyTuple_New", Api.LIST_NEW: "PyList_New", Api.ALLOC: "PyType_GenericAlloc"},
-            **{Api.CALL: "PyObject_Call", Api.SAVE: "PyEval_SaveThread", Api.RESTORE: "PyEval_RestoreThread"},
-            **{Api.INTEGER: "PyLong_FromLong", Api.ITEM: "PyDict_GetItemWithError"},
-            **{Api.ATTRIBUTE: "PyObject_GetAttr", Api.FORGIVE: "PyErr_Clear"},
-        }
-        for slot, name in functions.items():
-            _api[slot] = _function(name)
-        _api[Api.NEW_ARRAY] = _numpy_api(94)
-    except (ValueError, AttributeError, TypeError):
-        return False
-    for slot, x in ((Api.NONE, None), (Api.TENSOR_TYPE, tensor), (Api.ARRAY_TYPE, np.ndarray)):
-        _api[slot] = id(x)
-    for slot, x in ((Api.REFUSAL, NotImplemented), (Api.MODE, mode), (Api.SLOW, slow)):
-        _api[slot] = id(x)
-    _api[Api.CHANGES] = changes.count.ctypes.data
-    _api[Api.ENTER] = system_kernels()[EXECUTOR].address
-    (entry,) = build.load([source(layout)])
-    method = _Method(b"__call__", entry.address, _FASTCALL_KEYWORDS, b"Run: by a trace that fits, or by a new one.")
-    make = ctypes.pythonapi.PyDescr_NewMethod
-    make.restype, make.argtypes = ctypes.py_object, (ctypes.py_object, ctypes.POINTER(_Method))
-    _kept.extend((entry, method, slow, mode))
-    type.__setattr__(function, "__call__", make(function, ctypes.byref(method)))
-    return True

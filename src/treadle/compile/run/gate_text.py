@@ -1,126 +1,13 @@
-"""The native loop of calls as text, and the layout of the tables that it reads: see `gate`."""
+"""The native loop of calls as text: see `gate`; the layout of what it reads is in `gate_layout`."""
 
 from __future__ import annotations
 
-
-class Kind:
-    """What an argument must be."""
-
-    SAME = 0  # this very object
-    REAL = 1  # a Python float with these bits
-    WEAK = 2  # the object that a weak reference refers to
-    TENSOR = 3
-    EITHER = 4  # a tensor or a plain array
-
-
-class When:
-    """Where a condition begins to look."""
-
-    DICT = 0  # an item of a dictionary
-    CELL = 1  # a closure's cell
-    WEAK = 2  # what a weak reference refers to
-
-
-class Made:
-    """What becomes of the results' tensors."""
-
-    SINGLE = 0
-    TUPLE = 1
-    LIST = 2
-    OTHER = 3  # a list of them is handed to a function
-
-
-class Word:
-    """The words of a gate's table; behind them come those of its arguments, and of its results."""
-
-    API = 0  # address of the words of `Api`
-    CHANGES = 1  # `changes.count` when it was made; -1 for the gate that lets nobody through
-    NEXT = 2  # address of the next gate's table, or 0
-    SELF = 3  # the Gate
-    COUNT = 4  # how many arguments
-    TENSORS = 5  # how many of them are tensors
-    FLAGS = 6  # which of NumPy's flags their arrays must have
-    RUN = 7  # a function of a list of arrays, or 0 where a program runs
-    FRAME = 8  # address of the program's frame; 0 while it is in use
-    RESULTS = 9  # how many
-    MADE = 10
-    REBUILD = 11  # the function for Made.OTHER
-    FINISH = 12  # goes on where the executor stopped half-way: a function of arguments, results and reason
-    FIRST = 13  # address of the results' words
-    CONDITIONS = 14  # how many
-    ASKED = 15  # address of the conditions' words
-    ARGS = 16
-
-
-class Arg:
-    """The words of an argument."""
-
-    KIND = 0
-    WHAT = 1  # an object, or an array's descr
-    NDIM = 2
-    SIZES = 3  # address of the sizes
-    SLOT = 4  # where in the frame its address goes
-    SIZE = 5
-
-
-class Condition:
-    """The words of a condition: something outside must be the object that it was."""
-
-    WHEN = 0
-    WHERE = 1  # the dictionary, cell or weak reference
-    NAME = 2  # the key in the dictionary
-    DEPTH = 3  # how many attributes to follow
-    ATTRS = 4  # address of their names
-    WANTED = 5  # the object, or a weak reference to it
-    WEAKLY = 6  # whether WANTED is one
-    SIZE = 7
-
-
-class Result:
-    """The words of a result."""
-
-    DESCR = 0
-    NDIM = 1
-    SIZES = 2
-    MAKER = 3  # a function that makes the array, or 0: NumPy does
-    GIVEN = 4  # the maker's arguments, a tuple
-    SLOT = 5
-    LAST = 6  # address of the place that holds the last array made here, or 0: it is taken again if nobody holds it
-    SIZE = 7
-
-
-class Api:
-    """Addresses that all gates share: objects, cells, and functions of Python and NumPy."""
-
-    SCRATCH = 0
-    CHANGES = 1
-    NONE = 2
-    TENSOR_TYPE = 3
-    ARRAY_TYPE = 4
-    REFUSAL = 5  # what RUN gives where it does not want to
-    MODE = 6  # the context variable of modes
-    SLOW = 7  # the way through Python: a function of the callee, its arguments, and the names of the last ones
-    ENTER = 8  # the executor
-    CONTEXT_GET = 9
-    INCREF = 10
-    DECREF = 11
-    TUPLE_NEW = 12
-    LIST_NEW = 13
-    ALLOC = 14
-    CALL = 15
-    SAVE = 16
-    RESTORE = 17
-    NEW_ARRAY = 18
-    INTEGER = 19
-    ITEM = 20
-    ATTRIBUTE = 21
-    FORGIVE = 22
-    SIZE = 23
-
+from treadle.compile.run import gate_states
 
 # Memory as CPython 3.11 and NumPy 2 lay it out: an object's type at 8; a tuple's items from 24 on; a list's items at
 # the address at 24; an array's data at 16, ndim at 24, shape at 32, descr at 56, flags at 64.
-TEXT = """
+TEXT = (
+    """
 def kernel(function, given, count, names):
     store_of = load(address_of(function) + OFFSET_STORE)
     if store_of == 0:
@@ -256,16 +143,23 @@ def kernel(function, given, count, names):
                     store(frame + 8 * taken[ARG_SLOT], load(source + 16))
             held = 0
             place = 0
-            if chosen[WORD_MADE] == MADE_TUPLE:
-                held = call_word(api[API_TUPLE_NEW], chosen[WORD_RESULTS])
-                place = held + 24
-            elif chosen[WORD_MADE] != MADE_SINGLE:
-                held = call_word(api[API_LIST_NEW], chosen[WORD_RESULTS])
-                if held != 0:
-                    place = load(held + 24)
-            failed = 1 if held == 0 and chosen[WORD_MADE] != MADE_SINGLE else 0
+            failed = 0
+"""
+    + gate_states.TAKE.removeprefix("\n")
+    + """            if failed == 0 and chosen[WORD_MADE] != MADE_SINGLE:
+                if chosen[WORD_MADE] == MADE_TUPLE:
+                    held = call_word(api[API_TUPLE_NEW], chosen[WORD_RESULTS])
+                    place = held + 24
+                elif chosen[WORD_MADE] == MADE_CONSTANT:
+                    held = chosen[WORD_REBUILD]
+                    call1(api[API_INCREF], held)
+                else:
+                    held = call_word(api[API_LIST_NEW], chosen[WORD_RESULTS])
+                    if held != 0:
+                        place = load(held + 24)
+                failed = 1 if held == 0 else 0
             r = 0
-            while failed == 0 and r < chosen[WORD_RESULTS]:
+            while failed == 0 and r < chosen[WORD_OUTPUTS]:
                 result = words(chosen[WORD_FIRST] + 8 * RESULT_SIZE * r)
                 fresh = 0
                 last = 0
@@ -300,17 +194,20 @@ def kernel(function, given, count, names):
                         store(result[RESULT_LAST], fresh)
                         if last != 0:
                             call1(api[API_DECREF], last)
-                    tensor = call_word(api[API_ALLOC], api[API_TENSOR_TYPE], 0)
-                    if tensor == 0:
-                        call1(api[API_DECREF], fresh)
-                        failed = 1
+                    store(frame + 8 * result[RESULT_SLOT], load(fresh + 16))
+                    if result[RESULT_NEW] != 0:
+                        store(result[RESULT_NEW], fresh)
                     else:
-                        store(frame + 8 * result[RESULT_SLOT], load(fresh + 16))
-                        store(tensor + OFFSET_ARRAY, fresh)
-                        if place == 0:
-                            held = tensor
+                        tensor = call_word(api[API_ALLOC], api[API_TENSOR_TYPE], 0)
+                        if tensor == 0:
+                            call1(api[API_DECREF], fresh)
+                            failed = 1
                         else:
-                            store(place + 8 * r, tensor)
+                            store(tensor + OFFSET_ARRAY, fresh)
+                            if place == 0:
+                                held = tensor
+                            else:
+                                store(place + 8 * r, tensor)
                 r += 1
             if failed == 0:
                 thread = call_word(api[API_SAVE])
@@ -335,7 +232,9 @@ def kernel(function, given, count, names):
                         failed = 2
                     else:
                         call1(api[API_DECREF], ended)
-            if failed != 2:
+"""
+    + gate_states.LEAVE.removeprefix("\n")
+    + """            if failed != 2:
                 chosen[WORD_FRAME] = frame
             if failed != 0:
                 if held != 0:
@@ -349,7 +248,8 @@ def kernel(function, given, count, names):
                 held = call_word(api[API_CALL], chosen[WORD_REBUILD], packed1, 0)
                 call1(api[API_DECREF], packed1)
             call1(api[API_DECREF], gate)
-            return held
+            if failed != 3:
+                return held
     total = count
     called = api[API_NONE]
     if names != 0:
@@ -371,3 +271,4 @@ def kernel(function, given, count, names):
     call1(api[API_DECREF], all_of)
     return answer
 """
+)

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from treadle.compile.program import CommittedRun, Program, program_for
+from treadle.compile.run.gate import Touched
+from treadle.compile.run.gate_layout import Way
 from treadle.core.dim import is_static
 from treadle.core.graph import Graph, StateSlot
 from treadle.core.variable import Variable, _reading
@@ -22,7 +24,7 @@ from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Sequence[Array]], list[Array]]
-READ, REPLACED, OVERWRITTEN = range(3)  # what a program does with a variable
+READ, REPLACED, OVERWRITTEN = Way.READ, Way.REPLACED, Way.OVERWRITTEN
 
 
 def runner(graph: Graph) -> Run:
@@ -211,59 +213,21 @@ class _Transaction:
         raise VariableCreation(f"the variable {gone!r} that {self.graph.name!r} was traced with no longer exists")
 
 
-def straight(
-    run: Run | None, wrap: Callable[[Array], Any], trim: Callable[[BaseException], object]
-) -> Callable[[list[Array]], Any] | None:
-    """The way of a runner to its first result, without the frames between, where a program draws from one variable.
-
-    None where there is more to it than that, or it has not run yet. wrap: what is made of the result; trim: what is
-    done to an error before it is raised.
-    """
-    transaction = getattr(run, "__self__", None)
-    if not isinstance(transaction, _Transaction) or transaction.planned is None or not transaction.static:
-        return None
-    program, plan = transaction.planned
-    only, code = plan.only, program.code
-    if only is None or code._special or program.open or any(make is not np.empty for _, make, _, _ in program.ends):
-        return None
-    variable_of, last, free, enter = only.variable, only.output, code._free, code._enter
-    ends = [(shape, dtype) for _, _, shape, dtype in program.ends]
-    hosts, on_status, empty = program.hosts, program.on_status, np.empty
-
-    def draw(arrays: list[Array]) -> Any:
-        variable = variable_of()
-        try:
-            if variable is None or variable._memory is None:
-                return wrap(transaction.run(arrays)[0])
-            with variable._lock:
-                outputs = tuple([empty(shape, dtype) for shape, dtype in ends])
-                inputs = (*arrays, variable._memory)
-                try:
-                    frame = free.pop()
-                except IndexError:
-                    frame = code._make_frame()
-                holder = frame.holder
-                holder[0], holder[1] = inputs, outputs
-                try:
-                    reason = enter(frame.pointer)
-                    if reason:
-                        code._go_on(frame, reason, inputs, outputs, hosts, on_status)
-                except BaseException:
-                    code._abandon(frame)
-                    raise
-                try:
-                    variable._adopt(outputs[last])
-                except BaseException:
-                    variable._adopt(outputs[last])
-                    raise
-            holder[0] = holder[1] = None
-            free.append(frame)
-            return wrap(outputs[0])
-        except Exception as error:
-            trim(error)
-            raise
-
-    return draw
+def program_and_variables(graph: Graph, arrays: Sequence[Array]) -> tuple[Program, list[Touched]]:
+    """The program that runs a graph on these arrays of arguments and captures, and what it does with variables."""
+    if not graph.state:
+        return program_for(graph, [a.shape for a in arrays]), []
+    transaction = getattr(graph.derived.get("run"), "__self__", None)
+    if not isinstance(transaction, _Transaction):
+        transaction = _Transaction(graph, all(is_static(s.shape) for s in graph.inputs))
+    program, plan = transaction._prepared(arrays)
+    touched = []
+    for ref, _, position, way, output in plan.slots:
+        variable = ref()
+        if variable is None:
+            transaction._complain()
+        touched.append(Touched(ref, variable._lock, way, position, output))
+    return program, touched
 
 
 def _nothing_yet(variable: Variable, position: int, program: Program) -> Array:
