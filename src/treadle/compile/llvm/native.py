@@ -191,6 +191,7 @@ FUNCTIONS: dict[str, Writer] = {
     "call1": call_int,
     "call2": call_int,
     "call3": call_int,
+    "call4": call_int,
     "call_word": call_word,
     **{
         function.__name__: function

@@ -13,7 +13,7 @@ import itertools
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Literal
 
@@ -52,9 +52,22 @@ def available() -> bool:
     return sys.byteorder == "little" and library() is not None
 
 
-def _bundled() -> Iterator[str]:
+def threads_of_numpy() -> tuple[int, int] | None:
+    """Of NumPy's own OpenBLAS the functions that run others on its threads and tell how many they are."""
+    for path in _bundled(("numpy",)):
+        opened = ctypes.CDLL(path)
+        run = getattr(opened, "gotoblas_pthread", None)  # none where its threads are OpenMP's or Windows's
+        for name in ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads64_", "openblas_get_num_threads"):
+            tell = getattr(opened, name, None)
+            if run is not None and tell is not None:
+                first, second = (ctypes.cast(function, ctypes.c_void_p).value for function in (run, tell))
+                return (first, second) if first and second else None
+    return None
+
+
+def _bundled(packages: Sequence[str] = ("scipy", "numpy")) -> Iterator[str]:
     """OpenBLAS inside SciPy's and NumPy's wheels: beside the package on Linux and Windows, inside it on macOS."""
-    for package in ("scipy", "numpy"):
+    for package in packages:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             continue

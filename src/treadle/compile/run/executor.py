@@ -292,6 +292,8 @@ class Code:
                 inputs = tuple(map(_plain, inputs))
                 written = tuple(map(_plain_output, outputs))
                 self._offer(frame, inputs, written)
+            elif reason == Reason.YIELD:
+                pool.find_lenders()
             reason = self._enter(frame.pointer)
         if written is not outputs:
             self._take_back(frame, outputs, written)

@@ -93,7 +93,25 @@ class Pool:
     GIVE_WAY = 62  # sched_yield
     MUTEX = 64
     CONDITION = 80
-    SIZE = 96
+    LENT = 96  # 1 while shares are for borrowed threads, not for workers; what follows is about those: see `lending`
+    LEND = 104  # address of the function that runs others on a library's threads, or 0
+    LOOK = 105  # kernels of `lending`, or 0 before they were needed
+    TAKE = 106
+    HOW_MANY = 107  # address of the function that tells how many threads the library may use
+    READ = 108  # pread
+    SELF = 109  # gettid
+    WANTED = 110  # threads that a job may use
+    TABLE = 111  # address of the table of the process's threads, or 0
+    THREADS = 112  # how many there were when it was made
+    LOOKED = 113  # when they were last looked at
+    BORROW = 114  # how many threads, the caller included, a job has by that look; 0 or 1: none are borrowed
+    SINCE = 115  # when borrowing began
+    ASK = 116  # whether Python shall make the table
+    ASKED = 117  # when that was asked last
+    DEADLINE = 118  # when borrowed threads stop between two shares, or 0
+    LEFT = 119  # shares that they then left
+    ROOM = 120
+    SIZE = 184
 
 
 class Blas:
@@ -237,6 +255,7 @@ def kernel(frame, lo, hi):
             shares = (hi + grain - 1) // grain if hi > grain else 1
             pool = load(frame[SLOT_POOL])
             status = 0
+            ask = 0
             # A long call stops between two shares, so that Ctrl-C is heard, and goes on from there.
             done = frame[SLOT_SHARE]
             frame[SLOT_SHARE] = 0
@@ -257,6 +276,9 @@ def kernel(frame, lo, hi):
                             break
             else:
                 job = words(pool)
+                # A step that takes long while another library's threads spin gives them the shares: see `lending`.
+                begun = nanoseconds(job[POOL_CLOCK], job[POOL_CLOCK_ID]) if job[POOL_LEND] != 0 else 0
+                borrow = call_kernel(job[POOL_LOOK], pool, 0, 0) if job[POOL_BORROW] > 1 else 0
                 job[POOL_FUNCTION] = function
                 job[POOL_ARGS] = args
                 job[POOL_HI] = hi
@@ -264,8 +286,15 @@ def kernel(frame, lo, hi):
                 job[POOL_SHARES] = shares
                 atomic_store(pool + 8 * POOL_STATUS, 0)
                 atomic_store(pool + 8 * POOL_DONE, done)
+                atomic_store(pool + 8 * POOL_LENT, 1 if borrow > 1 else 0)
                 atomic_store(pool + 8 * POOL_REMAINING, shares - done)
-                if atomic_load(pool + 8 * POOL_SLEEPERS) > 0:
+                if borrow > 1:
+                    job[POOL_DEADLINE] = start + 40000000 if clock != 0 else 0
+                    job[POOL_LEFT] = 0
+                    call4(job[POOL_LEND], borrow, job[POOL_TAKE], pool, 0)
+                    if job[POOL_LEFT] > 0:
+                        frame[SLOT_SHARE] = shares - job[POOL_LEFT]
+                elif atomic_load(pool + 8 * POOL_SLEEPERS) > 0:
                     call1(job[POOL_LOCK], pool + 8 * POOL_MUTEX)
                     call1(job[POOL_BROADCAST], pool + 8 * POOL_CONDITION)
                     call1(job[POOL_UNLOCK], pool + 8 * POOL_MUTEX)
@@ -292,6 +321,15 @@ def kernel(frame, lo, hi):
                     if spins > 2000:
                         call0(job[POOL_GIVE_WAY])
                 status = atomic_load(pool + 8 * POOL_STATUS)
+                if begun != 0:
+                    now = nanoseconds(job[POOL_CLOCK], job[POOL_CLOCK_ID])
+                    if now - begun > 1000000:
+                        if job[POOL_LOOK] != 0:
+                            call_kernel(job[POOL_LOOK], pool, 0, 0)
+                        elif now - job[POOL_LOOKED] > 250000000:
+                            job[POOL_LOOKED] = now
+                            job[POOL_ASK] = 1
+                        ask = job[POOL_ASK]
                 atomic_store(pool + 8 * POOL_BUSY, 0)
             if status != 0:
                 frame[SLOT_PC] = pc
@@ -302,6 +340,9 @@ def kernel(frame, lo, hi):
                 frame[SLOT_PC] = pc
                 return REASON_YIELD
             pc += 4
+            if ask != 0 and pc < frame[SLOT_COMMIT]:
+                frame[SLOT_PC] = pc
+                return REASON_YIELD
         elif op == OP_HOST:
             frame[SLOT_PC] = pc + 2
             frame[SLOT_DETAIL] = code[pc + 1]
@@ -329,7 +370,7 @@ def kernel(job, lo, hi):
     idle_since = 0
     spins = 0
     while atomic_load(pool + 8 * POOL_STOP) == 0:
-        if atomic_load(pool + 8 * POOL_REMAINING) > 0:
+        if atomic_load(pool + 8 * POOL_REMAINING) > 0 and atomic_load(pool + 8 * POOL_LENT) == 0:
             left = atomic_add(pool + 8 * POOL_REMAINING, -1)
             if left > 0:
                 share = job[POOL_SHARES] - left
@@ -352,7 +393,9 @@ def kernel(job, lo, hi):
         elif now - idle_since > 50000:
             call1(job[POOL_LOCK], pool + 8 * POOL_MUTEX)
             atomic_add(pool + 8 * POOL_SLEEPERS, 1)
-            while atomic_load(pool + 8 * POOL_REMAINING) <= 0 and atomic_load(pool + 8 * POOL_STOP) == 0:
+            while atomic_load(pool + 8 * POOL_STOP) == 0:
+                if atomic_load(pool + 8 * POOL_REMAINING) > 0 and atomic_load(pool + 8 * POOL_LENT) == 0:
+                    break
                 call2(job[POOL_WAIT], pool + 8 * POOL_CONDITION, pool + 8 * POOL_MUTEX)
             atomic_add(pool + 8 * POOL_SLEEPERS, -1)
             call1(job[POOL_UNLOCK], pool + 8 * POOL_MUTEX)

@@ -19,6 +19,7 @@ from functools import cache
 import numpy as np
 
 from treadle.compile.llvm import build
+from treadle.compile.run import lending
 from treadle.compile.run.machine import WORKER, Pool
 from treadle.errors import DeviceError
 from treadle.records import dataclass
@@ -162,6 +163,13 @@ def start() -> None:
         _cell[0] = block.ctypes.data if threads else 0
 
 
+def find_lenders() -> None:
+    """See whether threads of NumPy's spin that may take shares; a long step has asked for it."""
+    block, threads = state.block, state.threads
+    if block is not None and block[Pool.ASK]:
+        lending.find(block, threads)
+
+
 def _make_block(platform: Platform) -> np.ndarray:
     """A pool's block with its mutex and condition made, on a cache line's boundary."""
     memory = np.zeros(Pool.SIZE + 8, np.int64)
@@ -170,6 +178,7 @@ def _make_block(platform: Platform) -> np.ndarray:
     block[Pool.CLOCK], block[Pool.CLOCK_ID] = platform.clock, platform.clock_id
     block[Pool.LOCK : Pool.LOCK + 4] = platform.pthread
     block[Pool.GIVE_WAY] = platform.give_way
+    lending.prepare(block, get_num_threads())
     initialise = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
     for function, place in zip(platform.init, (Pool.MUTEX, Pool.CONDITION), strict=True):
         initialise(function)(block.ctypes.data + 8 * place, None)
@@ -183,6 +192,8 @@ def _retire() -> None:
     state.block, state.threads = None, ()
     if block is None or platform is None:
         return
+    block[Pool.TABLE] = 0
+    lending.close()
     _retired.append(block)
     call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
     mutex, condition = (int(block.ctypes.data) + 8 * place for place in (Pool.MUTEX, Pool.CONDITION))
@@ -211,6 +222,7 @@ def _forget() -> None:
         _retired.append(state.block)
     _cell[0] = 0
     state.block, state.threads = None, ()
+    lending.forget()
 
 
 atexit.register(_close)
