@@ -158,12 +158,22 @@ def _beside(m: Any, x: Any, axis: int) -> Any:
     return total * along + m.max(x, axis=axis) * m.sum(own) + along * 0.5
 
 
+def _pairs(m: Any, x: Any, axis: int) -> Any:
+    points = m.reshape(m.sin(x), (-1, x.shape[-1]))
+    points = (
+        m.take(points, np.arange(19) % points.shape[0], axis=0) * np.linspace(1, 2, 19).astype(str(x.dtype))[:, None]
+    )
+    apart = m.expand_dims(points, axis=1) - m.expand_dims(points, axis=0)
+    force = apart * m.expand_dims(m.exp(-m.sum(apart * apart, axis=-1)), axis=2)
+    return m.sum(force, axis=0) - m.max(force, axis=1)
+
+
 # Work on rows as it occurs in models, the same with either module; each on numbers from -3 to 3.
 ROWS: dict[str, Callable[[Any, Any, int], Any]] = {
     "softmax": _softmax, "normalise": _normalise, "log softmax": _log_softmax, "weighted": _weighted, "blend": _blend,
     "losses": _losses, "many rows": _many_rows, "picked": _picked, "masked": _masked,
     "standard": _standard, "shifted": _shifted, "scattered": _scattered, "beside": _beside,
-    "framed": _framed,
+    "framed": _framed, "pairs": _pairs,
 }  # fmt: skip
 
 

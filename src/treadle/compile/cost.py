@@ -52,6 +52,9 @@ PICKED_ROW = 32
 # Single elements from which a scatter computes its updates itself. add(x * x) to 256 places: 10^4 elements take 3.5
 # cycles each, 3.2 with the updates written before; 10^6 elements 3.5 and 3.7, to sorted places 5.9 and 6.4.
 SINGLE_UPDATES = 1 << 17
+# A last axis of at most so many elements is no innermost loop for sums of repeated values; REPEATED times or more, that
+# is, operands are turned for the longer one.
+SHORT_LAST, REPEATED = 8, 8
 WIDE_STRIP = 64  # elements of a row that are worth a strip of a scatter of rows for one core: each looks at all indices
 RECOMPUTE = 6  # units up to which a value is computed again in the next pass over a row rather than kept
 WIDE_ROW = 32_768  # elements of a row beyond which a few rows are no work for several cores

@@ -166,10 +166,10 @@ class Fuser:
                 self._join(node)
             else:
                 self._single(node)
-        from treadle.compile.fusion import moments, scatters, virtual  # they look at the groups
+        from treadle.compile.fusion import moments, remade, scatters, virtual  # they look at the groups
 
         virtual.Virtuals(self, graph).find(graph.nodes)
-        virtual.make_masks_in_readers(self, graph)
+        remade.make_in_readers(self, graph)
         moments.find(self)
         scatters.find(self, graph)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from treadle.compile.cost import PERIOD, PERIODS, goes_in_strips, units
 from treadle.compile.fusion.emit import Body, Kernel
 from treadle.compile.fusion.fuse import Group
 from treadle.compile.fusion.kernels import GroupKernel
+from treadle.compile.fusion.lengthwise import Turned, goes_lengthwise
 from treadle.compile.fusion.moments import lower_moments
 from treadle.compile.fusion.repeats import Recorder, repeat, structure_of
 from treadle.compile.fusion.row_plan import partial_view
@@ -17,6 +18,7 @@ from treadle.compile.fusion.rows import RowKernel
 from treadle.compile.fusion.rules import used
 from treadle.compile.fusion.scatters import lower_scatter_group
 from treadle.compile.fusion.small_groups import combine_group, combining, copy_group, name_of
+from treadle.compile.fusion.sources import Source as Reading
 from treadle.compile.fusion.sources import fault, finder, made_apart, unreadable
 from treadle.compile.fusion.strips import StripKernel
 from treadle.compile.llvm.build import Source
@@ -110,10 +112,29 @@ def _call_group(
 ) -> None:
     if 0 in group.shape:
         return
-    if group.row_axes is not None:
-        _call_rows(lowerer, group, env, stores, ends)
-        return
-    plan = GroupKernel(group, finder(lowerer, group, env), stores, ends)
+    find = finder(lowerer, group, env)
+    turned = Turned(lowerer, group, find) if goes_lengthwise(group, stores) else None
+    if turned is not None:
+        find, ends = turned.read, {symbol: turned.target(view) for symbol, view in ends.items()}
+        used("loops go along the axis before a short last one")
+    if group.inner is not None or (turned is None and group.row_axes is not None):
+        _call_rows(lowerer, group, env, find, stores, ends)
+    else:
+        _call_plain(lowerer, group, env, find, stores, ends, turned is not None)
+    if turned is not None:
+        turned.finish()
+
+
+def _call_plain(
+    lowerer: Lowerer | Recorder,
+    group: Group,
+    env: Env,
+    find: Callable[[Symbol], Reading],
+    stores: Mapping[Symbol, View],
+    ends: Mapping[Symbol, View],
+    exchanged: bool,
+) -> None:
+    plan = GroupKernel(group, find, stores, ends, exchanged)
     if plan.periodic and _written_out(lowerer, group, plan):
         return
     blocks = plan.blocks
@@ -124,7 +145,7 @@ def _call_group(
         return
     partials = {s: lowerer.memory(Spec((blocks,), s.dtype)) for s in ends}
     flat = {s: View(p.buffer, s.shape, s.dtype, (0,) * len(s.shape)) for s, p in partials.items()}  # type: ignore[arg-type]
-    again = GroupKernel(group, finder(lowerer, group, env), stores, flat)
+    again = GroupKernel(group, find, stores, flat, exchanged)
     again.apart = plan.apart
     lowerer.call(again.write(), name_of(group), fault(lowerer, group, env))
     _combine(lowerer, partials, ends)
@@ -174,11 +195,16 @@ def _in_strips(group: Group) -> bool:
 
 
 def _call_rows(
-    lowerer: Lowerer | Recorder, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
+    lowerer: Lowerer | Recorder,
+    group: Group,
+    env: Env,
+    find: Callable[[Symbol], Reading],
+    stores: Mapping[Symbol, View],
+    ends: Mapping[Symbol, View],
 ) -> None:
     assert group.row_axes is not None
     strips = _in_strips(group)
-    plan = (StripKernel if strips else RowKernel)(group, finder(lowerer, group, env), stores, ends)
+    plan = (StripKernel if strips else RowKernel)(group, find, stores, ends)
     plan.prepare()
     used("strips of rows" if strips else "passes along rows")
     if ends:

@@ -34,6 +34,7 @@ class GroupKernel:
     view:    where a value that the group reads lies.
     stores:  elementwise results that are needed outside, and where they go.
     results: the reductions, and where they go; a full reduction that needs several blocks goes to `partials`.
+    exchanged: whether the last axis and the one before it change places in the loops.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class GroupKernel:
         view: Callable[[Symbol], Source],
         stores: Mapping[Symbol, View],
         results: Mapping[Symbol, View],
+        exchanged: bool = False,
     ) -> None:
         shape: tuple[int, ...] = group.shape  # type: ignore[assignment]
         self.group = group
+        self.exchanged = exchanged
         self.operands = Operands(shape)
         self.body = Body()
         self.loads: dict[Symbol, int] = {}
@@ -70,6 +73,10 @@ class GroupKernel:
         if not self.sizes:
             self.sizes, self.flags = [1], [False]
             self.steps = [[1] for _ in self.steps]
+        if exchanged and len(self.sizes) > 1:
+            self.sizes[-2:], self.flags[-2:] = self.sizes[:-3:-1], self.flags[:-3:-1]
+            for steps in self.steps:
+                steps[-2:] = steps[:-3:-1]
 
     @property
     def periodic(self) -> list[int]:
@@ -161,7 +168,8 @@ class _Writer(LoopWriter):
         crossed = self._crossed() if self.kind == "map" else None
         if crossed is not None:
             return tiled(self, crossed)
-        whole_columns = self.kind == "columns" and len([f for f in plan.flags if not f]) == 1
+        kept = [f for f in plan.flags if not f]
+        whole_columns = self.kind == "columns" and (len(kept) == 1 or plan.exchanged)
         first = inner if whole_columns or len(self.order) == 1 else self.order[0]
         self.bound(self.order, first)
         if plan.total:

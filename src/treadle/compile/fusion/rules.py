@@ -27,8 +27,9 @@ RULES = (
     "a variance in one pass",
     "a value in pieces is read in place",
     "a scatter computes its updates",
-    "a mask of positions is made where it is read",
+    "a value is made again where it is read",
     "what replaces a slice is made in its place",
+    "loops go along the axis before a short last one",
 )
 
 counts: Counter[str] = Counter()  # in this process

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from treadle.compile.cost import HEAVY, MAX_NODES, MAX_OPERANDS, PICKED_ROW, RECOMPUTE, units
+from treadle.compile.cost import HEAVY, MAX_OPERANDS, PICKED_ROW, units
 from treadle.compile.fusion.fuse import Fuser, Group, Single, Virtual
 from treadle.compile.fusion.joined import goes_through
 from treadle.compile.fusion.levels import Axes, is_alias, other_axes
@@ -231,51 +231,3 @@ def _same_size(a: Shape, b: Shape) -> bool:
 def _one_a_row(shape: Shape, of: Shape, inner: Axes) -> bool:
     padded = (1,) * (len(of) - len(shape)) + tuple(shape)
     return all(padded[k] == 1 for k in inner)
-
-
-def make_masks_in_readers(fuser: Fuser, graph: Graph) -> None:
-    """A little work on positions alone, such as a causal mask, is done again by each group that reads it."""
-    kept = set(graph.outputs)
-    for group in [item for item in fuser.items if isinstance(item, Group)]:
-        if not _of_positions(group):
-            continue
-        shown = [s for s in group.made if _read_outside(fuser, group, s)]
-        readers = [node for s in shown for node in fuser.readers[s] if not _made_in(node, group)]
-        homes = [_full_home(fuser, node) for node in readers]
-        if not kept.isdisjoint(group.made) or not readers or None in homes:
-            continue
-        for home in dict.fromkeys(homes):
-            assert home is not None
-            home.nodes = [*group.nodes, *home.nodes]
-            home.made |= group.made
-            home.read -= group.made
-            home.virtual.update(group.virtual)
-        fuser.items.remove(group)
-        fuser.dropped |= fuser.bits[group]
-        used("a mask of positions is made where it is read")
-
-
-def _of_positions(group: Group) -> bool:
-    plain = group.row_axes is None and not group.ends and group.scatter is None and not group.moments
-    if not plain or group.read or not group.virtual or any(v.picks or v.joins for v in group.virtual.values()):
-        return False
-    elementwise = all(node.definition.family == "elementwise" for node in group.nodes)
-    return elementwise and sum(map(units, group.nodes)) <= RECOMPUTE
-
-
-def _made_in(node: Node, group: Group) -> bool:
-    return bool(node.outputs) and node.outputs[0] in group.made
-
-
-def _read_outside(fuser: Fuser, group: Group, symbol: Symbol) -> bool:
-    return any(not _made_in(node, group) for node in fuser.readers.get(symbol, ()))
-
-
-def _full_home(fuser: Fuser, node: Node) -> Group | None:
-    """The group of a node that works on full values, element by element."""
-    home = fuser.home.get(node.outputs[0]) if node.outputs else None
-    if not isinstance(home, Group) or node.definition.family != "elementwise":
-        return None
-    group = home.find()
-    fits = node.outputs[0] not in group.rows and group.scatter is None and len(group.nodes) < MAX_NODES
-    return group if fits and node.outputs[0].shape == group.shape else None
