@@ -23,6 +23,7 @@ from treadle.optimize.stepped import gathered, stepped
 from treadle.optimize.sums import sums
 from treadle.optimize.sweep import Counts, Run, Step, Steps, holds_graphs
 from treadle.optimize.updates import updates
+from treadle.optimize.upright import upright
 
 Pass = Callable[[Graph, Counts], Graph]
 
@@ -61,11 +62,18 @@ _simplify = sweep(
     fold, forward, products, branches, loops, broadcasts, sums, joins, cuts, lookups, algebra, merge, settles=True
 )
 
+
+def _upright(graph: Graph, counts: Counts) -> Graph:
+    made = upright(graph, counts)
+    return made if made is graph else prune(_simplify(made, counts), counts)
+
+
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline", where(CALLS, sweep(inline))),
     ("prune", prune),
     ("simplify", _simplify),
     ("prune again", prune),
+    ("upright", _upright),
     ("hoist", where(LOOPS, sweep(hoist, stepped, gathered, updates))),
     ("simplify again", where(CONTROL, _simplify)),
     ("prune last", where(CONTROL, prune)),
