@@ -31,14 +31,21 @@ class Plan:
     work: list[Item]
 
 
-def plan(graph: Graph, stateful: bool = True) -> Plan:
-    """Which variables a program updates in place.
+def plan(graph: Graph, stateful: bool = True, donated: Sequence[int] = ()) -> Plan:
+    """Which variables a program updates in place, and which results it makes over inputs that its caller gives up.
 
-    stateful: whether the program is run with its variables; otherwise it updates nothing.
+    stateful: whether the program is run with its variables; otherwise it updates none.
+    donated: positions of such inputs; each is offered to the first result of its shape and dtype.
     """
     pairs: dict[int, int] = {}
+    for position in donated:
+        old = graph.inputs[position]
+        for k, new in enumerate(graph.outputs):
+            if k not in pairs and (new.shape, new.dtype) == (old.shape, old.dtype):
+                pairs[k] = position
+                break
     if stateful and graph.state and not any(node.op == "py_function" for node in graph.walk()):
-        pairs = {slot.output: slot.input for slot in graph.state if slot.output is not None}
+        pairs |= {slot.output: slot.input for slot in graph.state if slot.output is not None}
     return _settled(graph, pairs, careful=True)
 
 

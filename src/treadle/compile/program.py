@@ -35,10 +35,10 @@ class Program:
     __slots__ = ("code", "ends", "graph", "hosts", "inplace", "kernels", "on_status", "open")
     final = True  # whether it stays: a stand-in does not
 
-    def __init__(self, graph: Graph, stateful: bool = False) -> None:
+    def __init__(self, graph: Graph, stateful: bool = False, donated: Sequence[int] = ()) -> None:
         with activate(None):
             self.graph = optimize(graph)
-            plan = inplace.plan(self.graph, stateful)
+            plan = inplace.plan(self.graph, stateful, donated)
             self.inplace = plan.pairs
             lowered = Lowerer(self.graph, plan.pairs, plan.work, plan.between).run(build.load)
         self.code = lowered.code
@@ -170,6 +170,20 @@ def _begin(graph: Graph, sizes: dict[str, int], stateful: bool) -> Program:
     if making.setdefault(key, thread) is thread:
         thread.start()
     return Interpreted(graph)
+
+
+def donating(graph: Graph, positions: tuple[int, ...]) -> Program | None:
+    """The program of a graph without variables that makes results over these inputs; None where it could do so nowhere.
+
+    Its sizes must be known.
+    """
+    made: dict[tuple[int, ...], Program | None] = graph.derived.setdefault("donating", {})
+    if positions not in made:
+        with _lock:
+            if positions not in made:
+                plan = inplace.plan(optimize(graph), False, positions)
+                made[positions] = Program(graph, donated=positions) if plan.pairs else None
+    return made[positions]
 
 
 def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:

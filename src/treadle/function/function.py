@@ -22,7 +22,7 @@ from treadle.core.mode import current
 from treadle.core.tensor import Tensor
 from treadle.errors import SignatureMismatch
 from treadle.function import keys
-from treadle.function.donate import donate
+from treadle.function.donate import run_donating
 from treadle.function.gates import trimmed
 from treadle.function.naming import def_line, display_name, listed, named, plain_and_bound
 from treadle.function.options import Options
@@ -113,10 +113,10 @@ class Function(_Callee, Generic[P, R]):
         elif not self._options.donate_argnames:
             self._remember(args, kwargs, parts)
         leaves = walk.tensors if self._specs is None else self._binder.walk(values).tensors
-        result = trace.run_tensors(leaves)
         if self._options.donate_argnames:
-            donate(self._name, [values[self._binder.names.index(name)] for name in self._options.donate_argnames])
-        return result
+            names = self._binder.names
+            return run_donating(trace, leaves, [values[names.index(name)] for name in self._options.donate_argnames])
+        return trace.run_tensors(leaves)
 
     def _quick(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Trace, list[Any], list[Any]] | None:
         """The trace, arrays, and the caller's own arrays for a call whose raw key is known."""

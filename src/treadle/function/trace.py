@@ -181,7 +181,10 @@ class Trace:
 
     def run(self, arrays: Sequence[np.ndarray[Any, Any]], unsafe: Sequence[np.ndarray[Any, Any]] = ()) -> Any:
         """The function's result for argument arrays; `unsafe` ones are the caller's own."""
-        results = run_trace(self, arrays)
+        return self.wrap(run_trace(self, arrays), unsafe)
+
+    def wrap(self, results: list[np.ndarray[Any, Any]], unsafe: Sequence[np.ndarray[Any, Any]] = ()) -> Any:
+        """What the function returns, of the arrays that its program gives."""
         if unsafe or self.unsafe_captures:
             results = protect(results, [*unsafe, *self.unsafe_captures])
         if self.single:

@@ -37,14 +37,39 @@ def make(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         memory = _idle[room].pop()
     except (KeyError, IndexError):
         memory = _Memory(room, np.uint8)
+    return _lend(shape, dtype, memory)
+
+
+def _lend(shape: tuple[int, ...], dtype: np.dtype[Any], memory: _Memory) -> Array:
     array: Array = np.ndarray(shape, dtype, memory)
     ref = weakref.ref(array, _give_back)
     _lent[id(ref)] = ref, memory
     return array
 
 
+def take_over(held: list[Array]) -> bool:
+    """Whether nothing but this list of one knew an array: then it holds a new one on the same memory, else the old."""
+    array = held.pop()
+    ref = next((ref for ref in weakref.getweakrefs(array) if id(ref) in _lent), None)
+    if ref is None:
+        held.append(array)
+        return False
+    shape, dtype, lent = array.shape, array.dtype, _lent.pop(id(ref))  # from here on its death gives nothing back
+    del array
+    again = ref()
+    if again is None:
+        held.append(_lend(shape, dtype, lent[1]))
+        return True
+    _lent[id(ref)] = lent
+    held.append(again)
+    return False
+
+
 def _give_back(ref: weakref.ref[Array]) -> None:
-    _, memory = _lent.pop(id(ref))
+    lent = _lent.pop(id(ref), None)
+    if lent is None:  # its memory was taken over
+        return
+    memory = lent[1]
     if waiting() + len(memory) <= LIMIT:
         _idle.setdefault(len(memory), []).append(memory)
 
