@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle.compile import hosts, inplace
+from treadle.compile.run import interrupts
 from treadle.compile.run.executor import Ref
 from treadle.compile.stepping import rotations, turns
 from treadle.compile.stepping.scalar_loops import write_loop
@@ -51,8 +52,8 @@ def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> N
         places[f"result {k}" if k < layout.carry else f"y {k - layout.carry}"] = view.ref
     for k, array in enumerate(kernel.constants):
         places[f"constant {k}"] = asm.constant(array)
-    if kernel.kept:
-        places["kept"] = lowerer.memory(Spec((kernel.kept,), np.dtype(np.int64))).ref
+    if "look" in kernel.words:
+        places["look"], places["signals"] = interrupts.asking()
     note = hosts.LoopNote(node, tuple(kernel.checks), tuple(kernel.inside), None, tuple(lowerer.loops))
     if kernel.checks:
         note = replace(note, iteration=lowerer.memory(Spec((note.words,), np.dtype(np.int64))).ref)

@@ -135,6 +135,20 @@ def _select() -> Any:
     return typer
 
 
+def _ask() -> Any:
+    """`ask(function, block)`: the answer of another kernel, by its address (see `native.ask`)."""
+
+    def typer(typingctx: Any, function: Any, block: Any) -> Any:
+        def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+            whole = ir.IntType(64)
+            kind = ir.FunctionType(whole, [whole] * 3).as_pointer()
+            return builder.call(builder.inttoptr(args[0], kind), [args[1], whole(0), whole(0)])
+
+        return types.int64(types.int64, types.int64), emit
+
+    return typer
+
+
 def _call(count: int, kinds: Callable[[Any], tuple[str, ...]], result: str, write: Callable[..., Any]) -> Any:
     """A typer for `count` arguments, since Numba matches intrinsics by their parameter list."""
 
@@ -182,6 +196,8 @@ def _intrinsic(name: str) -> Any:
         typer = _pointer(name)
     elif name == "select":
         typer = _select()
+    elif name == "ask":
+        typer = _ask()
     else:
         typer = _primitive(name) if name in PRIMITIVES else _vector(name)
     typer.__name__ = typer.__qualname__ = name
@@ -191,7 +207,7 @@ def _intrinsic(name: str) -> Any:
 def available() -> frozenset[str]:
     """Every name a kernel may use."""
     pointers = (f"p_{kind}" for kind in CASTS)
-    return frozenset((*CASTS, *pointers, "select", *PRIMITIVES, *vector.FUNCTIONS))
+    return frozenset((*CASTS, *pointers, "select", "ask", *PRIMITIVES, *vector.FUNCTIONS))
 
 
 def kernel_namespace(names: Iterable[str] | None = None) -> dict[str, Any]:

@@ -324,11 +324,13 @@ class Builder:
         """Change an integer atomically; its value before."""
         return self._value(value.type, f"atomicrmw {operation} ptr {place.get_reference()}, {typed(value)} {ordering}")
 
-    def call(self, function: Any, values: Sequence[Any], *, fastmath: Sequence[str] = ()) -> Operand:
+    def call(
+        self, function: Any, values: Sequence[Any], *, fastmath: Sequence[str] = (), attrs: Sequence[str] = ()
+    ) -> Operand:
         """Call a function by its name or address."""
         result = function.type.pointee.return_type
         words = " ".join(("call", *fastmath, type_name(result)))
-        line = f"{words} {function.get_reference()}({', '.join(map(typed, values))})"
+        line = " ".join((f"{words} {function.get_reference()}({', '.join(map(typed, values))})", *attrs))
         if isinstance(result, ir.VoidType):
             self.block.lines.append(line)
             return Operand(result, "")

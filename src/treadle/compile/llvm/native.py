@@ -54,6 +54,13 @@ def call_kernel(builder: Any, function: Any, args: Any, lo: Any, hi: Any) -> Any
     return builder.call(_at(builder, function, ir.FunctionType(I64, [I64] * 3)), [args, lo, hi])
 
 
+def ask(builder: Any, function: Any, block: Any) -> Any:
+    """`function(block, 0, 0)`, a kernel that changes nothing which the asking one reads or writes; its answer."""
+    kind = ir.FunctionType(I64, [I64] * 3)
+    effects = ("nounwind", "cold", "memory(inaccessiblemem: readwrite)")
+    return builder.call(_at(builder, function, kind), [block, ZERO, ZERO], attrs=effects)
+
+
 def call_int(builder: Any, function: Any, *values: Any) -> Any:
     """`int function(values...)`, with arguments as wide as pointers, by address."""
     kind = ir.FunctionType(I32, [I64] * len(values))
@@ -193,6 +200,7 @@ FUNCTIONS: dict[str, Writer] = {
     "call3": call_int,
     "call4": call_int,
     "call_word": call_word,
+    "ask": ask,
     **{
         function.__name__: function
         for function in (load, load_byte, load_int, store, call_kernel, nanoseconds, move, fill, pause)

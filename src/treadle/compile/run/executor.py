@@ -17,7 +17,7 @@ import numpy as np
 
 from treadle.compile.llvm import build
 from treadle.compile.matrix import blas
-from treadle.compile.run import pool
+from treadle.compile.run import interrupts, pool
 from treadle.compile.run.arenas import Arena, arenas, make_arena, resting, rounded
 from treadle.compile.run.machine import EXECUTOR, WORKER, Op, Reason, Slot
 from treadle.records import dataclass
@@ -284,6 +284,8 @@ class Code:
             if reason == HOST:
                 run = run or Run(self, frame, inputs, written)
                 hosts[detail](run)
+            elif reason == STATUS and detail == interrupts.INTERRUPTED:
+                interrupts.raise_kept()
             elif reason == STATUS and detail != BUDGET:
                 run = run or Run(self, frame, inputs, written)
                 self._report(run, detail, on_status)

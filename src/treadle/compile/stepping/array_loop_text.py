@@ -288,7 +288,7 @@ class ArrayLoopWriter:
         for number in range(passes.count):
             for node in staged.scalars[number] if number < len(staged.scalars) else []:
                 self._alias(passes, node)
-                self.scalar.node(node, 3, [])
+                self.scalar.node(node, 3)
             self._pass(passes, number)
 
     def _alias(self, passes: _Passes, node: Node) -> None:

@@ -101,7 +101,7 @@ def is_table_loop(node: Node) -> bool:
     held = layout.carry + layout.consts
     flags = [tables.as_table(node, k) for k in range(held)]
     roots = [(k if k < layout.carry else tables.READ) if flag else None for k, flag in enumerate(flags)]
-    walk = tables.Walk(steps_inside)
+    walk = tables.Walk()
     test = node.attrs["test"]
     if not any(flags) or (test and walk.graph(test, [r if r is None else tables.READ for r in roots]) is None):
         return False

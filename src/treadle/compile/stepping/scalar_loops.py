@@ -4,10 +4,9 @@ Small tensors count as so many scalars (see `lanes`): every value is an array of
 of which only elements are read and replaced stay in memory (see `tables`).
 
 The kernel stops every few million iterations and can be entered again, so that Ctrl-C works in a loop of any length:
-between entries its carry stands in the buffers of its results. A loop inside whose number of steps is known and small
-runs to its end. Another may stop half-way: its carry is kept too, and when the kernel is entered again, the iteration
-around it begins anew (nothing in it has effects) and finds the loop where it was. A failed `assert` ends the kernel
-with a status.
+between entries its carry stands in the buffers of its results. A loop inside runs to its end, since an array may have
+been written before it; where its number of steps is large or unknown, the kernel asks there for signals (see
+`run.interrupts`). A failed `assert` ends the kernel with a status.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, code, expression
+from treadle.compile.run.interrupts import INTERRUPTED
 from treadle.compile.stepping import lanes, tables
 from treadle.compile.stepping.factors import Products
 from treadle.compile.stepping.fitting import inner_steps, steps_inside
@@ -30,7 +30,7 @@ from treadle.core.tensor import Symbol
 from treadle.records import dataclass, field
 
 BUDGET = 1 << 22  # iterations between two looks at Python: a few milliseconds of scalar work
-SAVE = "save"  # stands in a text for the lines that keep the state, of which some are known only at the end
+CHUNK = 1 << 16  # steps of a counted loop inside that are taken at one go
 SCALAR = Spec((), np.dtype(np.float64))
 CHECK = 2  # the status of the first check; further checks count up
 
@@ -42,7 +42,6 @@ class LoopKernel:
     checks: the asserts and the uses of indices whose failure is status CHECK, CHECK + 1, ...
     inside: the loops inside this one in which each of them stands, from the outermost.
     tables: which of the carried values are updated where they lie.
-    kept: how many words of 8 bytes the loops inside need between entries.
     """
 
     text: Text
@@ -50,7 +49,6 @@ class LoopKernel:
     checks: list[Node]
     inside: list[tuple[Node, ...]]
     words: list[str]
-    kept: int
     tables: tuple[int, ...] = ()
 
 
@@ -65,8 +63,7 @@ class ScalarWriter:
     inside: list[tuple[Node, ...]] = field(default_factory=list)  # the loops in which each check stands
     loops: list[tuple[Node, str]] = field(default_factory=list)  # those around the present line, with their counters
     count: int = 0
-    kept: list[tuple[str, str]] = field(default_factory=list)  # names and kinds that loops inside keep between entries
-    flags: list[str] = field(default_factory=list)  # of the loops inside that have begun in the present iteration
+    asks: bool = False  # whether a loop inside asks for signals
     products: Products = field(default_factory=Products)
 
     def fresh(self, prefix: str) -> str:
@@ -98,23 +95,23 @@ class ScalarWriter:
         """Fresh names for some values."""
         return [lanes.named(s.spec, self.fresh(prefix)) for s in symbols]
 
-    def graph(self, graph: Graph, values: Sequence[Any], indent: int, save: list[str]) -> list[Any]:
+    def graph(self, graph: Graph, values: Sequence[Any], indent: int) -> list[Any]:
         """A graph's nodes, line by line; its outputs."""
         self.values.update(zip(graph.inputs, values, strict=True))
         for node in graph.nodes:
-            self.node(node, indent, save)
+            self.node(node, indent)
         return [self.value(s) for s in graph.outputs]
 
-    def node(self, node: Node, indent: int, save: list[str]) -> None:
+    def node(self, node: Node, indent: int) -> None:
         """One node's lines."""
         if node.op == "constant" or node in self.products.inside:
             return
         if node.op == "cond":
-            self.cond(node, indent, save)
+            self.cond(node, indent)
         elif node.op == "while":
-            self.loop(node, indent, save)
+            self.loop(node, indent)
         elif node.op == "assert":
-            self.check(node, indent, save)
+            self.check(node, indent)
         else:
 
             def name(expression: str) -> str:
@@ -126,11 +123,11 @@ class ScalarWriter:
                 return self.call(node.outputs[0], self.products.roots[node].write(self.name, name, self.literal))
             values = [self.value(s) for s in node.inputs]
             if values and isinstance(values[0], Table):
-                self.access(node, values, indent, save, name)
+                self.access(node, values, indent, name)
             else:
                 self.values[node.outputs[0]] = lanes.write(node, values, name, self.literal)
 
-    def access(self, node: Node, values: list[Any], indent: int, save: list[str], name: lanes.Write) -> None:
+    def access(self, node: Node, values: list[Any], indent: int, name: lanes.Write) -> None:
         """Elements of a table read or replaced; an index that points outside ends the kernel as a failed check does."""
         table, *others = values
         writes = node.op in UPDATES
@@ -146,7 +143,7 @@ class ScalarWriter:
             outside = " or ".join(ends)
             self.text.add(indent, f"if {outside}:", node)
             kept = [f"failed[{1 + k}] = i8({index})" for k, index in enumerate(given)]
-            self.fail(node, indent + 1, [*save, *kept])
+            self.fail(node, indent + 1, kept)
         found = tables.places(node, table, first, self.literal)
         if not writes:
             self.values[node.outputs[0]] = tables.read(node, table, found, name)
@@ -161,12 +158,12 @@ class ScalarWriter:
         self.text.add(indent, f"{made} = {expression(node, [self.name(s) for s in node.inputs])}", node)
         self.call(node.outputs[0], made)
 
-    def check(self, node: Node, indent: int, save: list[str]) -> None:
-        """A failed check saves the state and ends the kernel with a status of its own."""
+    def check(self, node: Node, indent: int) -> None:
+        """A failed check ends the kernel with a status of its own."""
         self.text.add(indent, f"if not {self.name(node.inputs[0])}:", node)
-        self.fail(node, indent + 1, save)
+        self.fail(node, indent + 1)
 
-    def fail(self, node: Node, indent: int, before: Sequence[str]) -> None:
+    def fail(self, node: Node, indent: int, before: Sequence[str] = ()) -> None:
         """The lines that note the iterations and end the kernel with the next status."""
         counts = [f"failed[{1 + tables.INDICES + k}] = {counter}" for k, (_, counter) in enumerate(self.loops)]
         for line in [*before, "failed[0] = done", *counts, f"return {CHECK + len(self.checks)}"]:
@@ -174,13 +171,13 @@ class ScalarWriter:
         self.checks.append(node)
         self.inside.append(tuple([loop for loop, _ in self.loops]))
 
-    def cond(self, node: Node, indent: int, save: list[str]) -> None:
+    def cond(self, node: Node, indent: int) -> None:
         """A branch."""
         results: list[Any] = []
         operands = [self.value(s) for s in node.inputs[1:]]
         for word, key in (("if " + self.name(node.inputs[0]), "true"), ("else", "false")):
             self.text.add(indent, f"{word}:", node)
-            ends = self.graph(node.attrs[key], operands, indent + 1, save)
+            ends = self.graph(node.attrs[key], operands, indent + 1)
             if not results:  # a table is the same one on both sides
                 fresh = self.made(node.outputs, "w")
                 results = [end if isinstance(end, Table) else new for end, new in zip(ends, fresh, strict=True)]
@@ -196,64 +193,68 @@ class ScalarWriter:
         triples = zip(lanes.flat(targets), kinds, lanes.flat(values), strict=True)
         return [f"{name} = {kind}({value})" for name, kind, value in triples]
 
-    def loop(self, node: Node, indent: int, save: list[str]) -> None:
-        """A loop inside: one that is short has no state of its own between entries, so it runs to its end."""
+    def loop(self, node: Node, indent: int) -> None:
+        """A loop inside, to its end."""
         layout = node.attrs["layout"]
         count, carry, consts, _ = layout.parts(node.inputs)
-        opened = not steps_inside(node)
         begin = [self.value(s) for s in carry]
         fresh = self.made(carry, "k")
         values = [x if isinstance(x, Table) else new for x, new in zip(begin, fresh, strict=True)]
-        names = lanes.flat(values)
-        counter = self.fresh("n")
-        starts = self.casts(values, begin, carry)
-        begun = ""
-        if opened:
-            begun = self.fresh("begun")
-            self.flags.append(begun)
-            kinds = lanes.kinds(values, carry)
-            self.kept += [(begun, "i8"), (counter, "i8"), *zip(names, kinds, strict=True)]
-            self.text.add(indent, f"if {begun} == 0:")
-        inside = indent + opened
-        for line in starts:
-            self.text.add(inside, line)
-        self.text.add(inside, f"{counter} = i8(0)")
-        if opened:
-            self.text.add(inside, f"{begun} = i8(1)")
+        for line in self.casts(values, begin, carry):
+            self.text.add(indent, line)
         held = [self.value(s) for s in consts]
+        counter = self.fresh("n")
         steps = node.attrs["steps"]
         limit = self.name(count) if count is not None else (str(steps) if isinstance(steps, int) else None)
-        self.text.add(indent, f"while {f'{counter} < {limit}' if limit is not None else 'True'}:", node)
-        first = len(self.flags)
         self.loops.append((node, counter))
-        self.turn(node, [*values, *held], indent + 1, save)
+        if node.attrs["test"] is None:
+            assert limit is not None
+            self.counted(node, counter, limit, [*values, *held], indent)
+        else:
+            self.text.add(indent, f"{counter} = i8(0)")
+            self.text.add(indent, f"while {'True' if limit is None else f'{counter} < {limit}'}:", node)
+            self.turn(node, [*values, *held], indent + 1)
+            self.text.add(indent + 1, f"{counter} += i8(1)")
+            self.ask(node, "", indent + 1)
         self.loops.pop()
-        self.text.add(indent + 1, f"{counter} += i8(1)")
-        if opened:
-            self.again(indent + 1, first)
         self.values.update(zip(node.outputs, values, strict=True))
 
-    def again(self, indent: int, first: int = 0) -> None:
-        """An iteration has ended: the loops in it have not begun in the next; when the budget is spent, save all."""
-        for begun in self.flags[first:]:
-            self.text.add(indent, f"{begun} = i8(0)")
-        self.text.add(indent, "budget -= 1")
-        self.text.add(indent, "if budget == 0:")
-        self.text.add(indent + 1, SAVE)
-        self.text.add(indent + 1, "return 1")
+    def counted(self, node: Node, counter: str, limit: str, values: Sequence[Any], indent: int) -> None:
+        """The steps of a loop inside without a test: `for`, so that LLVM knows their number; if many, in chunks."""
+        if steps_inside(node):
+            self.text.add(indent, f"for {counter} in range({limit}):", node)
+            self.turn(node, values, indent + 1)
+            return
+        first, last = self.fresh("n"), self.fresh("n")
+        self.text.add(indent, f"{first} = i8(0)")
+        self.text.add(indent, f"while {first} < {limit}:")
+        self.text.add(indent + 1, f"{last} = min({first} + {CHUNK}, {limit})")
+        self.text.add(indent + 1, f"for {counter} in range({first}, {last}):", node)
+        self.turn(node, values, indent + 2)
+        self.ask(node, f"({last} - {first}) * ", indent + 1)
+        self.text.add(indent + 1, f"{first} = {last}")
 
-    def turn(self, node: Node, values: Sequence[Any], indent: int, save: list[str]) -> list[Lanes]:
+    def ask(self, node: Node, times: str, indent: int) -> None:
+        """Steps of a loop inside were taken: when the budget is spent, ask for signals."""
+        self.asks = True
+        self.text.add(indent, f"budget -= {times}{1 + inner_steps(node.attrs['body'])}")
+        self.text.add(indent, "if budget <= 0:")
+        self.text.add(indent + 1, f"budget = {BUDGET}")
+        self.text.add(indent + 1, "if ask(look, signals) != 0:")
+        self.text.add(indent + 2, f"return {INTERRUPTED}")
+
+    def turn(self, node: Node, values: Sequence[Any], indent: int) -> list[Lanes]:
         """One iteration: the test, the body, and the new carry; the further outputs."""
         test: Graph | None = node.attrs["test"]
         body: Graph = node.attrs["body"]
         layout = node.attrs["layout"]
         if test is not None:
-            ends = self.graph(test, values[: layout.carry + layout.consts], indent, save)
+            ends = self.graph(test, values[: layout.carry + layout.consts], indent)
             self.text.add(indent, f"if not {ends[0][()]}:")
             self.text.add(indent + 1, "break")
         carry = lanes.flat(values[: layout.carry])
         self.products.find(body, body.inputs[layout.carry : layout.carry + layout.consts])
-        ends = self.graph(body, values, indent, save)
+        ends = self.graph(body, values, indent)
         rows = ends[layout.carry :]
         for row in rows:
             for index in np.ndindex(*row.shape):
@@ -333,14 +334,16 @@ def write_loop(node: Node) -> LoopKernel:
         inputs.append(lanes.named(symbol.spec, f"e{k}_"))
         for lane, name in enumerate(lanes.flat(inputs[-1:])):
             text.add(2, f"{name} = x{k}_[({position}) * sx{k}_ + {lane}]")
-    for k, row in enumerate(writer.turn(node, inputs, 2, save)):
+    for k, row in enumerate(writer.turn(node, inputs, 2)):
         for lane, name in enumerate(row.flat):
             text.add(2, f"y{k}_[({position}) * {row.size} + {lane}] = {name}")
     text.add(2, "done += 1")
-    writer.again(2)
-    for line in save:
+    text.add(2, f"budget -= {1 + inner_steps(body)}")
+    text.add(2, "if budget <= 0:")
+    for line in (*save, "return 1"):
+        text.add(3, line)
+    for line in (*save, "return 0"):
         text.add(1, line)
-    text.add(1, "return 0")
 
     full = Text()
     full.add(0, "def kernel(args, lo, hi):")
@@ -351,29 +354,21 @@ def write_loop(node: Node) -> LoopKernel:
         full.add(1, f"c{k} = p_{code(array.dtype)}({argument(f'constant {k}')})[0]")
     if writer.checks:
         full.add(1, f"failed = p_i8({argument('iteration')})")
+    if writer.asks:
+        full.add(1, f"look = {argument('look')}")
+        full.add(1, f"signals = {argument('signals')}")
     full.add(1, "done = args[1]")
-    full.add(1, f"budget = {max(1, BUDGET // (1 + inner_steps(body)))}")
-    if writer.kept:
-        full.add(1, f"kept = {argument('kept')}")
-    if names or writer.kept:
+    full.add(1, f"budget = {BUDGET}")
+    if names:
         full.add(1, "if args[0] == 0:")
         for name, start in zip(names, starts, strict=True):
             full.add(2, f"{name} = {start}")
-        for name, kind in writer.kept:
-            full.add(2, f"{name} = {kind}({'False' if kind == 'b1' else '0'})")
         full.add(1, "else:")
         for name, end in zip(names, ends, strict=True):
             full.add(2, f"{name} = {end}")
-        for k, (name, kind) in enumerate(writer.kept):
-            full.add(2, f"{name} = p_{kind}(kept + {8 * k})[0]")
-    whole = [*save, *(f"p_{kind}(kept + {8 * k})[0] = {name}" for k, (name, kind) in enumerate(writer.kept))]
-    for line, where in text.lines:
-        if line.strip() == SAVE:
-            full.lines += [(line.replace(SAVE, kept), where) for kept in whole]
-        else:
-            full.lines.append((line, where))
+    full.lines += text.lines
     own_memory = tuple([k for k in range(layout.carry) if flags[k]])
-    return LoopKernel(full, writer.body.constants, writer.checks, writer.inside, words, len(writer.kept), own_memory)
+    return LoopKernel(full, writer.body.constants, writer.checks, writer.inside, words, own_memory)
 
 
 def _elements(spec: Spec, pointer: str) -> Lanes:

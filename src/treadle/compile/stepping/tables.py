@@ -72,12 +72,8 @@ def as_table(node: Node, k: int) -> bool:
 
 @dataclass(slots=True)
 class Walk:
-    """Goes through graphs as the kernel will: which symbols show which table, and which have been overwritten.
+    """Goes through graphs as the kernel will: which symbols show which table, and which have been overwritten."""
 
-    inner: how many steps a loop inside takes; 0 where it may stop half-way, when what it wrote would be written again.
-    """
-
-    inner: Callable[[Node], int]
     lines: int = 0
     roots: dict[Symbol, int] = field(default_factory=dict)
     dead: set[Symbol] = field(default_factory=set)
@@ -148,7 +144,7 @@ class Walk:
         """A loop inside: what it carries is its own while it runs."""
         layout = node.attrs["layout"]
         count, carry, consts, xs = layout.parts(node.inputs)
-        if xs or len(node.attrs["body"].outputs) > layout.carry or not self.inner(node) or count in self.roots:
+        if xs or len(node.attrs["body"].outputs) > layout.carry or count in self.roots:
             return False
         given = [self.roots.get(s) for s in (*carry, *consts)]
         held = [READ if root is not None else None for root in given[layout.carry :]]
