@@ -11,7 +11,7 @@ been written before it; where its number of steps is large or unknown, the kerne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from treadle.compile.stepping import lanes, tables
 from treadle.compile.stepping.factors import Products
 from treadle.compile.stepping.fitting import inner_steps, steps_inside
 from treadle.compile.stepping.lanes import Lanes
+from treadle.compile.stepping.ranges import Bounds, indices_of
 from treadle.compile.stepping.tables import Table
 from treadle.compile.ways import UPDATES
 from treadle.core.graph import Graph, Node
@@ -32,6 +33,7 @@ from treadle.records import dataclass, field
 BUDGET = 1 << 22  # iterations between two looks at Python: a few milliseconds of scalar work
 CHUNK = 1 << 16  # steps of a counted loop inside that are taken at one go
 SCALAR = Spec((), np.dtype(np.float64))
+UNKNOWN = 1 << 64  # no number of any kind
 CHECK = 2  # the status of the first check; further checks count up
 
 
@@ -63,6 +65,7 @@ class ScalarWriter:
     inside: list[tuple[Node, ...]] = field(default_factory=list)  # the loops in which each check stands
     loops: list[tuple[Node, str]] = field(default_factory=list)  # those around the present line, with their counters
     count: int = 0
+    bounds: Mapping[Node, list[Bounds]] = field(default_factory=dict)  # of the indices of accesses
     asks: bool = False  # whether a loop inside asks for signals
     products: Products = field(default_factory=Products)
 
@@ -133,15 +136,20 @@ class ScalarWriter:
         writes = node.op in UPDATES
         given = lanes.flat(others[int(writes) :])
         first = [name(f"i8({index})") for index in given]
-        window = [1] * len(first)
-        if node.op in tables.WINDOWS:
-            window = tables.sizes_of(node)
-        else:
-            first = [name(f"{i} + {size} if {i} < 0 else {i}") for i, size in zip(first, table.sizes, strict=False)]
-        if first:
-            ends = [f"{i} < 0 or {i} > {size} - {k}" for i, size, k in zip(first, table.sizes, window, strict=False)]
-            outside = " or ".join(ends)
-            self.text.add(indent, f"if {outside}:", node)
+        window = tables.sizes_of(node) if node.op in tables.WINDOWS else [1] * len(first)
+        bounds = self.bounds.get(node) or [None] * len(first)
+        ends: list[str] = []
+        for k, (index, size) in enumerate(zip(first, table.sizes, strict=False)):
+            least, most = bounds[k] or (-UNKNOWN, UNKNOWN)
+            whole = int(node.inputs[0].shape[k])
+            if node.op not in tables.WINDOWS and least < 0:
+                first[k] = index = name(f"{index} + {size} if {index} < 0 else {index}")
+                least, most = (0, most) if -whole <= least and most < whole else (-UNKNOWN, UNKNOWN)
+            if least < 0 or most > whole - window[k]:
+                last = size if window[k] == 1 else f"({size} - {window[k] - 1})"
+                ends.append(f"u8({index}) >= u8({last})")
+        if ends:
+            self.text.add(indent, f"if {' or '.join(ends)}:", node)
             kept = [f"failed[{1 + k}] = i8({index})" for k, index in enumerate(given)]
             self.fail(node, indent + 1, kept)
         found = tables.places(node, table, first, self.literal)
@@ -280,7 +288,7 @@ def write_loop(node: Node) -> LoopKernel:
     count, carry, consts, xs = layout.parts(node.inputs)
     body: Graph = node.attrs["body"]
     steps = node.attrs["steps"]
-    writer = ScalarWriter()
+    writer = ScalarWriter(bounds=indices_of(node))
     words: list[str] = ["state", "done"]
     head: list[str] = []
 
