@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import numpy as np
@@ -294,3 +295,76 @@ def test_random_bodies(data):
         return td.fori_loop(0, 25, body, (x, y, td.asarray(1.0, dtype=td.float64)))
 
     agree(f, np.linspace(-1, 1, 18), np.linspace(2, 0, 18))
+
+
+def test_loops_of_unknown_length_inside_write_arrays():
+    def sorted_by_insertion(x):
+        for i in td.range(1, x.shape[0]):
+            key = x[i]
+            j = i - 1
+            while j >= 0 and x[j] > key:
+                x = x.at[j + 1].set(x[j])
+                j = j - 1
+            x = x.at[j + 1].set(key)
+        return x
+
+    def distances(start, to):
+        distance = td.full((start.shape[0] - 1,), -1, dtype=td.int64).at[0].set(0)
+        queue = td.zeros(distance.shape, dtype=td.int64)
+        head, tail = td.asarray(0), td.asarray(1)
+        while head < tail:
+            u = queue[head]
+            head = head + 1
+            for k in td.range(start[u], start[u + 1]):
+                if distance[to[k]] < 0:
+                    distance = distance.at[to[k]].set(distance[u] + 1)
+                    queue = queue.at[tail].set(to[k])
+                    tail = tail + 1
+        return distance, queue
+
+    rng = np.random.default_rng(5)
+    one_kernel(td.function(sorted_by_insertion), rng.random(23))
+    ends = np.concatenate([[0], np.cumsum(rng.integers(0, 4, 30))])
+    one_kernel(td.function(distances), ends, rng.integers(0, 30, ends[-1]))
+
+
+def test_asks_for_signals_and_goes_on(monkeypatch):
+    from treadle.compile.stepping import scalar_loops
+
+    monkeypatch.setattr(scalar_loops, "BUDGET", 7)
+    monkeypatch.setattr(scalar_loops, "CHUNK", 3)
+
+    def f(x, n):
+        def body(i, x):
+            x = td.fori_loop(0, i, lambda j, x: x.at[j].add(x[i]), x)
+            return td.while_loop(lambda x: x[0] < 100.0 * i, lambda x: x.at[0].add(x[i] + 30), (x,))[0]
+
+        return td.fori_loop(1, n, body, x)
+
+    one_kernel(f, np.arange(20.0) / 100, np.array(20))
+
+
+def test_what_a_signal_raises_inside_a_loop_comes_out_and_nothing_has_changed():
+    @td.function
+    def f(v, x):
+        for _ in td.range(2):
+            while x[0] < 1.0:
+                x = x.at[1].add(1.0)
+        v.assign_add(x[1])
+        return x
+
+    def handler(*_):
+        raise RuntimeError("enough")
+
+    v, x = td.Variable(3.0, dtype=td.float64), td.asarray(np.zeros(20))
+    f(v, td.asarray(np.ones(20)))
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(RuntimeError, match="enough"):
+            f(v, x)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert v.numpy() == 4.0
+    assert not x.numpy().any()

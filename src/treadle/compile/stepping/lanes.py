@@ -72,8 +72,16 @@ def write(node: Node, values: Sequence[Lanes], name: Write, literal: Callable[[n
     spread = [np.broadcast_to(v, shape) for v in values]
     made = np.empty(shape, object)
     for index in np.ndindex(*shape):
-        made[index] = name(expression(node, [str(v[index]) for v in spread]))
+        made[index] = name(element(node, [str(v[index]) for v in spread]))
     return made
+
+
+def element(node: Node, values: Sequence[str]) -> str:
+    """The text of an elementwise op on scalars; which zero is the smaller is left open, which saves branches."""
+    (out,) = node.outputs
+    if node.op in ("minimum", "maximum") and out.dtype.kind == "f":
+        return f"{'bottom' if node.op == 'minimum' else 'top'}_{code(out.dtype)}({', '.join(values)})"
+    return expression(node, list(values))
 
 
 def constant(array: np.ndarray[Any, Any], literal: Callable[[np.ndarray[Any, Any]], str]) -> Lanes:

@@ -19,7 +19,8 @@ from treadle.records import dataclass, field
 
 Bounds = tuple[int, int] | None
 Known = dict[Symbol, Bounds]
-ROUNDS = 4  # through a body, before all is given up
+SAFE = 1 << 31  # two numbers up to this have a product that int64 can hold
+ROUNDS = 5  # through a body, before all is given up
 INDEXING = {"gather": 1, "scatter": 2}  # where indices begin among a node's inputs
 
 
@@ -120,6 +121,8 @@ class Ranges:
 
     def node(self, node: Node) -> None:
         """The bounds of a node's outputs."""
+        if node.op in ("constant", "full"):
+            return
         if node.op == "while":
             ends = self.loop(node)
         elif node.op == "cond":
@@ -207,11 +210,13 @@ class Ranges:
 
     @staticmethod
     def _widened(symbol: Symbol, now: Bounds, then: Bounds) -> Bounds:
-        """Bounds that hold what was and what came; one that moved is given up."""
+        """Bounds that hold what was and what came: one that moved is given up, first up to what can be multiplied."""
         limits = _limits(symbol)
         if now is None or then is None or limits is None:
             return limits
-        return (now[0] if then[0] >= now[0] else limits[0]), (now[1] if then[1] <= now[1] else limits[1])
+        low = now[0] if then[0] >= now[0] else next((x for x in (-SAFE,) if limits[0] < x <= then[0]), limits[0])
+        high = now[1] if then[1] <= now[1] else next((x for x in (SAFE,) if limits[1] > x >= then[1]), limits[1])
+        return low, high
 
     def _counter(self, body: Graph, k: int, start: Bounds, most: int | None) -> tuple[Bounds, Bounds] | None:
         """The bounds in a body and behind the loop of a carried value to which each step adds one number."""
@@ -260,6 +265,11 @@ class Ranges:
         for key, taken in (("true", True), ("false", False)):
             other: Graph = node.attrs["false" if taken else "true"]
             number = _constant(other.outputs[place])
+            if any(
+                s is other.outputs[place] and x is node.inputs[0]
+                for s, x in zip(other.inputs, node.inputs[1:], strict=True)
+            ):
+                number = not taken  # the test itself
             if number is None or bool(number) == way:
                 continue
             graph: Graph = node.attrs[key]
