@@ -78,3 +78,19 @@ def test_variables_that_are_updated_are_read_before() -> None:
 def test_a_kernel_serves_all_sizes() -> None:
     texts = {tuple(k.key for k in compiled(forces, points(n, 3)).kernels) for n in (16, 40, 90)}
     assert len(texts) == 1
+
+
+def test_a_value_and_what_is_made_of_it_move_together() -> None:
+    def f(p: td.Tensor) -> Any:
+        doubled = (p[:, None] - p[None]) * 2
+        odd = td.isnan(doubled)
+        return td.sum(doubled, axis=0), td.sum(td.where(odd, 0, doubled), axis=1), td.any(odd, axis=(0, 1))
+
+    agree(f, points(12, 3))
+
+
+def test_gradients_of_pairs() -> None:
+    def f(p: td.Tensor) -> Any:
+        return td.grad(lambda p: td.sum(forces(p)[0] ** 2) + td.sum(td.max(p[:, None] - p[None], axis=1)))(p)
+
+    agree(f, points(10, 3, "float64"))

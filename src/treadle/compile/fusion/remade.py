@@ -30,7 +30,7 @@ def make_in_readers(fuser: Fuser, graph: Graph) -> None:
         for symbol in [s for s in light if s not in kept]:
             homes = finder.of(symbol, group, light[symbol])
             if homes:
-                moved |= _move(symbol, light[symbol], group, homes)
+                moved |= _move(fuser, light[symbol], group, homes)
         if moved:
             finder = None
             used("a value is made again where it is read")
@@ -112,8 +112,8 @@ def _takes(home: Group, symbol: Symbol, group: Group, cone: tuple[Node, ...]) ->
     )
 
 
-def _move(symbol: Symbol, cone: tuple[Node, ...], group: Group, homes: list[Group]) -> bool:
-    """Have all these groups make a value; False where one has no room for that."""
+def _move(fuser: Fuser, cone: tuple[Node, ...], group: Group, homes: list[Group]) -> bool:
+    """Have all these groups do work on smaller values; False where one has no room for that."""
     made = {node.outputs[0] for node in cone}
     sources = {s for node in cone for s in node.inputs} - made
     virtual = {s: group.virtual[s] for s in sources if s in group.virtual}
@@ -122,7 +122,7 @@ def _move(symbol: Symbol, cone: tuple[Node, ...], group: Group, homes: list[Grou
         if len(home.nodes) + len(cone) > MAX_NODES or len(home.read | read) > MAX_OPERANDS:
             return False
     for home in homes:
-        home.nodes = [*(node for node in cone if node.outputs[0] not in home.made), *home.nodes]
+        home.nodes = sorted({*cone, *home.nodes}, key=fuser.places.__getitem__)
         home.made |= made
         home.read = (home.read | read) - home.made
         home.virtual.update(virtual)
