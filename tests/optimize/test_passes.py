@@ -423,3 +423,21 @@ def test_optimising_is_linear_in_time() -> None:
 
     nodes_visited(4)
     assert nodes_visited(80) < 4.6 * nodes_visited(20)
+
+
+@pytest.mark.parametrize(
+    ("f", "moved"),
+    [
+        (lambda x: [td.reshape(x * 2, (2, 6)) + 1], 1),
+        (lambda x: [td.reshape(td.exp(x) * x + x, (12,)) - 1], 3),  # x is read by several
+        (lambda x: [td.reshape((y := x * 2), (2, 6)) + 1, y], 0),  # made anyway
+        (lambda x: [td.reshape(x - td.max(x, axis=1, keepdims=True), (2, 6)) + 1], 0),  # belongs to work on rows
+        (lambda x: [td.reshape(td.exp(x @ x.T), (16,)) + 1], 0),  # belongs to the product
+        (lambda x: [td.reshape(x + td.sum(x), (2, 6)) + 1], 1),  # a number fits any shape
+    ],
+)
+def test_work_on_inputs_is_done_after_a_reshape(f, moved):
+    graph = graph_of(f, F2)
+    made = optimize(graph, verify=True)
+    assert rewrites(graph).get("work after reshape", 0) == moved
+    assert_same(graph, made, [np.random.default_rng(0).normal(size=(4, 3))], 1e-15)

@@ -76,7 +76,27 @@ def _reshape(sweep: Sweep, node: Node) -> Found:
         return (sweep.emit(spread.definition, (scalar,), {"shape": node.outputs[0].shape}, node),)
     if spread is not None:
         return _unit_axes_after(sweep, node, spread)
+    if _lies_in_order(sweep, x) and sweep.made.get(x) is not None:
+        return _work_after(sweep, node)
     return _kept_axes(sweep, node)
+
+
+def _lies_in_order(sweep: Sweep, x: Symbol) -> bool:
+    """Whether a value is an input of the graph, or work on such, element by element, that nothing else reads."""
+    made = sweep.made.get(x)
+    if made is None:
+        return True
+    if made.definition.family != "elementwise" or len(made.outputs) != 1 or made.effect or sweep.uses(x) != 1:
+        return False
+    return all(not s.shape or (s.shape == x.shape and _lies_in_order(sweep, s)) for s in made.inputs)
+
+
+def _work_after(sweep: Sweep, node: Node) -> Found:
+    """reshape(f(x)) where x lies in memory in its order: f(reshape(x)) is no kernel of its own before the reader's."""
+    work, shape = sweep.made[node.inputs[0]], node.outputs[0].shape
+    sweep.counts["work after reshape"] += 1
+    inputs = [s if not s.shape else _reshaped(sweep, s, shape, node) for s in work.inputs]
+    return (sweep.emit(work.definition, inputs, work.attrs, work),)
 
 
 def _kept_axes(sweep: Sweep, node: Node) -> Found:
