@@ -8,8 +8,7 @@ import pytest
 
 import treadle as td
 from treadle.compile.llvm import build
-from treadle.compile.run import gate
-from treadle.compile.run.gate_text import Word
+from treadle.compile.run.gate_layout import Word
 from treadle.function import gates
 
 
@@ -102,10 +101,10 @@ def test_the_option_has_two_values():
 
 def test_no_call_waits_for_the_gate_and_it_opens_at_last(held, monkeypatch):
     f = td.function(lambda x: td.exp(x) * 3.5, compile="background")
-    x, waited, load = td.ones(3), [], gate.build.load
+    x, waited, load = td.ones(3), [], build.load
     monkeypatch.setattr(gates, "_starting", [])
     monkeypatch.setattr(gates, "there_are", functools.cache(gates.there_are.__wrapped__))  # as in a new process
-    monkeypatch.setattr(gate.build, "load", lambda sources: waited.append(threading.current_thread()) or load(sources))
+    monkeypatch.setattr(build, "load", lambda sources: waited.append(threading.current_thread()) or load(sources))
     for _ in range(4):
         f(x)
     assert threading.current_thread() not in waited and f._store.gates == []
