@@ -434,6 +434,7 @@ def test_optimising_is_linear_in_time() -> None:
         (lambda x: [td.reshape(x - td.max(x, axis=1, keepdims=True), (2, 6)) + 1], 0),  # belongs to work on rows
         (lambda x: [td.reshape(td.exp(x @ x.T), (16,)) + 1], 0),  # belongs to the product
         (lambda x: [td.reshape(x + td.sum(x), (2, 6)) + 1], 1),  # a number fits any shape
+        (lambda x: [td.reshape(td.reshape(x[0, 0], ()) * 2, (1,)) + x[0]], 0),  # and numbers alone have none
     ],
 )
 def test_work_on_inputs_is_done_after_a_reshape(f, moved):

@@ -88,7 +88,8 @@ def _lies_in_order(sweep: Sweep, x: Symbol) -> bool:
         return True
     if made.definition.family != "elementwise" or len(made.outputs) != 1 or made.effect or sweep.uses(x) != 1:
         return False
-    return all(not s.shape or (s.shape == x.shape and _lies_in_order(sweep, s)) for s in made.inputs)
+    whole = [s for s in made.inputs if s.shape]
+    return bool(whole) and all(s.shape == x.shape and _lies_in_order(sweep, s) for s in whole)
 
 
 def _work_after(sweep: Sweep, node: Node) -> Found:
