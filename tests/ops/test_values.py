@@ -215,6 +215,8 @@ def test_special_functions():
     with pytest.raises(ValueError, match="order"):
         td.polygamma(-1, x)
     same(td.lgamma(td.asarray(x)).numpy(), special.gammaln(x))
+    ends = td.asarray([np.inf, -np.inf, 0.0, -1.0])
+    assert td.lgamma(ends).tolist() == td.function(td.lgamma)(ends).tolist() == [np.inf] * 4
     same(td.cbrt(td.asarray([8.0, -27.0])).numpy(), np.array([2.0, -3.0], np.float32))
     assert td.erfinv(td.asarray([1.0, -1.0])).tolist() == [np.inf, -np.inf]
 
@@ -260,3 +262,11 @@ def test_closeness(a, b, equal_nan):
     assert td.allclose(a, a, equal_nan=True).item() is True
     assert td.array_equal(a, b, equal_nan).item() == np.array_equal(a, b, equal_nan)
     assert td.array_equal(a, td.zeros((7, 7))).item() is False
+
+
+@pytest.mark.parametrize("shift", [1, -2, 3, -5])
+def test_an_open_axis_may_be_shorter_than_what_it_is_rolled_by(shift):
+    f = td.function(lambda x: td.roll(x, shift), input_signature=[td.TensorSpec((None,))])
+    for n in (1, 2, 3, 7):
+        assert f(td.arange(n, dtype=td.float32)).tolist() == np.roll(np.arange(n), shift).tolist()
+    assert f.trace_count == 1

@@ -177,7 +177,7 @@ def roll(x: Any, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | N
             by = operator.index(by) % size if size else 0
         if isinstance(by, int) and by == 0:
             continue
-        cut = size - by if not isinstance(by, int) or by > 0 else -by
+        cut = -by % size if isinstance(by, int) else size - by  # a size that is open may be less than `by`
         parts = [slice_axis(tensor, place, cut, size), slice_axis(tensor, place, 0, cut)]
         tensor = concat(parts, axis=place)
     return tensor

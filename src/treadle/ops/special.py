@@ -66,7 +66,7 @@ def digamma(x: Any, /) -> Tensor:
 def _lgamma_body(x: Array) -> Array:
     from scipy.special import gammaln as body
 
-    return body(x)  # type: ignore[no-any-return]
+    return np.where(np.isneginf(x), -x, body(x))  # SciPy says -inf there, C's lgamma and its limits inf
 
 
 @elementwise(
