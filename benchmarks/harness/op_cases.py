@@ -46,7 +46,7 @@ INPUTS: dict[str, Make] = {
     **dict.fromkeys(names("log log1p log2 log10 sqrt rsqrt reciprocal"), between(0.1, 9.0)),
     **dict.fromkeys(names("asin acos atanh erfinv"), between(-0.9, 0.9)),
     "acosh": between(1.1, 9.0),
-    **dict.fromkeys(names("lgamma digamma"), between(0.1, 9.0)),
+    **dict.fromkeys(names("lgamma digamma polygamma1 polygamma2 polygamma3"), between(0.1, 9.0)),
     "pow": between(0.1, 3.0, 2),
     "bitwise_invert": whole(-1000, 1000),
     **dict.fromkeys(names("bitwise_and bitwise_or bitwise_xor"), whole(-1000, 1000, 2)),
@@ -77,7 +77,8 @@ def plainly(op: Op) -> Callable[..., Any]:
     if isinstance(body, np.ufunc):
         count = body.nin
     else:
-        count = 3 if op.name == "where" else len(inspect.signature(body).parameters)
+        given = inspect.signature(body).parameters.values()
+        count = 3 if op.name == "where" else sum(p.kind is not p.KEYWORD_ONLY for p in given)
     return [
         lambda x: op.bind((x,), {})[0],
         lambda x, y: op.bind((x, y), {})[0],
@@ -102,7 +103,8 @@ def of_other_dtypes() -> list[Case]:
         Case("exp float64", lambda rng, n: [rng.normal(size=n)], lambda x: td.exp(x), np.exp),
         Case("pow cube", normal(), lambda x: x**3, lambda x: x**3),
         Case("pow int64 cube", whole(-9, 9), lambda x: x**3, lambda x: x**3),
-        Case("polygamma", between(0.1, 9.0), lambda x: td.polygamma(1, x), _trigamma),
+        Case("polygamma of order 1", between(0.1, 9.0), lambda x: td.polygamma(1, x), _trigamma, op="polygamma1"),
+        Case("polygamma of order 4", between(0.1, 9.0), lambda x: td.polygamma(4, x), _of_order_4),
     ]
 
 
@@ -110,6 +112,12 @@ def _trigamma(x: Array) -> Array:
     from scipy.special import zeta
 
     return np.asarray(zeta(2, x.astype(np.float64)), np.float32)
+
+
+def _of_order_4(x: Array) -> Array:
+    from scipy.special import polygamma
+
+    return np.asarray(polygamma(4, x.astype(np.float64)), np.float32)
 
 
 def along(reduce: Callable[..., Any], axis: int | None) -> Callable[..., Any]:

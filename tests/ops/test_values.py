@@ -208,10 +208,13 @@ def test_special_functions():
     from scipy import special
 
     x = np.array([-2.5, -0.3, 0.2, 1.4616321449683623, 3.0, 7.5, 40.0])
-    for n in range(4):
-        want = [float(mpmath.polygamma(n, v)) for v in x]
+    for n in (0, 1, 2, 3, 4, 5, 12, 40):
+        with mpmath.workdps(40):
+            want = [float(mpmath.polygamma(n, v)) for v in x]
         np.testing.assert_allclose(td.polygamma(n, td.asarray(x)).numpy(), want, rtol=1e-12, atol=1e-15)
-    assert td.polygamma(1, td.asarray([0.0, -1.0])).tolist() == [np.inf, np.inf]
+    for n in (1, 4):
+        ends = td.polygamma(n, td.asarray([0.0, -1.0, -7.0, np.inf, np.nan]))
+        np.testing.assert_array_equal(ends, [(-1) ** (n + 1) * np.inf, np.inf, np.inf, 0.0, np.nan])
     with pytest.raises(ValueError, match="order"):
         td.polygamma(-1, x)
     same(td.lgamma(td.asarray(x)).numpy(), special.gammaln(x))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import mpmath as mp
 import numpy as np
 import pytest
 import scipy.special as sp
 
 from treadle import vector
+from treadle.ops.special import _polygamma_body
 
 EXACT = {
     "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
@@ -18,6 +21,7 @@ EXACT = {
     "pow": mp.power,
     "lgamma": lambda x: mp.log(mp.pi / abs(x * mp.sinpi(x))) - mp.loggamma(-x) if x < 0 else mp.loggamma(x),
     "digamma": mp.digamma,
+    **{f"polygamma{n}": functools.partial(mp.polygamma, n) for n in (1, 2, 3)},
     "erfinv": mp.erfinv,
     "cbrt": lambda x: mp.sign(x) * mp.cbrt(abs(x)),
     "rsqrt": lambda x: 1 / mp.sqrt(x),
@@ -30,6 +34,7 @@ WIDE = {
     "lgamma": sp.gammaln,
     "digamma": sp.digamma,
     "erfinv": sp.erfinv,
+    **{f"polygamma{n}": functools.partial(_polygamma_body, order=n) for n in (1, 2, 3)},
     "softplus": lambda x: np.logaddexp(0.0, x),
 }
 ARC = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh"}
@@ -61,7 +66,7 @@ def drawn(name: str, kind: str, n: int) -> list[np.ndarray]:
         x = np.concatenate([x[x < 5], rng.uniform(-3, 10 if kind == "f4" else 26, n)])
     elif name == "digamma":
         x = np.concatenate([x, 5 * x[:n], 9 * abs(x[:n]), 1 + x[n:] % 1.0, abs(every), 1.4616321 + 1e-3 * x[:n]])
-    elif name == "lgamma":
+    elif name == "lgamma" or name.startswith("polygamma"):
         x = np.concatenate([x, 5 * x[:n], 9 * abs(x[:n]), 1 + x[n:] % 1.0, abs(every)])
     elif name == "logaddexp":
         x = x * 5
@@ -98,6 +103,8 @@ def test_bound_against_mpmath(native, full: str) -> None:
                 unit = max(unit, 1, mp.loggamma(-values[0]))
             if name == "digamma" and values[0] < 0:
                 unit = max(unit, abs(mp.digamma(1 - values[0])), abs(mp.pi * mp.cot(mp.pi * values[0])))
+            if name == "polygamma2" and values[0] < 0:
+                unit = max(unit, abs(mp.polygamma(2, 1 - values[0])))
             ulp = mp.ldexp(1, mp.frexp(unit)[1] - 1 - info.nmant)
             error = abs(mp.mpf(float(y)) - true) / ulp
             assert error <= vector.BOUNDS[full], (full, [float(v) for v in values], float(y), float(error))
@@ -125,6 +132,9 @@ def test_dense_sweep_against_float64(native, full: str) -> None:
             wide = x.astype(np.float64)
             parts = np.maximum(abs(sp.digamma(1 - wide)), abs(np.pi / np.tan(np.pi * (wide - np.rint(wide)))))
             unit = np.where(wide < 0, np.fmax(unit, parts), unit)
+        if name == "polygamma2":
+            wide = x.astype(np.float64)
+            unit = np.where(wide < 0, np.fmax(unit, abs(_polygamma_body(1 - wide, order=2))), unit)
         error = abs(got - true) / np.exp2(np.floor(np.log2(unit)) - 23)
         rounded = true.astype(np.float32)
         plain = np.isfinite(true) & np.isfinite(rounded) & np.isfinite(got)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import mpmath as mp
@@ -10,6 +11,7 @@ import pytest
 import scipy.special as sp
 
 from treadle import vector
+from treadle.ops.special import _polygamma_body
 
 
 def lgamma(x: float) -> float:
@@ -29,6 +31,7 @@ OTHER = {
     "erf": sp.erf,
     "erfc": sp.erfc,
     "digamma": sp.digamma,
+    **{f"polygamma{n}": functools.partial(_polygamma_body, order=n) for n in (1, 2, 3)},
     "erfinv": lambda x: np.copysign(sp.erfinv(x), x),  # SciPy drops the sign of a zero
     "pow": np.power,
     "rsqrt": lambda x: 1 / np.sqrt(x),

@@ -64,7 +64,8 @@ _OPS = {
     "divide": 4, "sqrt": 5, "rsqrt": 7, "reciprocal": 4, "exp": 10, "expm1": 14, "exp2": 10, "log": 14, "log1p": 16,
     "log2": 14, "log10": 14, "tanh": 16, "sigmoid": 14, "sin": 16, "cos": 16, "tan": 24, "erf": 24, "erfc": 30,
     "pow": 30, "floor_divide": 20, "remainder": 20, "logaddexp": 28,
-    "lgamma": 60, "digamma": 60, "erfinv": 40, "cbrt": 20, "hypot": 10, "softplus": 28,
+    "lgamma": 60, "digamma": 60, "polygamma1": 90, "polygamma2": 100, "polygamma3": 100, "erfinv": 40, "cbrt": 20,
+    "hypot": 10, "softplus": 28,
 }  # fmt: skip
 _CHEAP = {
     "add", "subtract", "multiply", "negative", "positive", "abs", "square", "maximum", "minimum", "equal", "not_equal",

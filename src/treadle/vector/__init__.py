@@ -22,6 +22,7 @@ from treadle.vector import (
     inverse_error_function,
     inverse_trigonometric,
     logarithm,
+    polygamma,
     power,
     trigonometric,
 )
@@ -34,7 +35,7 @@ __all__ = ["BOUNDS", "FUNCTIONS", "interpreted_namespace", "source_version"]
 def _collect() -> dict[str, Callable[..., Any]]:
     """Name in kernels -> function: those with a bound, the exact float rules, the integer rules by kind."""
     families = (exponential, logarithm, trigonometric, inverse_trigonometric, error_function, inverse_error_function)
-    defined = {name: value for module in (*families, power, gamma) for name, value in vars(module).items()}
+    defined = {name: value for module in (*families, power, gamma, polygamma) for name, value in vars(module).items()}
     found: dict[str, Callable[..., Any]] = {name: defined[name] for name in BOUNDS}
     for name in ("floordiv", "mod", "sign", "nextafter"):
         for kind in ("f4", "f8"):

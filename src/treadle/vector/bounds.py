@@ -2,7 +2,7 @@
 
 logaddexp can cancel: its unit is that of the largest of |a|, |b| and |result|. So can lgamma below 0:
 there it is that of the largest of 1, |result| and lgamma(|x|). For digamma below 0 it is that of the largest of
-|result|, |digamma(1 - x)| and |pi cot(pi x)|.
+|result|, |digamma(1 - x)| and |pi cot(pi x)|; so too for its second derivative.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ BOUNDS: dict[str, float] = {
     "lgamma_f8": 4.0,
     "digamma_f4": 1.0,
     "digamma_f8": 4.0,
+    "polygamma1_f4": 1.0,
+    "polygamma1_f8": 4.0,
+    "polygamma2_f4": 1.0,
+    "polygamma2_f8": 4.0,
+    "polygamma3_f4": 1.0,
+    "polygamma3_f8": 4.0,
     "pow_f4": 1.0,
     "pow_f8": 2.0,
     "cbrt_f4": 1.0,

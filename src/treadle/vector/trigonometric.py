@@ -43,8 +43,8 @@ def quarter_turns_f8(x: F8) -> tuple[F8, F8, I8]:
     return y, e - (lost + k * -1.4973849048591697773e-33), bits_f8(t)
 
 
-def sin_fraction_f8(r: F8, e: F8) -> F8:
-    """sin(r + e) for |r| <= pi/4: r + r**3 S(r*r), and e times the slope."""
+def sin_pair_f8(r: F8, e: F8) -> tuple[F8, F8]:
+    """sin(r + e) for |r| <= pi/4 as a sum: r, and r**3 S(r*r) with e times the slope."""
     z = r * r
     q0 = 0.0083333333333223977631 * z - 0.16666666666666631966
     q1 = 2.755731368705189411e-6 * z - 0.00019841269829794424549
@@ -53,11 +53,17 @@ def sin_fraction_f8(r: F8, e: F8) -> F8:
     q0 = q1 * z2 + q0
     z4 = z2 * z2
     q = q2 * z4 + q0
-    return r + (r * z * q + e * (1.0 - 0.5 * z))
+    return r, r * z * q + e * (1.0 - 0.5 * z)
 
 
-def cos_fraction_f8(r: F8, e: F8) -> F8:
-    """cos(r + e) for |r| <= pi/4: 1 - r*r/2 with its rounding error, then r**4 C(r*r)."""
+def sin_fraction_f8(r: F8, e: F8) -> F8:
+    """sin(r + e) for |r| <= pi/4."""
+    large, small = sin_pair_f8(r, e)
+    return large + small
+
+
+def cos_pair_f8(r: F8, e: F8) -> tuple[F8, F8]:
+    """cos(r + e) for |r| <= pi/4 as a sum: 1 - r*r/2, and its rounding error with r**4 C(r*r)."""
     z = r * r
     q0 = -0.0013888888888874102215 * z + 0.041666666666666599369
     q1 = -2.7557314347762730381e-7 * z + 0.000024801587289467323284
@@ -68,7 +74,13 @@ def cos_fraction_f8(r: F8, e: F8) -> F8:
     q = q2 * z4 + q0
     h = 0.5 * z
     w = 1.0 - h
-    return w + (((1.0 - w) - h) + (z * z * q - r * e))
+    return w, ((1.0 - w) - h) + (z * z * q - r * e)
+
+
+def cos_fraction_f8(r: F8, e: F8) -> F8:
+    """cos(r + e) for |r| <= pi/4."""
+    large, small = cos_pair_f8(r, e)
+    return large + small
 
 
 def sin_f8(x: F8) -> F8:

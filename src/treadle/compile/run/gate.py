@@ -20,7 +20,7 @@ import numpy as np
 
 from treadle.compile.program import Program
 from treadle.compile.run import pool
-from treadle.compile.run.executor import Frame, _plain
+from treadle.compile.run.executor import _plain
 from treadle.compile.run.gate_layout import Api, Arg, Condition, Kind, Result, State, Way, Word
 from treadle.compile.run.machine import Slot
 from treadle.core import changes
@@ -31,9 +31,12 @@ Array = np.ndarray[Any, Any]
 
 
 class Gate:
-    """One way through: `table` is what the native loop reads, `keep` what must live as long as it."""
+    """One way through: `table` is what the native loop reads, `keep` what must live as long as it.
 
-    __slots__ = ("__weakref__", "keep", "next", "table")
+    frame: that of its program.
+    """
+
+    __slots__ = ("__weakref__", "frame", "keep", "next", "table")
 
     def __init__(self, words: int = Word.ARGS) -> None:
         self.table = np.zeros(words, np.int64)
@@ -41,6 +44,7 @@ class Gate:
         self.table[Word.API] = api.ctypes.data
         self.table[Word.SELF] = id(self)
         self.keep: Any = None
+        self.frame: Any = None
         self.next: Gate | None = None
 
     def lead_to(self, other: Gate | None) -> None:
@@ -277,7 +281,7 @@ def _renew(gate: Gate, program: Program, captures: Sequence[Array]) -> None:
     tensors = int(gate.table[Word.TENSORS])
     for number, array in enumerate(captures):
         frame.slots[Slot.FIRST + tensors + number] = array.ctypes.data
-    gate.keep = [x for x in gate.keep if type(x) is not Frame] + [frame]
+    gate.frame = frame
     gate.table[Word.FRAME] = ctypes.addressof(frame.slots)
 
 
@@ -291,23 +295,23 @@ def _finisher(
     """What goes on in Python where the executor asks for something."""
     code, hosts, on_status = program.code, program.hosts, program.on_status
     (held,) = (x for x in gate.keep if type(x) is _Held)
+    tensor, ndarray, count = tensor_type(), np.ndarray, int(gate.table[Word.RESULTS])
+    # Where in `held` the memory of each variable, and of each new value of one, is found.
+    before = [number for _, number in sorted((v.input, number) for number, v in enumerate(variables))]
+    after = [
+        number if v.way == Way.OVERWRITTEN else len(variables) + number
+        for number, v in sorted(enumerate(variables), key=lambda pair: pair[1].output or 0)
+        if v.output is not None
+    ]
 
     def finish(arguments: tuple[Any, ...], made: Any, reason: int) -> None:
-        (frame,) = (x for x in gate.keep if type(x) is Frame)
-        tensor = tensor_type()
-        given = [x.array if type(x) is tensor else x for x in arguments if type(x) is tensor or type(x) is np.ndarray]
-        inputs = [*given, *captures, *([None] * len(variables))]
-        outputs: list[Any] = [None] * len(program.ends)
-        results = made if isinstance(made, tuple | list) else (made,)
-        for number in range(int(gate.table[Word.RESULTS])):
-            outputs[number] = results[number].array
-        for number, touched in enumerate(variables):
-            inputs[touched.input] = held[number]
-            if touched.output is not None:
-                new = number if touched.way == Way.OVERWRITTEN else len(variables) + number
-                outputs[touched.output] = held[new]
+        frame = gate.frame
+        given = [x.array if type(x) is tensor else x for x in arguments if type(x) is tensor or type(x) is ndarray]
+        results = made if type(made) in (tuple, list) else (made,)
+        inputs = (*given, *captures, *[held[number] for number in before])
+        outputs = (*[x.array for x in results[:count]], *[held[number] for number in after])
         try:
-            code._go_on(frame, reason, tuple(inputs), tuple(outputs), hosts, on_status)
+            code._go_on(frame, reason, inputs, outputs, hosts, on_status)
         except BaseException as error:
             if code._commits and frame.slots[Slot.FINISHED]:  # its variables' new values are complete: they count
                 for touched in variables:
