@@ -131,7 +131,8 @@ def polygamma(n: int, x: Any, /) -> Tensor:
     if n < len(_DERIVATIVES):
         return _DERIVATIVES[n](x)
     (x,) = operands((x,), "real float", "polygamma")
-    return _of_order(n, x.astype(np.float64)).astype(x.dtype)
+    with np.errstate(all="ignore"):  # the poles
+        return _of_order(n, x.astype(np.float64)).astype(x.dtype)
 
 
 def _derivative(order: int) -> Callable[[Any], Tensor]:
