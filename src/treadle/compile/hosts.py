@@ -14,12 +14,13 @@ from treadle import errors
 from treadle.compile.moves.straight import into
 from treadle.compile.run.executor import Ref, Run
 from treadle.compile.stepping.scalar_loops import CHECK
+from treadle.compile.stepping.small_matrices import OPS as MATRIX_OPS
 from treadle.compile.stepping.tables import INDICES
 from treadle.compile.views import Buffer, View
 from treadle.core.graph import Node
 from treadle.core.mode import activate
 from treadle.core.tensor import Symbol
-from treadle.errors import AssertionFailed, IndexOutOfRange
+from treadle.errors import IndexOutOfRange
 from treadle.records import dataclass
 
 if TYPE_CHECKING:
@@ -393,11 +394,13 @@ def on_status(run: Any, note: Any, status: int) -> None:
             if node.op == "assert":
                 node.definition.body(np.asarray(False), **attrs)
             values = [np.broadcast_to(np.zeros((), s.dtype), s.shape) for s in node.inputs]  # type: ignore[arg-type]
+            if node.op in MATRIX_OPS:
+                node.definition.body(*values, **attrs)  # a matrix of zeros is no better than the one that was met
             if "axes" not in attrs:  # a window: one vector of starts
                 node.definition.body(*values[:-1], np.asarray(indices[: values[-1].size]), **attrs)
             count = len(attrs["axes"])
             node.definition.body(*values[:-count], *map(np.asarray, indices[:count]), **attrs)
-        except (AssertionFailed, IndexOutOfRange) as error:
+        except errors.TreadleError as error:
             loops = (note.node, *note.inside[status - CHECK])
             for done, loop in reversed([*zip(counts, loops, strict=False)]):
                 errors.note_iteration(error, done, loop.location)

@@ -18,7 +18,7 @@ import numpy as np
 
 from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, code, expression
 from treadle.compile.run.interrupts import INTERRUPTED
-from treadle.compile.stepping import lanes, tables
+from treadle.compile.stepping import lanes, small_matrices, tables
 from treadle.compile.stepping.factors import Products
 from treadle.compile.stepping.fitting import inner_steps, steps_inside
 from treadle.compile.stepping.lanes import Lanes
@@ -122,11 +122,17 @@ class ScalarWriter:
                 self.text.add(indent, f"{made} = {expression}", node)
                 return made
 
+            def refuse(condition: str) -> None:
+                self.text.add(indent, f"if {condition}:", node)
+                self.fail(node, indent + 1)
+
             if node in self.products.roots:
                 return self.call(node.outputs[0], self.products.roots[node].write(self.name, name, self.literal))
             values = [self.value(s) for s in node.inputs]
             if values and isinstance(values[0], Table):
                 self.access(node, values, indent, name)
+            elif node.op in small_matrices.OPS:
+                self.values[node.outputs[0]] = small_matrices.write(node, values, name, refuse)
             else:
                 self.values[node.outputs[0]] = lanes.write(node, values, name, self.literal)
 
