@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from treadle.compile.fusion.emit import Kernel, Text, code
+from treadle.compile.matrix import small_batches
 from treadle.compile.matrix.lapack import DOUBLE, Work, loop_of
 from treadle.compile.matrix.products import lower_matmul
 from treadle.compile.views import View
@@ -39,6 +40,8 @@ def lower_square(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
         "cholesky": ("cholesky_lo", (2,), 1),
         "eigh": ("eigh_lo", (1, 2), 20),
     }[node.op]
+    if small_batches.worth(node):
+        return small_batches.lower(lowerer, node, env, targets)
     if not _fits(node, (name, "d->" + "d" * len(ends))):
         return False
     going = Work(lowerer, node, env, targets)
@@ -50,6 +53,8 @@ def lower_square(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
 
 def lower_solve(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     """solve, of batches that agree."""
+    if small_batches.worth(node):
+        return small_batches.lower(lowerer, node, env, targets)
     a, b = node.inputs
     if not _fits(node, ("solve", "dd->d")) or a.shape[:-2] != b.shape[:-2]:
         return False

@@ -62,7 +62,7 @@ def write(node: Node, values: Sequence[Lanes], name: Write, literal: Callable[[n
         moved = np.asarray(node.definition.body(*values, **node.attrs), object).reshape(shape)
         if node.op == "pad_slice":
             zero = literal(np.zeros((), out.dtype))
-            moved = _each(moved, lambda x: x if isinstance(x, str) else zero)
+            moved = each(moved, lambda x: x if isinstance(x, str) else zero)
         return moved
     if node.op in _MADE:
         return constant(np.asarray(node.definition.body(**node.attrs)), literal)
@@ -98,7 +98,7 @@ def named(spec: Spec, name: str) -> Lanes:
     if not spec.shape:
         return _filled((), name)
     count = itertools.count()
-    return _each(np.empty(spec.shape, object), lambda _: f"{name}_{next(count)}")
+    return each(np.empty(spec.shape, object), lambda _: f"{name}_{next(count)}")
 
 
 def flat(values: Sequence[Any]) -> list[str]:
@@ -117,7 +117,8 @@ def kinds(values: Sequence[Any], symbols: Sequence[Symbol]) -> list[str]:
     return [code(s.dtype) for v, s in pairs if isinstance(v, np.ndarray) for _ in range(v.size)]
 
 
-def _each(array: Lanes, f: Callable[[Any], Any]) -> Lanes:
+def each(array: Lanes, f: Callable[[Any], Any]) -> Lanes:
+    """What a function makes of each element."""
     made = np.empty(array.shape, object)
     for index in np.ndindex(*array.shape):
         made[index] = f(array[index])

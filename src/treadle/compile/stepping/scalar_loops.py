@@ -145,9 +145,9 @@ class ScalarWriter:
         window = tables.sizes_of(node) if node.op in tables.WINDOWS else [1] * len(first)
         bounds = self.bounds.get(node) or [None] * len(first)
         ends: list[str] = []
-        for k, (index, size) in enumerate(zip(first, table.sizes, strict=False)):
+        for k, (index, axis) in enumerate(zip(first, tables.axes_of(node), strict=False)):
             least, most = bounds[k] or (-UNKNOWN, UNKNOWN)
-            whole = int(node.inputs[0].shape[k])
+            whole, size = int(node.inputs[0].shape[axis]), table.sizes[axis]
             if node.op not in tables.WINDOWS and least < 0:
                 first[k] = index = name(f"{index} + {size} if {index} < 0 else {index}")
                 least, most = (0, most) if -whole <= least and most < whole else (-UNKNOWN, UNKNOWN)

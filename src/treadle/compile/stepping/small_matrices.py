@@ -47,21 +47,19 @@ def _columns(node: Node) -> int:
 def write(node: Node, values: list[Lanes], name: Write, refuse: Refuse) -> Lanes:
     """The elements of a node's result."""
     (out,) = node.outputs
-    kind = code(out.dtype)
     core = 0 if node.op == "det" else 2
     batch = tuple(map(int, out.shape[: len(out.shape) - core]))
     spread = [np.broadcast_to(v, (*batch, *v.shape[-2:])) for v in values]
     made = np.empty(tuple(map(int, out.shape)), object)
     for index in np.ndindex(*batch):
-        given = [_doubled(v[index], name) for v in spread]
-        found = _matrix(node.op, given, name, refuse)
-        made[index] = found if kind == "f8" else _each(found, lambda x: name(f"{kind}({x})"))
+        made[index] = matrix(node.op, [v[index] for v in spread], code(out.dtype), name, refuse)
     return made
 
 
-def _doubled(matrix: Lanes, name: Write) -> Lanes:
-    """A copy, to be worked on."""
-    return _each(matrix, lambda x: name(f"f8({x})"))
+def matrix(op: str, given: list[Lanes], kind: str, name: Write, refuse: Refuse) -> Any:
+    """The elements of the result for one matrix, of this kind; a determinant is a text alone."""
+    found = _matrix(op, [_each(v, lambda x: name(f"f8({x})")) for v in given], name, refuse)
+    return found if kind == "f8" else _each(found, lambda x: name(f"{kind}({x})"))
 
 
 def _each(matrix: Any, f: Callable[[str], str]) -> Any:

@@ -6,6 +6,7 @@ the old one afterwards: `Walk` follows each array through the loop, its branches
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -190,33 +191,45 @@ def _access(node: Node) -> int | None:
     if node.op in ("gather", "scatter"):
         indices = others if node.op == "gather" else others[1:]
         axes = node.attrs["axes"]
-        whole = axes == tuple(range(len(axes))) and node.attrs["position"] == 0 and len(axes) <= INDICES
-        if not whole or any(s.shape or code(s.dtype) not in ("i4", "i8") for s in indices):
+        if len(axes) > INDICES or any(s.shape or code(s.dtype) not in ("i4", "i8") for s in indices):
             return None
-        if part.shape != table.shape[len(axes) :]:
+        if part.shape != tuple([size for axis, size in enumerate(table.shape) if axis not in axes]):
             return None
         return 4 * len(axes) + lanes.size_of([part])
     return lanes.size_of([part])
 
 
-def offsets(table: Table, shape: Sequence[int], first: Sequence[str]) -> Lanes:
-    """Where the elements behind some leading indices lie: texts, in the shape of the other axes."""
-    start = "0"
-    for name, size in zip(first, table.sizes, strict=False):
-        start = name if start == "0" else f"({start}) * {size} + {name}"
-    rest = tuple(shape[len(first) :])
-    made = np.empty(rest, object)
-    count = int(np.prod(rest, dtype=np.int64))
-    for lane, index in enumerate(np.ndindex(*rest)):
-        made[index] = f"({start}) * {count} + {lane}" if rest else start
+def axes_of(node: Node) -> Sequence[int]:
+    """The axes of a table that a node's indices are for."""
+    return range(len(node.inputs[0].shape)) if node.op in WINDOWS else node.attrs.get("axes", ())
+
+
+def _offsets(table: Table, node: Node, first: Sequence[str]) -> Lanes:
+    """Where the elements lie whose axes with an index have these: texts, in the shape of the other axes."""
+    shape = [int(size) for size in node.inputs[0].shape]
+    given = dict(zip(axes_of(node), first, strict=True))
+    last = max(given)
+    made = np.empty([size for axis, size in enumerate(shape) if axis not in given], object)
+    for index in np.ndindex(*made.shape):
+        rest = iter(index)
+        text, behind = "", 0  # what lies behind the last axis with an index is known now
+        for axis, size in enumerate(shape):
+            at = given[axis] if axis in given else str(next(rest))
+            if axis > last:
+                behind = behind * size + int(at)
+            elif text:
+                text = f"({text}) * {table.sizes[axis]} + {at}"
+            else:
+                text = at
+        count = math.prod(shape[last + 1 :])
+        made[index] = f"({text}) * {count} + {behind}" if last + 1 < len(shape) else text
     return made
 
 
 def places(node: Node, table: Table, first: Sequence[str], literal: Callable[[np.ndarray[Any, Any]], str]) -> Lanes:
     """Where the elements lie that a node reads or writes."""
-    shape = [int(size) for size in node.inputs[0].shape]
     if node.op in ("gather", "scatter"):
-        return offsets(table, shape, first)
+        return _offsets(table, node, first)
     if node.op in PICKED:
         return _window(table, sizes_of(node), first)
     starts, stops, steps = (node.attrs[key] for key in ("starts", "stops", "steps"))
