@@ -31,6 +31,7 @@ from treadle.core.dim import is_static
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
+from treadle.errors import Location
 from treadle.records import dataclass
 
 Array = np.ndarray[Any, Any]
@@ -39,11 +40,11 @@ Env = dict[Symbol, View]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelInfo:
-    """A kernel of a program, for people: its name and text, and the nodes whose positions a template names."""
+    """A kernel of a program, for people: its name and text, and the user's lines whose numbers the text names."""
 
     name: str
-    text: Text | Template
-    nodes: Sequence[Node]
+    text: Template
+    places: tuple[Location | None, ...]
 
     @property
     def key(self) -> str:
@@ -62,8 +63,7 @@ class KernelInfo:
         return tuple(dict.fromkeys(where for _, where in self._lines() if where))
 
     def _lines(self) -> list[tuple[str, str]]:
-        text = self.text if isinstance(self.text, Text) else self.text.text(self.nodes)
-        return [(line, place_of(node)) for line, node in text.lines]
+        return [(line, place_of(self.places[k] if k >= 0 else None)) for line, k in self.text.lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +340,10 @@ class Lowerer:
         found = self.deferred.get(key)
         if found is None:
             found = self.deferred[key] = Deferred(Source(name, key))
-            self.infos[key] = KernelInfo(name, text, nodes)
+            if isinstance(text, Text):
+                nodes = list(dict.fromkeys([node for _, node in text.lines if node is not None]))
+            # Not the nodes: they would keep all of their graph alive, which may be laid to rest.
+            self.infos[key] = KernelInfo(name, Template.of(text, nodes), tuple([node.location for node in nodes]))
         return found
 
     def fill(self, node: Node, env: Env, targets: Env) -> None:

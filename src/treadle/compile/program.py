@@ -93,7 +93,10 @@ class CommittedRun(Exception):
 
 def sizes_of(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
     """The symbolic sizes that a graph's inputs fix; those of stacks stay open."""
-    if all(plain(s.spec) for s in graph.inputs):
+    known_plain = graph.derived.get("plain")  # asked at each call, of graphs that rest too
+    if known_plain is None:
+        known_plain = graph.derived["plain"] = all(plain(s.spec) for s in graph.inputs)
+    if known_plain:
         return {}
     known = [
         shape if not _open(symbol.shape) else symbol.shape for symbol, shape in zip(graph.inputs, shapes, strict=True)

@@ -41,6 +41,8 @@ class Const:
         return repr(self.array.tolist())
 
 
+_PARTS = frozenset(("inputs", "nodes", "outputs"))
+
 # The families of ops that may hold graphs among their attributes.
 HOLDING = frozenset(("graph", "effect"))
 
@@ -110,6 +112,16 @@ class Graph:
     outputs: tuple[Symbol, ...]
     state: tuple[StateSlot, ...] = ()
     derived: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Inputs, nodes and outputs of a graph that rests (see core.resting)."""
+            if name in _PARTS:
+                from treadle.core.resting import woken  # graphs know nothing of what is done with them
+
+                return woken(self, name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __str__(self) -> str:
         from treadle.core.printing import graph_text  # printing is not needed to trace

@@ -125,6 +125,9 @@ def concretize(graph: Graph, sizes: Mapping[str, Size]) -> Graph:
     return found
 
 
+_NO_NAMES: frozenset[str] = frozenset()
+
+
 def names_in(graph: Graph) -> frozenset[str]:
     """The names of symbolic sizes anywhere in a graph."""
     found = graph.derived.get("names")
@@ -134,7 +137,7 @@ def names_in(graph: Graph) -> frozenset[str]:
         for node in graph.walk():
             _collect(tuple(node.attrs.values()), names)
             _collect(tuple(s.shape for s in node.outputs), names)
-        found = graph.derived["names"] = frozenset(names)
+        found = graph.derived["names"] = frozenset(names) if names else _NO_NAMES
     return found
 
 

@@ -156,7 +156,9 @@ def prune(graph: Graph, feeds: Any, fetches: Any) -> Callable[..., Any]:
     given = [find_symbol(graph.nodes, graph.inputs, f, graph.name) for f in nest.flatten(feeds)]
     wanted, structure = nest.flatten_with_structure(fetches)
     ends = [find_symbol(graph.nodes, graph.inputs, f, graph.name) for f in wanted]
-    captures, live = graph.derived.get("captures", ({}, frozenset()))
+    first, captured, are_live = graph.derived.get("captures", (0, (), ()))
+    captures = dict(zip(graph.inputs[first:], captured, strict=False))
+    live = frozenset(s for s, is_live in zip(captures, are_live, strict=True) if is_live)
     variables = {graph.inputs[slot.input]: slot.variable for slot in graph.state}
     part = cut(graph.name, graph.nodes, given, ends, (), Known(captures, live, variables, {}))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from treadle.compile.run.gate import CLOSED, Gate
 from treadle.config import config
-from treadle.core import changes
+from treadle.core import changes, resting
 from treadle.core.dim import Dim, is_static
 from treadle.core.tracer import active_tracer
 from treadle.errors import RetraceWarning, TraceError, is_own_code
@@ -186,6 +186,7 @@ class Store:
         # A trace whose guards no longer hold may hold again later; the newest is tried first.
         self.table.setdefault(key, []).insert(0, trace)
         self.traces.append(trace)
+        resting.note(trace.graph)
         self.fast, self.gate, self.gates = {}, CLOSED, []
         self.made += 1
         switches.traces += 1

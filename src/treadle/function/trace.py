@@ -149,8 +149,7 @@ class Trace:
         self.captures = traced.captures
         self.live = tuple(id(x) in live for x in traced.captures)
         self.capture_shapes = tuple(x.shape for x in traced.captures)
-        symbols = {symbol: outer for outer, symbol in tracer.captures.values()}
-        self.graph.derived["captures"] = symbols, frozenset(s for s, x in symbols.items() if id(x) in live)
+        self.graph.derived["captures"] = len(tracer.inputs), self.captures, self.live
         self.unsafe_captures = tuple(
             x.array for x, is_live in zip(self.captures, self.live, strict=True) if is_live and _writable(x.array)
         )

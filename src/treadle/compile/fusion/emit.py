@@ -19,6 +19,7 @@ from treadle.compile.fusion.sources import Counted, Index, Source
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
+from treadle.errors import Location
 from treadle.records import dataclass, field
 
 # Numbers up to this are written into a kernel's text, as literals; others are passed. In kernels over arrays only the
@@ -54,9 +55,9 @@ class Text:
         return self._key
 
 
-def place_of(node: Node | None) -> str:
+def place_of(location: Location | None) -> str:
     """The place in the user's code that a node comes from; empty where there is none."""
-    return node.location.short if node is not None and node.location is not None else ""
+    return location.short if location is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,6 @@ class Template:
             return text
         places = {node: k for k, node in enumerate(nodes)}
         return Template(text.key, tuple([(line, places.get(node, -1)) for line, node in text.lines]))  # type: ignore[arg-type]
-
-    def text(self, nodes: Sequence[Node]) -> Text:
-        """The text for a group of these nodes."""
-        return Text([(line, nodes[k] if k >= 0 else None) for line, k in self.lines], self.key)
 
 
 @dataclass(frozen=True, slots=True)

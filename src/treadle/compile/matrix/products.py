@@ -168,7 +168,7 @@ def _lay_tiles(lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k: 
     args, extent, grain = tiled.arguments(tiled.Sizes(m, n, k, count, inner), left, right, result, False, kind)
     source = tiled.source(kind)
     entry = lowerer.deferred.setdefault(source.text, Deferred(source))
-    lowerer.asm.call(entry, args, extent, grain, node)
+    lowerer.asm.call(entry, args, extent, grain, node.name)
 
 
 def _factor(side: Side, size: int) -> tiled.Factor:
@@ -214,5 +214,5 @@ def _call_blas(
         strides=(batch.a[1], batch.b[1], m * n),
         inner=batch.inner,
         outer=(batch.a[0], batch.b[0]),
-        note=node,
+        note=node.name,
     )

@@ -139,7 +139,7 @@ def fit(program: Program, variables: Sequence[Touched]) -> bool:
     touched = {v.output for v in variables if v.way == Way.OVERWRITTEN}
     if touched != set(program.inplace) or (code._commits and not touched):
         return False
-    read = [program.graph.inputs[v.input].dtype for v in variables]
+    read = [held.dtype for v in variables if (held := v.variable()) is not None]  # the graph itself may rest
     return all(dtype.kind in "biufc" for dtype in (*read, *(dtype for _, _, _, dtype in program.ends)))
 
 
@@ -167,7 +167,7 @@ def to_program(
     table[Word.REBUILD] = id(results.rebuild)
     first = Word.ARGS + Arg.SIZE * len(arguments)
     table[Word.FIRST] = table.ctypes.data + 8 * first
-    places = _states(gate, variables, first + len(ends) * Result.SIZE, len(program.graph.inputs))
+    places = _states(gate, variables, first + len(ends) * Result.SIZE, code.layout.inputs)
     last: list[Any] = [np.empty(0)] * len(ends)  # none of them looks like a result to the native loop
     gate.keep.append(last)
     over = {v.output for v in variables if v.way == Way.OVERWRITTEN}
@@ -179,7 +179,7 @@ def to_program(
         given = (shape, dtype)
         words[Result.DESCR], words[Result.NDIM], words[Result.SIZES] = id(dtype), len(shape), sizes.ctypes.data
         words[Result.MAKER], words[Result.GIVEN] = 0 if make is np.empty else id(make), id(given)
-        words[Result.SLOT] = Slot.FIRST + len(program.graph.inputs) + number
+        words[Result.SLOT] = Slot.FIRST + code.layout.inputs + number
         words[Result.NEW] = places.get(number, 0)
         if number not in places and _may_keep(gate, int(np.prod(shape)) * dtype.itemsize, make is np.empty):
             words[Result.LAST] = _place(last, number)
