@@ -247,5 +247,5 @@ def quiet(graph: Graph) -> Graph:
     return Graph(graph.name, graph.inputs, tuple(reversed(nodes)), graph.outputs, graph.state)
 
 
-# Filled by function.prune: running a graph is above this module.
+# Filled by function.trace: running a graph is above this module.
 PRUNE: list[Callable[[Graph, Any, Any], Callable[..., Any]]] = []

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection
+from itertools import chain, islice, repeat
+from operator import attrgetter
 from threading import RLock
 from typing import Any
 
 import numpy as np
 
-from treadle.core.graph import Const, Graph, Node
+from treadle.core.graph import HOLDING, Const, Graph, Node
 from treadle.core.spec import Spec
-from treadle.core.tensor import Renamed, Scope, Symbol
+from treadle.core.tensor import Scope, Symbol
 
 AWAKE = 32  # the newest graphs of functions in this process are left as they are
+TRIES = 3  # how often a graph of which somebody holds a part is looked at again
 
 Parts = tuple[tuple[Symbol, ...], tuple[Node, ...], tuple[Symbol, ...]]  # a graph's inputs, nodes and outputs
 
@@ -30,27 +33,28 @@ _KNOWN = {"background", "can fail", "captures", "effect", "names", "open", "opti
 _KNOWN |= {"programs", "rewrites", "run"}
 
 _lock = RLock()  # re-entrant: a signal handler may look at a graph
-_newest: deque[weakref.ref[Graph]] = deque()
+_newest: deque[tuple[weakref.ref[Graph], int]] = deque()
 
 
 def note(graph: Graph) -> None:
     """A function has been traced; the oldest of many graphs is laid to rest."""
-    _newest.append(weakref.ref(graph))
-    while len(_newest) > AWAKE:
+    _newest.append((weakref.ref(graph), 1))
+    for _ in range(len(_newest) - AWAKE):
         try:
-            old = _newest.popleft()()
+            ref, tries = _newest.popleft()
         except IndexError:  # another thread was faster
             return
-        if old is not None:
-            rest(old)
+        old = ref()
+        if old is not None and not rest(old) and tries < TRIES:  # the collector of cycles may not have come by yet
+            _newest.append((ref, tries + 1))
 
 
 class Plan:
-    """What graphs have in common that differ in sizes alone.
+    """What graphs have in common that differ in sizes alone: the columns of a table of nodes, and one of symbols.
 
-    key:   of each node its op, inputs, names of attributes, name, location and names of outputs; the names of the
-           symbols that no node makes; each symbol's spec and scope; each graph's inputs, nodes and outputs. What a list
-           holds is named by its place in it; symbols that nodes make come first.
+    key:   of all nodes their ops, names and places, how many inputs there are and which, how many outputs; of all
+           symbols, those that nodes make first, the names and the numbers of spec and scope; of each graph the numbers
+           of its inputs, nodes and outputs.
     attrs: each node's attributes in the graph that was first, shared by those where they are the same.
     """
 
@@ -113,18 +117,25 @@ def woken(graph: Graph, name: str) -> Any:
 def rest(graph: Graph) -> bool:
     """Lay a graph to rest, with those that it was optimized to and that its nodes hold; whether that could be."""
     with _lock:
+        if "resting" in graph.__dict__:
+            return True
         graphs = _family(graph)
         if graphs is None:
             return False
         # Their parts are taken first and counted then: so nobody can get hold of one between.
         resting = Resting(graphs)
-        packed = _packed(resting.whole) if resting.whole is not None and _alone(resting.whole) else None
-        if packed is None or resting.whole is None:
-            resting.wake()
-            return False
-        resting.plan, resting.specs, resting.scopes, resting.attrs = packed
-        resting.whole = None
-        return True
+        lying = False
+        try:
+            table = _Table(resting.whole or [])
+            if table.fits() and table.alone():
+                resting.plan, resting.specs, resting.scopes, resting.attrs = table.packed()
+                lying = "resting" in graph.__dict__  # unless a signal handler has looked at it
+        finally:
+            if lying:
+                resting.whole = None
+            else:
+                resting.wake()
+        return lying
 
 
 def _family(graph: Graph) -> list[Graph] | None:
@@ -142,95 +153,103 @@ def _family(graph: Graph) -> list[Graph] | None:
             return None
         found[id(one)] = one
         left += [derived["optimized"]] if "optimized" in derived else []
-        left += [inner for node in one.nodes for _, inner in node.graphs()]
+        left += [inner for node in one.nodes if node.definition.family in HOLDING for _, inner in node.graphs()]
     return list(found.values())
 
 
-def _things(whole: list[Parts]) -> tuple[dict[int, Any], Counter[int]]:
-    """All tuples, nodes and symbols of graphs, and how often these hold each of them."""
-    things: dict[int, Any] = {}
-    holds: Counter[int] = Counter()
-    left: list[Any] = [part for parts in whole for part in parts]
-    while left:
-        one = left.pop()
-        kind = one.__class__
-        if one is None or (kind is tuple and not one):  # every empty tuple is the same one
-            continue
-        key = id(one)
-        holds[key] += 1
-        if key not in things:
-            things[key] = one
-            left.extend(one if kind is tuple else (one.inputs, one.outputs) if kind is Node else (one.node,))
-    return things, holds
+_definition, _label, _location, _attrs = map(attrgetter, ("definition", "name", "location", "attrs"))
+_inputs, _outputs, _node, _spec, _scope = map(attrgetter, ("inputs", "outputs", "node", "_spec", "scope"))
 
 
-def _counts(things: dict[int, Any]) -> Iterator[int]:
-    return map(sys.getrefcount, things.values())
+class _Table:
+    """Nodes and symbols of graphs, each once, those that nodes make first; worked on by loops in C."""
+
+    __slots__ = ("holders", "inputs", "makers", "nodes", "outputs", "symbols", "whole")
+
+    def __init__(self, whole: list[Parts]) -> None:
+        self.whole = whole
+        self.nodes = list(dict.fromkeys(chain.from_iterable([made for _, made, _ in whole])))
+        self.inputs = list(map(_inputs, self.nodes))
+        outputs = list(map(_outputs, self.nodes))
+        self.outputs = list(map(len, outputs))
+        ends = [part for inputs, _, outputs in whole for part in (inputs, outputs)]
+        self.symbols = list(dict.fromkeys(chain(chain.from_iterable(outputs), *ends)))
+        self.makers: list[Any] = list(chain.from_iterable(map(repeat, self.nodes, self.outputs)))
+
+    def fits(self) -> bool:
+        """Whether all of this can be made again from what a plan holds: each symbol has its maker here, or none."""
+        free = len(self.symbols) - len(self.makers)
+        if free < 0 or list(map(_node, self.symbols)) != self.makers + [None] * free:
+            return False
+        return not any(hasattr(symbol, "present") for _, _, outputs in self.whole for symbol in outputs)
+
+    def alone(self) -> bool:
+        """Whether nobody else holds anything of this: then there are as many references as are known here.
+
+        What is known is there for certain, so that the sums tell.
+        """
+        lists = {id(made): made for _, made, _ in self.whole if made}
+        groups: list[Any] = [part for inputs, _, outputs in self.whole for part in (inputs, outputs)]
+        groups += chain(map(_outputs, self.nodes), self.inputs)
+        held = len(groups) - groups.count(())  # every empty tuple is the same one
+        groups = list(dict(zip(map(id, groups), groups, strict=True)).values())
+        groups = list(filter(None, groups))
+        held_symbols, held_nodes = sum(map(len, groups)), sum(map(len, lists.values())) + len(self.makers)
+        own = len(list(filter(None, self.inputs)))  # `inputs` holds these as well
+        return (
+            _references(groups) == held + own
+            and _references(lists.values()) == len(list(filter(None, [made for _, made, _ in self.whole])))
+            and _references(self.nodes) == held_nodes + len(self.makers)
+            and _references(self.symbols) == held_symbols
+        )
+
+    def packed(self) -> tuple[Plan, tuple[Spec, ...], tuple[Scope, ...], tuple[Any, ...]]:
+        """What `_unpacked` makes the parts of graphs from."""
+        nodes, symbols = self.nodes, self.symbols
+        number = dict(zip(symbols, range(len(symbols)), strict=True)).__getitem__
+        place = dict(zip(nodes, range(len(nodes)), strict=True)).__getitem__
+        specs, spec_numbers = _each_once(list(map(_spec, symbols)))
+        scopes, scope_numbers = _each_once(list(map(_scope, symbols)))
+        key = (
+            (tuple(map(_definition, nodes)), tuple(map(_label, nodes)), tuple(map(_location, nodes))),
+            tuple(map(len, self.inputs)),
+            tuple(map(number, chain.from_iterable(self.inputs))),
+            tuple(self.outputs),
+            (tuple(map(_label, symbols)), spec_numbers, scope_numbers),
+            tuple([(tuple(map(number, a)), tuple(map(place, b)), tuple(map(number, c))) for a, b, c in self.whole]),
+        )
+        attrs: list[Any] = list(map(_attrs, nodes))
+        plan = _plans.get(key)
+        if plan is None:
+            plan = _plans[key] = Plan(key, attrs)
+        own: list[Any] = []
+        for k, (mine, first) in enumerate(zip(attrs, plan.attrs, strict=True)):
+            if (mine or first) and mine is not first and not _alike(mine, first):
+                own += (k, tuple(mine.values()) if list(mine) == list(first) else mine)
+        return plan, specs, scopes, tuple(own)
 
 
-_OWN = next(_counts({0: object()}))  # what counting itself adds
+def _references(column: Collection[Any]) -> int:
+    """How often others hold what stands in a column."""
+    return sum(map(sys.getrefcount, column)) - _OWN * len(column)
 
 
-def _alone(whole: list[Parts]) -> bool:
-    """Whether nobody else holds anything of these graphs."""
-    things, holds = _things(whole)
-    if not all(count == held + _OWN for count, held in zip(_counts(things), map(holds.__getitem__, things), strict=True)):
-        return False
-    listed = {id(node) for _, nodes, _ in whole for node in nodes}
-    return all(_plain(thing, listed) for thing in things.values())
+_OWN = 0  # what a column itself, and counting, add for each
+_OWN = _references([object()])
 
 
-def _plain(thing: Any, listed: set[int]) -> bool:
-    """Whether a node or symbol can be made again from what a plan holds."""
-    if thing.__class__ is Node:
-        return id(thing) in listed and thing.attrs.__class__ is dict
-    if thing.__class__ is tuple:
-        return True
-    if thing.__class__ is not Symbol or hasattr(thing, "present") or thing.scope.__class__ is Renamed:
-        return False
-    return not weakref.getweakrefcount(thing)
+def _each_once(column: list[Any]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """The different objects of a column, and the number of each entry among them."""
+    ids = list(map(id, column))
+    different = dict(zip(ids, column, strict=True))
+    if len(different) == 1:
+        return (column[0],), (0,) * len(column)
+    numbers = dict(zip(different, range(len(different)), strict=True))
+    return tuple(different.values()), tuple(map(numbers.__getitem__, ids))
 
 
-def _packed(whole: list[Parts]) -> tuple[Plan, tuple[Spec, ...], tuple[Scope, ...], tuple[Any, ...]]:
-    """What `_unpacked` makes the parts of graphs from."""
-    nodes = list({id(node): node for _, made, _ in whole for node in made}.values())
-    numbers: dict[int, int] = {}
-    symbols: list[Symbol] = []
-    for group in (*(node.outputs for node in nodes), *(part for parts in whole for part in (parts[0], parts[2]))):
-        for symbol in group:
-            if id(symbol) not in numbers:
-                numbers[id(symbol)] = len(symbols)
-                symbols.append(symbol)
-    places = {id(node): k for k, node in enumerate(nodes)}
-    specs: dict[int, Spec] = {}
-    scopes: dict[int, Scope] = {}
-    for symbol in symbols:
-        specs.setdefault(id(symbol.spec), symbol.spec)
-        scopes.setdefault(id(symbol.scope), symbol.scope)
-    spec_numbers, scope_numbers = ({key: k for k, key in enumerate(table)} for table in (specs, scopes))
-
-    def of(group: tuple[Symbol, ...]) -> tuple[int, ...]:
-        return tuple([numbers[id(s)] for s in group])
-
-    key = (
-        tuple([(n.definition, of(n.inputs), tuple(n.attrs), n.name, n.location, _names(n)) for n in nodes]),
-        tuple([symbol.name for symbol in symbols if symbol.node is None]),
-        tuple([(spec_numbers[id(s.spec)], scope_numbers[id(s.scope)]) for s in symbols]),
-        tuple([(of(inputs), tuple([places[id(n)] for n in made]), of(ends)) for inputs, made, ends in whole]),
-    )
-    attrs: list[dict[str, Any]] = [node.attrs for node in nodes]  # type: ignore[misc]
-    plan = _plans.get(key)
-    if plan is None:
-        plan = _plans[key] = Plan(key, attrs)
-    own: list[Any] = []
-    for k, (mine, first) in enumerate(zip(attrs, plan.attrs, strict=True)):
-        if mine is not first and not all(map(_same, mine.values(), first.values())):
-            own += (k, tuple(mine.values()))
-    return plan, tuple(specs.values()), tuple(scopes.values()), tuple(own)
-
-
-def _names(node: Node) -> tuple[str, ...]:
-    return tuple([symbol.name for symbol in node.outputs])
+def _alike(mine: dict[str, Any], first: dict[str, Any]) -> bool:
+    return list(mine) == list(first) and all(map(_same, mine.values(), first.values()))
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -242,33 +261,33 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, tuple):
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, float):
-        return a.hex() == b.hex()
+        return bool(a.hex() == b.hex())
     return isinstance(a, (int, str, np.dtype, Const, Spec)) and bool(a == b)
 
 
 def _unpacked(resting: Resting) -> list[Parts]:
     """The parts of graphs, made again."""
-    made, free, places, graphs = resting.plan.key
-    own = dict(zip(resting.attrs[::2], resting.attrs[1::2], strict=True))
-    specs, scopes = resting.specs, resting.scopes
-    symbols: list[Symbol] = []
-    nodes: list[Node] = []
-    for k, (op, _, keys, label, location, names) in enumerate(made):
-        attrs = dict(zip(keys, own[k], strict=True)) if k in own else resting.plan.attrs[k]
-        node = Node(op, (), attrs, label, location)
-        outputs = []
-        for index, name in enumerate(names):
-            spec, scope = places[len(symbols)]
-            symbols.append(Symbol(specs[spec], scopes[scope], name, node, index))
-            outputs.append(symbols[-1])
-        node.outputs = tuple(outputs)
-        nodes.append(node)
-    for name in free:
-        spec, scope = places[len(symbols)]
-        symbols.append(Symbol(specs[spec], scopes[scope], name))
-    for node, (_, inputs, *_) in zip(nodes, made, strict=True):
-        node.inputs = tuple([symbols[k] for k in inputs])
+    (ops, labels, locations), counts, inputs, outputs, (names, specs, scopes), graphs = resting.plan.key
+    attrs = list(resting.plan.attrs)
+    for k, own in zip(resting.attrs[::2], resting.attrs[1::2], strict=True):
+        attrs[k] = dict(zip(attrs[k], own, strict=True)) if own.__class__ is tuple else own
+    nodes = list(map(Node, ops, repeat(()), attrs, labels, locations))
+    free = len(names) - sum(outputs)
+    symbols = list(
+        map(
+            Symbol,
+            map(resting.specs.__getitem__, specs),
+            map(resting.scopes.__getitem__, scopes),
+            names,
+            chain(chain.from_iterable(map(repeat, nodes, outputs)), repeat(None, free)),
+            chain(chain.from_iterable(map(range, outputs)), repeat(0, free)),
+        )
+    )
+    made, used = iter(symbols), iter(inputs)
+    for node, n_in, n_out in zip(nodes, counts, outputs, strict=True):
+        node.inputs = tuple([symbols[k] for k in islice(used, n_in)])
+        node.outputs = tuple(islice(made, n_out))
     return [
-        (tuple([symbols[k] for k in inputs]), tuple([nodes[k] for k in listed]), tuple([symbols[k] for k in outputs]))
-        for inputs, listed, outputs in graphs
+        (tuple([symbols[k] for k in a]), tuple([nodes[k] for k in b]), tuple([symbols[k] for k in c]))
+        for a, b, c in graphs
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from treadle import nest
 from treadle.core.dim import Dim
 from treadle.core.dtypes import string
-from treadle.core.graph import PRUNE, Graph, Node, StateSlot
+from treadle.core.graph import Graph, Node, StateSlot
 from treadle.core.mode import current
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.variable import Variable
@@ -172,6 +172,3 @@ def prune(graph: Graph, feeds: Any, fetches: Any) -> Callable[..., Any]:
         return nest.unflatten(structure, part.run(flat))
 
     return pruned
-
-
-PRUNE.append(prune)

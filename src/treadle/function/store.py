@@ -172,7 +172,7 @@ class Store:
         trace.reason = f"{reason}{note}"
         key = trace.key = (keys.refreshed(key[0]), key[1])
         trace.mortal = keys.is_mortal(key[0])
-        trace.signature = with_parts(signature, key[0])
+        trace.signature = with_parts(alike(signature, self.traces[-1].signature) if self.traces else signature, key[0])
         self._sweep()
         if record.volatile:
             self._volatile |= record.volatile
@@ -246,6 +246,19 @@ def with_parts(signature: Signature, parts: Sequence[keys.Part]) -> Signature:
         arguments=tuple((name, shown.get(name, text)) for name, text in signature.arguments),
         leaves=tuple(leaves),
     )
+
+
+def alike(signature: Signature, earlier: Signature) -> Signature:
+    """The signature, sharing with an earlier one what is equal: of a nest of weights and one batch, nearly all."""
+    if len(signature.leaves) != len(earlier.leaves) or len(signature.arguments) != len(earlier.arguments):
+        return signature
+    leaves = [b if _as(a, b) else a for a, b in zip(signature.leaves, earlier.leaves, strict=True)]
+    arguments = [b if a == b else a for a, b in zip(signature.arguments, earlier.arguments, strict=True)]
+    return replace(signature, arguments=tuple(arguments), leaves=tuple(leaves))
+
+
+def _as(a: Leaf, b: Leaf) -> bool:
+    return a.text == b.text and a.path == b.path and a.part == b.part
 
 
 def plain_sizes(parts: Sequence[keys.Part]) -> bool:

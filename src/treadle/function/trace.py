@@ -13,7 +13,7 @@ from treadle import nest
 from treadle.autograph.source import suspension
 from treadle.control.merge import presence
 from treadle.core.dim import Dim, is_static
-from treadle.core.graph import Graph
+from treadle.core.graph import PRUNE, Graph
 from treadle.core.mode import current
 from treadle.core.tensor import Scope, Symbol, Tensor, tensors_of
 from treadle.core.tracer import Traced, Tracer, dim_value
@@ -120,6 +120,15 @@ def _filled(kind: str, leaf: Any, found: Any) -> Any:
         tensor = next(found)
         return tensor if isinstance(tensor, Symbol) else int(tensor.array)
     return leaf.copy() if kind == _COPY else leaf
+
+
+def _prune(graph: Graph, feeds: Any, fetches: Any) -> Any:
+    from treadle.function.prune import prune  # few programs cut graphs
+
+    return prune(graph, feeds, fetches)
+
+
+PRUNE.append(_prune)
 
 
 class Trace:
