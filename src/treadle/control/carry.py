@@ -17,6 +17,7 @@ from treadle.control.list_states import NeedsBuffer, NeedsLength
 from treadle.control.lists import is_list
 from treadle.control.loop import loop
 from treadle.control.merge import close, presence, to_spec
+from treadle.control.no_steps import takes_no_step
 from treadle.control.threads import Threads
 from treadle.core.dim import Size
 from treadle.core.dtypes import bool_
@@ -47,8 +48,30 @@ def run_loop(
 ) -> tuple[tuple[Any, ...], list[Tensor]]:
     """Trace and bind a loop: `body_fn(item, *values) -> values` (with `collect`: `(values, ys)`).
 
-    Gives the final values and the stacked ys.
+    Gives the final values and the stacked ys. A loop that surely takes no step leaves its values as they are where its
+    body cannot be traced: Python would not reach it.
     """
+    try:
+        return _traced_loop(body_fn, values, names, test_fn, length, xs, rebuild, collect, reverse, invariants)
+    except Exception:
+        if collect or not takes_no_step(test_fn, values, length, xs):
+            raise
+        return values, []
+
+
+def _traced_loop(
+    body_fn: Callable[..., Any],
+    values: tuple[Any, ...],
+    names: tuple[str, ...],
+    test_fn: Callable[..., Any] | None,
+    length: int | Tensor | None,
+    xs: Sequence[Tensor],
+    rebuild: Callable[[list[Tensor]], Any],
+    collect: bool,
+    reverse: bool,
+    invariants: Sequence[Any] | None,
+) -> tuple[tuple[Any, ...], list[Tensor]]:
+    """See `run_loop`."""
     steps = length if isinstance(length, int) else (xs[0].shape[0] if xs else None)
     threads = Threads(steps if type(steps) is int else None)
     work = _Loop(body_fn, test_fn, names, threads, xs, rebuild, collect)
