@@ -10,6 +10,7 @@ import pytest
 from oracle import agree, compilations, compiled
 
 import treadle as td
+from treadle.compile.moves import scans
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int64", "uint16"])
@@ -37,6 +38,30 @@ def test_running_sums_keep_numpys_order_of_additions() -> None:
 def test_running_sums_of_large_values_in_shares() -> None:
     x = np.random.default_rng(2).normal(size=(64, 1000))
     agree(lambda x: (td.cumsum(x, 1), td.cumsum(x.T, 0, reverse=True)), x)
+
+
+def test_long_scans_stop_so_that_signals_are_heard_and_go_on(monkeypatch: Any) -> None:
+    monkeypatch.setattr(scans, "BUDGET", 16)
+    x = np.random.default_rng(2).integers(1, 4, 50).astype(np.int64)
+    reversed_sum, down, top = (
+        lambda x: td.cumsum(x, reverse=True),
+        lambda x: td.cumsum(x.reshape(10, 5), 0),
+        lambda x: td.cummax(x),
+    )
+    for f, times in ((reversed_sum, 4), (down, 3), (top, 4)):
+        (wanted,) = agree(f, x)
+        code = compiled(f, x).code
+        entries: list[Any] = []
+
+        def enter(frame: Any, before: Any = code._enter, entries: list[Any] = entries) -> Any:
+            entries.append(frame)
+            return before(frame)
+
+        monkeypatch.setattr(code, "_enter", enter)
+        out = np.empty_like(wanted)
+        code.run((x,), (out,))
+        assert len(entries) == times  # looks at Python on the way
+        np.testing.assert_array_equal(out, wanted)
 
 
 def test_joins() -> None:

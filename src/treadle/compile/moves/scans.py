@@ -1,6 +1,7 @@
 """Running sums, products, extremes and logarithms of sums of exponentials as kernels.
 
-Along rows one element goes after another, along other axes row after row.
+Along rows one element goes after another, along other axes row after row. A long scan that is not shared out stops now
+and then, so that Ctrl-C is heard, and goes on from the last result that it has written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 from treadle.compile.cost import GRAIN
 from treadle.compile.fusion.emit import Kernel, Text, code
 from treadle.compile.moves.copies import copied
+from treadle.compile.run.executor import BUDGET as AGAIN
+from treadle.compile.run.executor import Ref
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
+BUDGET = 1 << 22  # elements of a scan between two looks at Python: some milliseconds
 
 
 # op -> one more element `{1}` after the running result `{0}`, of kind `{t}`
@@ -39,18 +43,27 @@ def _along_rows(node: Node, kind: str) -> Text:
     """The scanned axis is the last: row j has n elements; `first` and `step` tell where it begins and which way."""
     text = Text()
     text.add(0, "def kernel(args, lo, hi):")
-    for k, name in enumerate(("a0", "a1", "n", "first")):
+    for k, name in enumerate(("a0", "a1", "n", "first", "begin", "budget")):
         text.add(1, f"{name} = args[{k}]")
-    step = "- k" if node.attrs.get("reverse") else "+ k"
+    text.add(1, "end = min(n, begin + budget)")
+    sign = "-" if node.attrs.get("reverse") else ""
     text.add(1, "for j in range(lo, hi):")
     text.add(2, f"x = p_{kind}(a1 + (j * n + first) * {kind[1]})")
     text.add(2, f"y = p_{kind}(a0 + (j * n + first) * {kind[1]})")
-    text.add(2, "total = x[0]")
-    text.add(2, "y[0] = total")
-    text.add(2, "for k in range(1, n):")
-    at = step.lstrip("+ ")
-    text.add(3, f"total = {_step(node, kind, 'total', f'x[{at}]')}", node)
-    text.add(3, f"y[{at}] = total")
+    text.add(2, "if begin == 1:")
+    text.add(3, "y[0] = x[0]")
+    text.add(2, f"total = y[{sign}(begin - 1)]")
+    text.add(2, "for k in range(begin, end):")
+    text.add(3, f"total = {_step(node, kind, 'total', f'x[{sign}k]')}", node)
+    text.add(3, f"y[{sign}k] = total")
+    return _ended(text, 4)
+
+
+def _ended(text: Text, place: int) -> Text:
+    """The lines by which a kernel says whether it is to be called again, and from where on."""
+    text.add(1, "if end < n:")
+    text.add(2, f"args[{place}] = end")
+    text.add(2, f"return {AGAIN}")
     text.add(1, "return 0")
     return text
 
@@ -59,24 +72,25 @@ def _across_rows(node: Node, kind: str) -> Text:
     """Blocks of n rows of `inner` elements: each row of results is the one before it and a row of x."""
     text = Text()
     text.add(0, "def kernel(args, lo, hi):")
-    for k, name in enumerate(("a0", "a1", "n", "first", "inner")):
+    for k, name in enumerate(("a0", "a1", "n", "first", "begin", "budget", "inner")):
         text.add(1, f"{name} = args[{k}]")
+    text.add(1, "end = min(n, begin + budget)")
     back = "+ inner" if node.attrs.get("reverse") else "- inner"
     ahead = "-" if node.attrs.get("reverse") else "+"
     text.add(1, "for j in range(lo, hi):")
     text.add(2, f"x = p_{kind}(a1 + (j * n + first) * inner * {kind[1]})")
     text.add(2, f"y = p_{kind}(a0 + (j * n + first) * inner * {kind[1]})")
-    text.add(2, "for i in range(inner):")
-    text.add(3, "y[i] = x[i]")
-    text.add(2, "for k in range(1, n):")
+    text.add(2, "if begin == 1:")
+    text.add(3, "for i in range(inner):")
+    text.add(4, "y[i] = x[i]")
+    text.add(2, "for k in range(begin, end):")
     text.add(3, f"start = ((j * n + first) {ahead} k) * inner * {kind[1]}")
     text.add(3, f"u = p_{kind}(a1 + start)")
     text.add(3, f"v = p_{kind}(a0 + start)")
     text.add(3, f"w = p_{kind}(a0 + start {back} * {kind[1]})")
     text.add(3, "for i in range(inner):")
     text.add(4, f"v[i] = {_step(node, kind, 'w[i]', 'u[i]')}", node)
-    text.add(1, "return 0")
-    return text
+    return _ended(text, 4)
 
 
 def lower_scan(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
@@ -94,9 +108,16 @@ def lower_scan(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     first = n - 1 if node.attrs.get("reverse") else 0
     kind = code(source.dtype)
     grain = max(1, -(-GRAIN * rows // view.size)) if view.size >= 2 * GRAIN and rows > 1 else 0
-    if inner == 1:
-        kernel = Kernel(_along_rows(node, kind), (target, view, n, first), rows, grain)
+    begin: Ref | int = 1
+    budget = max(1, BUDGET // (rows * inner))
+    if grain or budget >= n or lowerer.inplace:  # shares cannot stop, nor can what may overwrite a variable
+        budget = n
     else:
-        kernel = Kernel(_across_rows(node, kind), (target, view, n, first, inner), rows, grain)
+        begin = lowerer.asm.fresh(1)
+    args = (target, view, n, first, begin, budget)
+    if inner == 1:
+        kernel = Kernel(_along_rows(node, kind), args, rows, grain)
+    else:
+        kernel = Kernel(_across_rows(node, kind), (*args, inner), rows, grain)
     lowerer.call(kernel, node.op)
     return True
