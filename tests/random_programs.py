@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import treadle as td
+from treadle.ops import sampling
 
 SIZES = [0, 1, 2, 3, 5, 17]
 DTYPES = ["float32", "float64", "int32", "int64", "int8", "uint8", "bool"]
@@ -168,12 +169,27 @@ def _pairs(m: Any, x: Any, axis: int) -> Any:
     return m.sum(force, axis=0) - m.max(force, axis=1)
 
 
+def _drawn(m: Any, op: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Random numbers from a fixed state, as a pure op."""
+    state = np.array([7, 2**32 - 5], np.uint64)
+    attrs = {"shape": shape, "dtype": np.dtype(str(dtype))}
+    return op.bind((td.asarray(state),), attrs)[0] if m is td else op.body(state, **attrs)[0]
+
+
+def _noisy(m: Any, x: Any, axis: int) -> Any:
+    kept = m.where(_drawn(m, sampling.uniform_op, x.shape, x.dtype) > 0.25, m.sin(x), 0)
+    first = m.expand_dims(m.max(x, axis=tuple(range(1, len(x.shape)))), axis=-1)
+    rows = m.max(_drawn(m, sampling.exponential_op, (x.shape[0], 80), x.dtype) * first, axis=-1)
+    noise = m.mean(m.exp(_drawn(m, sampling.normal_op, (x.shape[0], 80), x.dtype) + first))
+    return kept + m.sum(rows) / 64 + noise / 64 + _drawn(m, sampling.normal_op, x.shape, x.dtype) * x
+
+
 # Work on rows as it occurs in models, the same with either module; each on numbers from -3 to 3.
 ROWS: dict[str, Callable[[Any, Any, int], Any]] = {
     "softmax": _softmax, "normalise": _normalise, "log softmax": _log_softmax, "weighted": _weighted, "blend": _blend,
     "losses": _losses, "many rows": _many_rows, "picked": _picked, "masked": _masked,
     "standard": _standard, "shifted": _shifted, "scattered": _scattered, "beside": _beside,
-    "framed": _framed, "pairs": _pairs,
+    "framed": _framed, "pairs": _pairs, "noisy": _noisy,
 }  # fmt: skip
 
 

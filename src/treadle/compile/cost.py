@@ -55,6 +55,11 @@ SINGLE_UPDATES = 1 << 17
 # A last axis of at most so many elements is no innermost loop for sums of repeated values; REPEATED times or more, that
 # is, operands are turned for the longer one.
 SHORT_LAST, REPEATED = 8, 8
+# Random numbers are drawn by so many into memory on the stack, inside the loop that reads them.
+DRAWN_PIECE = 512
+DRAWN_RUN = 64  # elements of an innermost loop from which random numbers are drawn in it
+DRAWN_ROOM = 4_096  # random numbers of a row that are kept on the stack where several passes read them
+DRAWN_WORK = 4  # elements that the drawing of a number costs about as much as
 WIDE_STRIP = 64  # elements of a row that are worth a strip of a scatter of rows for one core: each looks at all indices
 RECOMPUTE = 6  # units up to which a value is computed again in the next pass over a row rather than kept
 WIDE_ROW = 32_768  # elements of a row beyond which a few rows are no work for several cores

@@ -23,6 +23,7 @@ from treadle.compile.fusion.small_groups import copy_group, name_of
 from treadle.compile.llvm.build import Source
 from treadle.compile.moves.complexes import as_numbers
 from treadle.compile.moves.copies import copy_bytes, copy_transposed
+from treadle.compile.moves.randoms import lower_state
 from treadle.compile.run.executor import Code, Ref
 from treadle.compile.stepping.fitting import is_scalar_loop, is_small_loop, is_table_loop
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
@@ -215,6 +216,9 @@ class Lowerer:
             env[node.outputs[0]] = self.constant_view(node.outputs[0])
         elif node.op == "full" and plain(node.outputs[0].spec):
             self.fill(node, env, targets)
+        elif not item.whole:
+            lower_state(self, node, env, targets)
+            return list(node.outputs[1:])
         elif node.op == "assert":
             self._assert(node, env)
         elif not self._natively(node, env, targets):

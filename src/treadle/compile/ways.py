@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.fusion.fuse import DRAWS, in_kernel
 from treadle.compile.views import View
+from treadle.config import config
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
 
@@ -41,9 +42,9 @@ WAYS: dict[str, tuple[str, str]] = {
     "arange": ("ranges", "lower_range"),
     "linspace": ("ranges", "lower_range"),
     "eye": ("ranges", "lower_eye"),
-    "random_uniform": ("randoms", "lower_elementwise"),
-    "random_exponential": ("randoms", "lower_elementwise"),
-    "random_normal": ("randoms", "lower_normal"),
+    **dict.fromkeys(
+        ("random_uniform", "random_exponential", "random_normal", "random_integers"), ("randoms", "lower_draw")
+    ),
     "random_permutation": ("randoms", "lower_permutation"),
     "sort": ("sorts", "lower_sort"),
     "argsort": ("sorts", "lower_argsort"),
@@ -53,7 +54,6 @@ WAYS: dict[str, tuple[str, str]] = {
     ),
     "isin": ("members", "lower_isin"),
     "searchsorted": ("searches", "lower_searchsorted"),
-    "random_integers": ("randoms", "lower_integers"),
     **dict.fromkeys(("det", "slogdet", "inv", "cholesky", "eigh"), ("matrix.factorizing", "lower_square")),
     "solve": ("matrix.factorizing", "lower_solve"),
     "svd": ("matrix.factorizing", "lower_svd"),
@@ -90,7 +90,8 @@ def never_fails(node: Node) -> bool:
     """Whether a node is surely laid out as kernels that report nothing."""
     if node.op == "matmul":  # two axes of batches always fit a product
         return _in_kernels(node) and all(2 <= len(s.shape) <= 4 for s in node.inputs)
-    return node.op in SURE and _in_kernels(node)
+    apart = node.op in DRAWS and config.compiler == "numba"  # Python draws, see `moves.randoms`
+    return node.op in SURE and not apart and _in_kernels(node)
 
 
 def updates_in_place(node: Node) -> bool:

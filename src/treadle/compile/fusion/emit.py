@@ -15,7 +15,7 @@ import numpy as np
 from treadle.compile.fusion.fuse import is_scalar_constant
 from treadle.compile.fusion.joined import Grid, Joined, over
 from treadle.compile.fusion.narrow import Narrow, narrow_line
-from treadle.compile.fusion.sources import Counted, Index, Source
+from treadle.compile.fusion.sources import Counted, Drawn, Index, Picked, Source
 from treadle.compile.views import View
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -129,6 +129,7 @@ class Operands:
         self.strides: list[tuple[int, ...]] = []  # over `shape`; 0 where broadcast
         self.picks: dict[int, list[tuple[int, Index]]] = {}  # operands read by indices: the indices' operands
         self.counted: dict[int, Counted] = {}  # operands that are positions
+        self.drawn: dict[int, tuple[Drawn, tuple[int, ...]]] = {}  # random numbers: operands of the state and bounds
         self.joined: dict[int, Grid] = {}  # operands in pieces, by the number of the first
         self.written: set[int] = set()
 
@@ -157,12 +158,15 @@ class Operands:
             return self._number(source, stretch(source))
         if isinstance(source, Joined):
             return self._pieces(source)
-        view = source.view if isinstance(source, Counted) else source.source
+        view = source.source if isinstance(source, Picked) else source.view
         self.views.append(view)
         self.strides.append(stretch(view))
         number = len(self.views) - 1
         if isinstance(source, Counted):
             self.counted[number] = source
+        elif isinstance(source, Drawn):
+            still = (0,) * len(self.shape)
+            self.drawn[number] = source, tuple([self._number(v, still) for v in (source.state, *source.bounds)])
         else:
             self.picks[number] = [(self._number(index.view, stretch(index.view)), index) for index in source.indices]
         return number

@@ -23,6 +23,7 @@ from treadle.records import dataclass, field
 
 KERNEL_KINDS = "biuf"
 REDUCTIONS = {"sum", "prod", "max", "min", "any", "all"}
+DRAWS = {"random_uniform", "random_exponential", "random_normal", "random_integers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,17 @@ class Virtual:
     @property
     def picks(self) -> bool:
         """Whether it is read from memory, by indices that are checked."""
-        return bool(self.node.inputs) and not self.joins
+        return bool(self.node.inputs) and not self.joins and not self.draws
 
     @property
     def joins(self) -> bool:
         """Whether it lies in pieces."""
         return self.node.op in ("concat", "pad_slice")
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is random numbers, drawn from a state."""
+        return self.node.op in DRAWS
 
 
 @dataclass(eq=False, slots=True)
@@ -82,6 +88,11 @@ class Group:
         """Whether its kernel looks up indices, and may find one out of range."""
         return self.scatter is not None or any(virtual.picks for virtual in self.virtual.values())
 
+    @property
+    def draws(self) -> set[Symbol]:
+        """The random numbers that its kernel draws itself."""
+        return {symbol for symbol, virtual in self.virtual.items() if virtual.draws}
+
     def find(self) -> Group:
         """The group that this one has become part of."""
         group = self
@@ -92,11 +103,15 @@ class Group:
 
 @dataclass(eq=False, slots=True)
 class Single:
-    """A node by itself: BLAS, a host step, a loop, a branch, a view."""
+    """A node by itself: BLAS, a host step, a loop, a branch, a view.
+
+    whole: False for a draw whose numbers are made where they are read, so that only the state behind it is left.
+    """
 
     node: Node
     order: int = 0
     after: int = 0
+    whole: bool = True
 
 
 Item = Group | Single
@@ -380,6 +395,20 @@ class Fuser:
                 if item is not a and item.after & (mine | theirs):
                     item.after = (item.after | mine | a.after) & ~theirs
 
+    def renew(self) -> None:
+        """Find anew what must run before each item, where what they read has changed."""
+        order = self.ordered()
+        makers = {symbol: item for item in order for symbol in makes(item)}
+        effect: Item | None = None
+        for item in order:
+            before = {makers[symbol] for symbol in reads(item) if symbol in makers} - {item}
+            if isinstance(item, Single) and item.node.effect:
+                before |= set() if effect is None else {effect}
+                effect = item
+            item.after = 0
+            for other in before:
+                item.after |= other.after | self.bits[other]
+
     def ordered(self, late: frozenset[Symbol] = frozenset()) -> list[Item]:
         """An order in which everything comes after what it needs, and what makes one of `late` as late as it may."""
         order: list[Item] = []
@@ -411,9 +440,13 @@ def fuse(graph: Graph, late: frozenset[Symbol] = frozenset()) -> list[Item]:
 
 def makes(item: Item) -> Collection[Symbol]:
     """The values that an item makes."""
-    return item.made if isinstance(item, Group) else item.node.outputs
+    if isinstance(item, Group):
+        return item.made
+    return item.node.outputs if item.whole else item.node.outputs[1:]
 
 
 def reads(item: Item) -> Collection[Symbol]:
     """The values that an item needs; constants that kernels take by value are not told of."""
-    return item.read if isinstance(item, Group) else item.node.inputs
+    if isinstance(item, Group):
+        return item.read
+    return item.node.inputs if item.whole else item.node.inputs[:1]

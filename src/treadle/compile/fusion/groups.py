@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from typing import TYPE_CHECKING
 
-from treadle.compile.cost import PERIOD, PERIODS, goes_in_strips, units
+from treadle.compile.cost import PERIOD, PERIODS
 from treadle.compile.fusion.emit import Body, Kernel
 from treadle.compile.fusion.fuse import Group
 from treadle.compile.fusion.kernels import GroupKernel
 from treadle.compile.fusion.lengthwise import Turned, goes_lengthwise
 from treadle.compile.fusion.moments import lower_moments
+from treadle.compile.fusion.placing import in_strips
 from treadle.compile.fusion.repeats import Recorder, repeat, structure_of
 from treadle.compile.fusion.row_plan import partial_view
 from treadle.compile.fusion.rows import RowKernel
@@ -61,7 +62,9 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
         lowerer.asm.commit()  # a variable is overwritten
     stored: Collection[Symbol] = ()
     if group.virtual:  # strips read plain arrays only: what could be read in place is made first after all
-        stored = group.virtual if _in_strips(group) else unreadable(lowerer, group, env)
+        stored = group.virtual if in_strips(group) else unreadable(lowerer, group, env)
+    if not stored and group.draws:
+        stored = _undrawn(lowerer, group, env, stores, ends)
     if not stored:
         call_group(lowerer, group, env, stores, ends)
         return [*stores, *ends]
@@ -72,6 +75,16 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
     for symbol in apart.keys() - env.keys():
         lowerer.free(apart[symbol].buffer)
     return [*stores, *ends]
+
+
+def _undrawn(
+    lowerer: Lowerer, group: Group, env: Env, stores: Mapping[Symbol, View], ends: Mapping[Symbol, View]
+) -> set[Symbol]:
+    """Random numbers that do not lie so that the group's kernel could draw them; all, if any of them do not."""
+    if 0 in group.shape:
+        return set()
+    kernel = GroupKernel if group.row_axes is None else RowKernel
+    return set() if kernel(group, finder(lowerer, group, env), stores, ends).draws else group.draws
 
 
 def _needed(group: Group, wanted: set[Symbol]) -> set[Symbol]:
@@ -187,13 +200,6 @@ def _call_or_spare(lowerer: Lowerer | Recorder, kernel: Kernel, name: str, call:
         lowerer.offer(Source(name, kernel.text.key))
 
 
-def _in_strips(group: Group) -> bool:
-    if group.row_axes is None:
-        return False
-    full = [n for n in group.nodes if n.definition.family == "elementwise" and n.outputs[0] not in group.rows]
-    return goes_in_strips(group.shape, group.row_axes, max(map(units, full), default=0))
-
-
 def _call_rows(
     lowerer: Lowerer | Recorder,
     group: Group,
@@ -203,7 +209,7 @@ def _call_rows(
     ends: Mapping[Symbol, View],
 ) -> None:
     assert group.row_axes is not None
-    strips = _in_strips(group)
+    strips = in_strips(group)
     plan = (StripKernel if strips else RowKernel)(group, find, stores, ends)
     plan.prepare()
     used("strips of rows" if strips else "passes along rows")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from treadle.compile.cost import GRAIN, PERIOD, PERIODS, PIECES, SLICE
+from treadle.compile.cost import DRAWN_WORK, GRAIN, PERIOD, PERIODS, PIECES, SLICE
+from treadle.compile.fusion.drawing import half_of, pieces_fit
 from treadle.compile.fusion.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
 from treadle.compile.fusion.fuse import Group, is_scalar_constant
 from treadle.compile.fusion.reduce import combine, identity, is_rounded
@@ -77,11 +78,13 @@ class GroupKernel:
             self.sizes[-2:], self.flags[-2:] = self.sizes[:-3:-1], self.flags[:-3:-1]
             for steps in self.steps:
                 steps[-2:] = steps[:-3:-1]
+        self.half = half_of(self.operands, self.sizes, self.steps)
 
     @property
     def periodic(self) -> list[int]:
         """Arrays of one short row that elementwise work over many rows reads again for each."""
-        special = self.operands.picks or self.operands.counted or self.operands.joined
+        operands = self.operands
+        special = operands.picks or operands.counted or operands.joined or operands.drawn
         if len(self.sizes) != 2 or any(self.flags) or self.reductions or special:
             return []
         _, row = self.sizes
@@ -92,6 +95,13 @@ class GroupKernel:
         if any(self.steps[k] != [row, 1] for k in self.stores.values()):
             return []
         return [k for k in dict.fromkeys(self.loads.values()) if self.steps[k] == [0, 1]]
+
+    @property
+    def draws(self) -> bool:
+        """Whether the kernel can draw the random numbers that it reads."""
+        order, kind = self._order()
+        fits = pieces_fit(self.operands, self.sizes, self.steps, order[-1])
+        return fits and (self.half == 0 or (self.half is not None and kind in ("map", "all")))
 
     @property
     def many_rows(self) -> bool:
@@ -126,15 +136,20 @@ class GroupKernel:
         """Into how many partial results a full reduction is cut; 1 when the result is written at once."""
         if not self.full:
             return 1
-        return -(-self.sizes[0] // self.block)
+        return -(-(self.half or self.sizes[0]) // self.block)
 
     @property
     def block(self) -> int:
         """How much of the first axis one partial result of a full reduction covers."""
-        return max(1, BLOCK // math.prod(self.sizes[1:]))
+        return max(1, self.most // math.prod(self.sizes[1:]))
 
-    def write(self) -> Kernel:
-        """The kernel."""
+    @property
+    def most(self) -> int:
+        """How many elements one partial result of a full reduction covers; draws are more work than others."""
+        return BLOCK // DRAWN_WORK if self.operands.drawn else BLOCK
+
+    def _order(self) -> tuple[list[int], str]:
+        """The loops from outside in, and their kind."""
         if not any(self.flags):
             order, kind = list(range(len(self.sizes))), "map"
         elif all(self.flags):
@@ -146,7 +161,11 @@ class GroupKernel:
                 order, kind = kept + gone, "rows"
             else:
                 order, kind = kept[:-1] + gone + kept[-1:], "columns"
-        return _Writer(self, order, kind).kernel()
+        return order, kind
+
+    def write(self) -> Kernel:
+        """The kernel."""
+        return _Writer(self, *self._order()).kernel()
 
 
 class _Writer(LoopWriter):
@@ -165,6 +184,8 @@ class _Writer(LoopWriter):
         loops = self.order[:-1]
         self._body_text()  # names the constants, which are arguments too
         self.constants()
+        if self.drawing is not None:
+            self.drawing.begin(plan.half or 0, self.order)
         crossed = self._crossed() if self.kind == "map" else None
         if crossed is not None:
             return tiled(self, crossed)
@@ -176,13 +197,13 @@ class _Writer(LoopWriter):
             self.bounds[inner] = f"min(n{inner}, {self.named('total', plan.total)} - j{first} * n{inner})"
         writer = {"map": self._map, "all": self._all, "rows": self._rows, "columns": self._columns}[self.kind]
         writer(loops, inner)
-        hi = plan.blocks if self.kind == "all" else plan.sizes[first]
+        hi = plan.blocks if self.kind == "all" else plan.half or plan.sizes[first]
         total = 1
         for size in plan.sizes:
             total *= size
-        grain = 0
-        if hi > 1 and total >= 2 * GRAIN:
-            share = max(GRAIN, total // (PIECES * pool.processors())) if self.kind == "map" else GRAIN
+        grain, least = 0, GRAIN if self.drawing is None else GRAIN // DRAWN_WORK
+        if hi > 1 and total >= 2 * least:
+            share = max(least, total // (PIECES * pool.processors())) if self.kind == "map" else least
             grain = max(1, -(-share * hi // total))
             if self.kind == "columns" and first == inner:
                 # Narrow strips walk memory badly, and the cut does not change the sums: as few strips as cores.
@@ -213,6 +234,22 @@ class _Writer(LoopWriter):
             self.pointer(indent, k, loops)
             if k in self.plan.loads.values() and not self.varies(k, [inner]):
                 self.load(indent, k)
+
+    def outside(self, loops: Sequence[int], indent: int) -> int:
+        """Open the loops around the innermost one; of what goes over halves, the first counts in the first half."""
+        if not self.plan.half or not loops:
+            return self.open(loops, indent)
+        self.text.add(indent, f"for i{loops[0]} in range({self.bounds[loops[0]]}):")
+        return self.open(loops[1:], indent + 1)
+
+    def pieces(self, indent: int, loops: Sequence[int], inner: int, bounds: str) -> tuple[int, str]:
+        """The loop over pieces of the innermost one, where random numbers are drawn: the indent inside, its bounds."""
+        if self.drawing is None:
+            return indent, bounds
+        indent, bounds = self.drawing.pieces(indent, loops, inner, bounds)
+        if self.plan.half:
+            self.pointers(indent, loops, inner, self.element_operands())
+        return indent, bounds
 
     def element(self, indent: int, inner: int) -> None:
         """Loads, the body and stores, at one element."""
@@ -245,10 +282,12 @@ class _Writer(LoopWriter):
 
     def _map(self, loops: list[int], inner: int) -> None:
         """Elementwise only; a reduction over axes of size 1 is a copy."""
-        indent = self.stretches(self.open(loops, 1), inner)
+        indent = self.stretches(self.outside(loops, 1), inner)
+        indent, bounds = self.pieces(indent, loops, inner, self.bounds[inner])
         results = [r.operand for r in self.plan.reductions]
-        self.pointers(indent, loops, inner, [*self.element_operands(), *results])
-        self.text.add(indent, f"for j{inner} in range({self.bounds[inner]}):")
+        elements = [] if self.plan.half else self.element_operands()
+        self.pointers(indent, loops, inner, [*elements, *results])
+        self.text.add(indent, f"for j{inner} in range({bounds}):")
         self.element(indent + 1, inner)
         for r in self.plan.reductions:
             value = f"{code(r.node.outputs[0].dtype)}({self.plan.body.name(r.node.inputs[0])})"
@@ -277,12 +316,12 @@ class _Writer(LoopWriter):
         self._begin(indent)
         deeper = self.stretches(self.open(gone, indent), inner)
         self.pointers(deeper, loops, inner, self.element_operands())
-        self._sums(deeper, inner)
+        self._sums(deeper, loops, inner)
         self.pointers(indent, kept, inner, [r.operand for r in self.plan.reductions])
         for r in self.plan.reductions:
             self.text.add(indent, f"q{r.operand}[0] = {r.name}")
 
-    def _sums(self, indent: int, inner: int) -> None:
+    def _sums(self, indent: int, loops: Sequence[int], inner: int) -> None:
         """The innermost loop of reductions in registers; sums that round go by slices."""
         bounds, deeper = self.bounds[inner], indent
         kinds = {r.name: (r.node.op, r.node.outputs[0].dtype) for r in self.plan.reductions}
@@ -292,10 +331,11 @@ class _Writer(LoopWriter):
             deeper, bounds = self.sliced(indent, inner)
             for name, kind in kinds.items():
                 self.text.add(deeper, f"some_{name} = {identity(*kind)}")
-        self.text.add(deeper, f"for j{inner} in range({bounds}):")
-        self.element(deeper + 1, inner)
+        inside, bounds = self.pieces(deeper, loops, inner, bounds)
+        self.text.add(inside, f"for j{inner} in range({bounds}):")
+        self.element(inside + 1, inner)
         for r in self.plan.reductions:
-            self._accumulate(deeper + 1, r, f"some_{r.name}" if rounded else r.name)
+            self._accumulate(inside + 1, r, f"some_{r.name}" if rounded else r.name)
         if rounded:
             for name, kind in kinds.items():
                 self.text.add(deeper, f"{name} = {combine(*kind, name, f'some_{name}')}")
@@ -312,7 +352,8 @@ class _Writer(LoopWriter):
             self.text.add(indent + 1, f"q{r.operand}[{self.index(r.operand, inner)}] = {start}")
         deeper = self.stretches(self.open(gone, indent), inner)
         self.pointers(deeper, loops, inner, self.element_operands())
-        self.text.add(deeper, f"for j{inner} in range({self.bounds[inner]}):")
+        deeper, bounds = self.pieces(deeper, loops, inner, self.bounds[inner])
+        self.text.add(deeper, f"for j{inner} in range({bounds}):")
         self.element(deeper + 1, inner)
         for r in self.plan.reductions:
             self._accumulate(deeper + 1, r, f"q{r.operand}[{self.index(r.operand, inner)}]")
@@ -321,28 +362,29 @@ class _Writer(LoopWriter):
         """Everything is reduced: one partial result a block of elements or rows, so that shares can be handed out."""
         results = [r.operand for r in self.plan.reductions]
         if not loops:
-            self.named("n", self.plan.sizes[inner])
-            pieces = bool(self.plan.operands.joined)
+            self.named("n", self.plan.half or self.plan.sizes[inner])
+            pieces, most = bool(self.plan.operands.joined), self.plan.most
             self.pointers(1, [], inner, results if pieces else [*self.element_operands(), *results])
             self.text.add(1, "for block in range(lo, hi):")
             self._begin(2)
-            self.bounds[inner] = f"block * {BLOCK}, min(n, (block + 1) * {BLOCK})"
+            self.bounds[inner] = f"block * {most}, min(n, (block + 1) * {most})"
             indent = self.stretches(2, inner)
             if pieces:
                 self.pointers(indent, [], inner, self.element_operands())
-            self._sums(indent, inner)
+            self._sums(indent, loops, inner)
             for r in self.plan.reductions:
                 self.text.add(2, f"q{r.operand}[block] = {r.name}")
             return
         self.pointers(1, [], inner, results)
         first = loops[0]
-        rows, size = self.named("rows", self.plan.block), self.named("n", self.plan.sizes[first])
+        rows, size = self.named("rows", self.plan.block), self.named("n", self.plan.half or self.plan.sizes[first])
         self.text.add(1, "for block in range(lo, hi):")
         self._begin(2)
         self.bounds[first] = f"block * {rows}, min({size}, (block + 1) * {rows})"
-        indent = self.stretches(self.open(loops, 2), inner)
-        self.pointers(indent, loops, inner, self.element_operands())
-        self._sums(indent, inner)
+        indent = self.stretches(self.outside(loops, 2), inner)
+        if not self.plan.half:
+            self.pointers(indent, loops, inner, self.element_operands())
+        self._sums(indent, loops, inner)
         for r in self.plan.reductions:
             self.text.add(2, f"q{r.operand}[block] = {r.name}")
 

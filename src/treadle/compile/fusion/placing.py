@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from treadle.compile.cost import rows_pay
+from treadle.compile.cost import goes_in_strips, rows_pay, units
 from treadle.compile.fusion.levels import Axes, is_row_shape, other_axes, reads_as_row, row_like, true_axes
 from treadle.core.graph import Node
 from treadle.core.spec import Shape
@@ -83,3 +83,11 @@ def inner_of(shape: Shape, across: frozenset[Axes]) -> Axes | None:
     inner = other_axes(shape, columns[0])
     fits = bool(inner) and max(columns[0], default=0) < inner[0]
     return inner if fits and columns[0] and rows_pay(shape, inner) else None
+
+
+def in_strips(group: Group) -> bool:
+    """Whether a group's rows are so short, or lie so, that they are worked on side by side."""
+    if group.row_axes is None:
+        return False
+    full = [n for n in group.nodes if n.definition.family == "elementwise" and n.outputs[0] not in group.rows]
+    return goes_in_strips(group.shape, group.row_axes, max(map(units, full), default=0))

@@ -61,7 +61,7 @@ def _is_small(symbol: Symbol, group: Group) -> bool:
     """Whether a value that a group reads is repeated along an axis, or counted and not stored."""
     if symbol in group.virtual:
         virtual = group.virtual[symbol]
-        return not virtual.picks and not virtual.joins
+        return not (virtual.picks or virtual.joins or virtual.draws)
     return (symbol not in group.made or symbol in group.rows) and _repeated(symbol.shape, group.shape)
 
 

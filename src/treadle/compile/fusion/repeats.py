@@ -19,7 +19,7 @@ from treadle.compile.fusion.emit import Kernel, Template
 from treadle.compile.fusion.fuse import Group, Virtual, is_scalar_constant
 from treadle.compile.fusion.joined import ZEROS
 from treadle.compile.fusion.lines import line_of
-from treadle.compile.fusion.sources import joined
+from treadle.compile.fusion.sources import drawn, joined
 from treadle.compile.llvm.build import Source
 from treadle.compile.run import pool
 from treadle.compile.run.executor import Ref
@@ -152,7 +152,11 @@ def structure_of(
                             else:
                                 key.append(piece.dtype)
                     else:
-                        key.extend(_counting(virtual))
+                        key.extend(_unstored(virtual))
+                        if virtual.draws:
+                            source = drawn(lowerer, virtual, env)  # type: ignore[arg-type]
+                            for lies in (source.state, *source.bounds):
+                                place(lies)
                     key.append(number)
                     continue
                 view = env.get(symbol)
@@ -187,13 +191,13 @@ def _where(ref: Ref | None) -> tuple[str, int, int] | None:
     return None if ref is None else (ref.kind, ref.index, ref.offset)
 
 
-def _counting(virtual: Virtual) -> list[Any]:
-    """What a value is that is not stored: how its positions are counted, and its views."""
+def _unstored(virtual: Virtual) -> list[Any]:
+    """What a value is that is not stored: which numbers are drawn, or how positions are counted, and its views."""
     made = virtual.node
     key: list[Any] = [made.op, made.outputs[0].shape, made.outputs[0].dtype]
     if made.op == "eye":
         key.append(made.attrs["k"])
-    else:
+    elif not virtual.draws:
         line = line_of(made)
         assert line is not None
         key += [line.whole, line.start, line.step, line.last]

@@ -7,7 +7,7 @@ adds up the blocks. Blocks are cut by size alone, so that sums do not depend on 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from treadle.compile.fusion.levels import other_axes, row_strides, true_axes
 from treadle.compile.fusion.passes import Pass, Passes
 from treadle.compile.fusion.reduce import combine
 from treadle.compile.fusion.sources import Source
-from treadle.compile.fusion.surroundings import LoopWriter
+from treadle.compile.fusion.surroundings import LoopWriter, varies
 from treadle.compile.views import Buffer, View, contiguous_strides
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol
@@ -142,6 +142,16 @@ class RowPlan:
         """Into how many shares the work is cut at most."""
         return -(-self.hi // self.grain) if self.grain else 1
 
+    def varies(self, operand: int, axes: Sequence[int]) -> bool:
+        """Whether an operand's place changes along any of these axes."""
+        return varies(self.operands, self.steps, operand, axes)
+
+    def loads_of(self, this: Pass) -> list[int]:
+        """The arrays that a pass reads along the row."""
+        nodes = [*this.full, *this.reduce]
+        found = [self.loads[s, None] for n in nodes for s in n.inputs if (s, None) in self.loads]
+        return [k for k in dict.fromkeys(found) if self.varies(k, self.gone)]
+
     def put(self, number: int, view: View) -> None:
         """Tell where an operand lies: partial results, scratch."""
         self.operands.views[number] = view
@@ -223,13 +233,6 @@ class RowWriter(LoopWriter):
         """The operand in which a value is kept from one pass to another."""
         home = self.plan.passes.home[symbol]
         return self.plan.scratch[symbol] if home is None else self.plan.stores[home]
-
-    def loads_of(self, this: Pass) -> list[int]:
-        """The arrays that a pass reads along the row."""
-        plan = self.plan
-        nodes = [*this.full, *this.reduce]
-        found = [plan.loads[s, None] for n in nodes for s in n.inputs if (s, None) in plan.loads]
-        return [k for k in dict.fromkeys(found) if self.varies(k, plan.gone)]
 
 
 def partial_view(plan: RowPlan, symbol: Symbol, buffer: Buffer) -> View:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile.cost import SLICE, band
+from treadle.compile.cost import DRAWN_ROOM, DRAWN_RUN, SLICE, band
+from treadle.compile.fusion.drawing import pieces_fit
 from treadle.compile.fusion.emit import Kernel
 from treadle.compile.fusion.passes import Pass
 from treadle.compile.fusion.reduce import combine, identity, is_rounded
@@ -23,6 +24,29 @@ class RowKernel(RowPlan):
         first = self.sizes[self.kept[0]]
         self.band = self.group.band or band(first, math.prod(self.sizes) // first)
         return -(-first // self.band) if self.ends else first
+
+    @property
+    def draws(self) -> bool:
+        """Whether the kernel can draw the random numbers that it reads."""
+        return all(self.by_pieces(k) or self.by_rows(k) for k in self.operands.drawn)
+
+    def by_pieces(self, k: int) -> bool:
+        """Whether random numbers can be drawn by pieces of the innermost loop: one pass reads them."""
+        inner = self.gone[-1]
+        normal = self.operands.drawn[k][0].node.op == "random_normal"
+        once = sum(k in self.loads_of(this) for this in self.passes.passes) == 1
+        return once and not normal and pieces_fit(self.operands, self.sizes, self.steps, inner)
+
+    def by_rows(self, k: int) -> bool:
+        """Whether random numbers can be drawn for a whole row, in memory on the stack."""
+        straight, step = {}, 1
+        for axis in reversed(self.gone):
+            straight[axis] = step
+            step *= self.sizes[axis]
+        normal = self.operands.drawn[k][0].node.op == "random_normal"
+        lies = all(self.steps[k][axis] == step for axis, step in straight.items())
+        fits = DRAWN_RUN <= self.row <= DRAWN_ROOM and all(self.steps[k][axis] for axis in self.kept)
+        return fits and lies and not normal and not self.operands.joined
 
     def kept_row(self, dtype: np.dtype[Any]) -> int:
         steps, step = {}, 1
@@ -52,6 +76,9 @@ class _AlongRows(RowWriter):
         self.scratch()
         self.bound([*plan.kept, *plan.gone], self.first)
         self.numbers()
+        if self.drawing is not None:
+            self.drawing.rows = {k: plan.gone for k in plan.operands.drawn if not plan.by_pieces(k)}
+            self.drawing.begin(0, plan.kept)
         if plan.ends:
             self._blocks()
         else:
@@ -91,6 +118,8 @@ class _AlongRows(RowWriter):
             if self.varies(k, plan.kept) and not self.varies(k, plan.gone):
                 self.pointer(indent, k, plan.kept)
                 self.load(indent, k)
+        if self.drawing is not None:
+            self.drawing.row(indent, plan.kept, self.named("row", plan.row))
         for number, this in enumerate(plan.passes.passes):
             for node in this.before:
                 self.row_node(indent, node)
@@ -109,7 +138,7 @@ class _AlongRows(RowWriter):
                 dtype = node.outputs[0].dtype
                 self.text.add(indent, f"{name} = {identity(node.op, dtype)}")
         deeper = self.open(plan.gone[:-1], indent)
-        loads = self.loads_of(this)
+        loads = plan.loads_of(this)
         columns = [plan.ends[node.outputs[0]] for node, name in sums.items() if not name]
         kept = [self.place(s) for s in (*this.reread, *this.keeps)]
         for k in dict.fromkeys([*loads, *kept, *[plan.stores[s] for s in this.stores], *columns]):
@@ -124,6 +153,9 @@ class _AlongRows(RowWriter):
             parts = {node: f"some_{name}" for node, name in sums.items() if name}
             for node, name in parts.items():
                 self.text.add(deeper, f"{name} = {identity(node.op, node.outputs[0].dtype)}")
+        outside = deeper
+        if self.drawing is not None and any(k in self.drawing.drawn and k not in self.drawing.rows for k in loads):
+            deeper, bounds = self.drawing.pieces(deeper, [*plan.kept, *plan.gone[:-1]], inner, bounds)
         self.text.add(deeper, f"for j{inner} in range({bounds}):")
         deeper += 1
         for k in loads:
@@ -143,7 +175,7 @@ class _AlongRows(RowWriter):
             self.text.add(deeper, f"q{k}[{self.index(k, inner)}] = {plan.body.name(symbol)}")
         for node, name in parts.items():
             total = sums[node]
-            self.text.add(deeper - 1, f"{total} = {combine(node.op, node.outputs[0].dtype, total, name)}", node)
+            self.text.add(outside, f"{total} = {combine(node.op, node.outputs[0].dtype, total, name)}", node)
         for node, name in sums.items():
             self._after(indent, node, name)
 

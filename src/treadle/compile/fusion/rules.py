@@ -30,6 +30,7 @@ RULES = (
     "a value is made again where it is read",
     "what replaces a slice is made in its place",
     "loops go along the axis before a short last one",
+    "random numbers are drawn where they are read",
 )
 
 counts: Counter[str] = Counter()  # in this process

@@ -89,7 +89,7 @@ def _settle(fuser: Fuser, item: Single, kept: set[Symbol]) -> bool:
         return False
     group = home.find()
     plain = group.inner is None and not group.ends and not group.moments and group.scatter is None
-    if not plain or group.shape != update.shape or any(v.joins for v in group.virtual.values()):
+    if not plain or group.shape != update.shape or any(v.joins or v.draws for v in group.virtual.values()):
         return False
     taken = _alone(fuser, group, node, kept)
     nodes = [n for n in group.nodes if n.outputs[0] in taken]

@@ -1,9 +1,10 @@
-"""What the operands of a kernel are when they are no plain arrays: reads by index, and positions that are counted.
+"""What the operands of a kernel are when they are no plain arrays: reads by index, counted positions, random numbers.
 
-Both are views like others, over one shape, so that broadcasting, transposing and collapsing axes mean for them what
+All are views like others, over one shape, so that broadcasting, transposing and collapsing axes mean for them what
 they mean for memory. A `Picked` value is a view of the array that it reads, whose place moves by integers that are
 views over the same shape. A `Counted` value is a view of the numbers 0, 1, 2, ... themselves: its strides say how a
-position in the kernel's loops becomes one among them.
+position in the kernel's loops becomes one among them. A `Drawn` value is a view of places in the same way, at which
+random numbers stand.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.compile.fusion.fuse import Group, Virtual
+from treadle.compile.fusion.fuse import DRAWS, Group, Virtual
 from treadle.compile.fusion.joined import Joined, beside, over, padded, single, through, zeros
 from treadle.compile.fusion.lines import Line, line_of
 from treadle.compile.moves.zeros import all_zero
@@ -63,7 +64,20 @@ class Counted:
     size: int = 0
 
 
-Source = View | Picked | Counted | Joined
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Random numbers: the view is of places among all that the node draws from the state.
+
+    bounds: the two numbers between which whole numbers are drawn.
+    """
+
+    view: View
+    state: View
+    node: Node
+    bounds: tuple[View, ...] = ()
+
+
+Source = View | Picked | Counted | Joined | Drawn
 
 
 def finder(lowerer: Lowerer | Recorder, group: Group, env: Env) -> Callable[[Symbol], Source]:
@@ -87,6 +101,8 @@ def _made(lowerer: Lowerer | Recorder, virtual: Virtual, env: Env) -> Source:
     node = virtual.node
     if virtual.joins:
         return joined(lowerer, virtual, env)
+    if virtual.draws:
+        return drawn(lowerer, virtual, env)
     if not virtual.picks:
         made = _counted(node)
         return replace(made, view=_through(made.view, virtual.views))
@@ -94,6 +110,16 @@ def _made(lowerer: Lowerer | Recorder, virtual: Virtual, env: Env) -> Source:
     picked = {"gather": _gathered, "take_along_axis": _taken, "dynamic_slice": _sliced}[node.op](node, arrays)
     indices = tuple([replace(index, view=_through(index.view, virtual.views)) for index in picked.indices])
     return Picked(_through(picked.source, virtual.views), indices)
+
+
+def drawn(lowerer: Lowerer | Recorder, virtual: Virtual, env: Env) -> Drawn:
+    """What random numbers are drawn from, and in which order they are read."""
+    node = virtual.node
+    out = node.outputs[0]
+    shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
+    state, *bounds = [lowerer.value(s, env) for s in node.inputs]
+    places = View(Buffer("drawn", None, 0), shape, out.dtype, contiguous_strides(shape))
+    return Drawn(_through(places, virtual.views), state, node, tuple(bounds))
 
 
 def joined(lowerer: Lowerer | Recorder, virtual: Virtual, env: Env) -> Joined:
@@ -192,19 +218,22 @@ def made_apart(lowerer: Lowerer, group: Group, env: Env, which: Collection[Symbo
 
 def _make(lowerer: Lowerer, node: Node, stored: Env) -> None:
     """Make a value, and what it is made of where that is not stored either."""
+    from treadle.compile.moves.randoms import lower_numbers
     from treadle.compile.ways import way
 
     out = node.outputs[0]
     if out in stored:
         return
     for symbol in node.inputs:
-        if symbol.node is not None:
+        if symbol.node is not None and symbol not in stored:
             _make(lowerer, symbol.node, stored)
     lay_out = way(node.op)
     if node.definition.family == "view":
         stored[out] = _through(stored[node.inputs[0]], (node,))
     elif node.op == "full":
         lowerer.fill(node, stored, {})
+    elif node.op in DRAWS:
+        lower_numbers(lowerer, node, stored, {})
     elif lay_out is None:
         stored[out] = lowerer.constant_view(out)
     elif not lay_out(lowerer, node, stored, {}):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from treadle.compile.cost import SLICE
+from treadle.compile.fusion.drawing import Drawing
 from treadle.compile.fusion.emit import Body, Operands, Text, code
 from treadle.compile.fusion.joined import ZEROS, Grid, chosen
 from treadle.compile.fusion.reads import Reads
@@ -38,6 +39,7 @@ class LoopWriter:
         self.head: list[str] = []
         self.bounds: dict[int, str] = {}
         self.reads = Reads(self) if plan.operands.picks or plan.operands.counted else None
+        self.drawing = Drawing(self) if plan.operands.drawn else None
         self.scope: list[int] | None = None  # loops around several others, in which what was found holds for all
         self._known: set[str] = set()
 
@@ -70,7 +72,7 @@ class LoopWriter:
         for k, view in enumerate(operands.views):
             if view.buffer is ZEROS:
                 self.head.append(f"a{k} = zeros + {self.argument(view.offset)} * {view.dtype.itemsize}")
-            elif k not in operands.counted:
+            elif k not in operands.counted and k not in operands.drawn:
                 self.named(f"a{k}", view)
 
     def constants(self) -> None:
@@ -105,6 +107,9 @@ class LoopWriter:
 
     def pointer(self, indent: int, operand: int, loops: Sequence[int], base: str = "") -> None:
         """`q0 = p_f4(a0 + ...)`."""
+        if self.drawing is not None and operand in self.drawing.drawn:
+            self.drawing.pointer(indent, operand, loops)
+            return
         moved = self.reads.begin(indent, operand, loops) if self.reads else ""
         if moved is not None:
             grid = self.geometry.operands.joined.get(operand)
@@ -141,20 +146,18 @@ class LoopWriter:
 
     def varies(self, operand: int, axes: Sequence[int]) -> bool:
         """Whether an operand's place changes along any of these axes."""
-        steps = self.geometry.steps
-        if any(steps[operand][axis] for axis in axes):
-            return True
-        grid = self.geometry.operands.joined.get(operand)
-        if grid is not None:
-            return any(steps[number][axis] for number in grid.numbers for axis in axes)
-        return any(steps[t][axis] for t, _ in self.geometry.operands.picks.get(operand, ()) for axis in axes)
+        return varies(self.geometry.operands, self.geometry.steps, operand, axes)
 
     def load(self, indent: int, operand: int, inner: int | None = None) -> None:
         """`x0 = q0[j1]`; with no loop, what stands where the pointer was set."""
         if self.reads is not None and self.reads.special(operand):
             self.reads.load(indent, operand, inner)
+            return
+        index = "0" if inner is None else self.index(operand, inner)
+        if self.drawing is not None and operand in self.drawing.drawn:
+            self.drawing.load(indent, operand, index)
         else:
-            self.text.add(indent, f"x{operand} = q{operand}[{'0' if inner is None else self.index(operand, inner)}]")
+            self.text.add(indent, f"x{operand} = q{operand}[{index}]")
 
     def index(self, operand: int, inner: int) -> str:
         """The index of an operand's pointer in the innermost loop."""
@@ -207,3 +210,13 @@ class LoopWriter:
         whole.lines += self.text.lines
         whole.add(1, f"return bad * {CHECK}" if checks else "return 0")
         return whole
+
+
+def varies(operands: Operands, steps: Sequence[Sequence[int]], operand: int, axes: Sequence[int]) -> bool:
+    """Whether an operand's place changes along any of these axes."""
+    if any(steps[operand][axis] for axis in axes):
+        return True
+    grid = operands.joined.get(operand)
+    if grid is not None:
+        return any(steps[number][axis] for number in grid.numbers for axis in axes)
+    return any(steps[t][axis] for t, _ in operands.picks.get(operand, ()) for axis in axes)

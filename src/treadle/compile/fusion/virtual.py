@@ -11,17 +11,20 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from treadle.compile.cost import HEAVY, MAX_OPERANDS, PICKED_ROW, units
-from treadle.compile.fusion.fuse import Fuser, Group, Single, Virtual
+from treadle.compile.fusion.fuse import DRAWS, Fuser, Group, Single, Virtual
 from treadle.compile.fusion.joined import goes_through
 from treadle.compile.fusion.levels import Axes, is_alias, other_axes
 from treadle.compile.fusion.lines import MOST, line_of
+from treadle.compile.fusion.placing import in_strips
 from treadle.compile.fusion.rules import used
 from treadle.compile.moves.zeros import all_zero
+from treadle.config import config
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Symbol
 
 PICKS = {"gather", "take_along_axis", "dynamic_slice"}
+MOST_DRAWS = 4  # in one kernel, each with memory on the stack
 COUNTED = {"arange", "linspace", "eye"}
 JOINS = {"concat", "pad_slice"}
 _VIEWS = {"transpose", "slice", "broadcast_to", "stop_gradient"}
@@ -78,6 +81,22 @@ def row_picked(node: Node) -> int:
     return math.prod(shape[first:])  # type: ignore[arg-type]
 
 
+def _drawn_in_kernels(node: Node) -> bool:
+    """Whether kernels can draw a node's numbers; Numba knows no memory of a kernel's own, in which they are drawn."""
+    fits = all(_holds(s.spec) and 0 not in s.shape for s in (*node.inputs, *node.outputs))
+    return fits and all(s.spec.size == 1 for s in node.inputs[1:]) and config.compiler != "numba"
+
+
+def _reads_each_once(group: Group, shown: Sequence[tuple[Symbol, tuple[Node, ...]]]) -> bool:
+    """Whether a group reads each number of a draw once, as far as shapes tell, and can draw them for whole rows."""
+    if group.scatter is not None or any(virtual.joins for virtual in group.virtual.values()):
+        return False
+    if len(group.draws) >= MOST_DRAWS or in_strips(group):
+        return False
+    read = [symbol for symbol, _ in shown if symbol in group.read]
+    return len(read) == 1 and _same_size(read[0].shape, group.shape)
+
+
 class Virtuals:
     """Finds a graph's virtual values, given the groups, and takes them out of the work."""
 
@@ -99,6 +118,32 @@ class Virtuals:
                 self._settle_pieces(node)
         if self.pieces:
             self._read_pieces()
+        drawn = [self._settle_draw(node) for node in nodes if node in self.singles and node.op in DRAWS]
+        if any(drawn):
+            self.fuser.renew()
+
+    def _settle_draw(self, node: Node) -> bool:
+        """Let a draw's numbers be made by the one group that reads them; the state behind it stays a step."""
+        out, shown = node.outputs[0], list[tuple[Symbol, tuple[Node, ...]]]()
+        if out not in self.fuser.readers or out in self.kept or not _drawn_in_kernels(node):
+            return False
+        groups = self._groups(out, (), shown, is_alias)
+        if len(groups) != 1 or not _reads_each_once(groups[0], shown):
+            return False
+        (group,) = groups
+        inputs = [s for s in node.inputs if s not in self.fuser.constants]
+        if len(group.read) + len(inputs) > MAX_OPERANDS:
+            return False
+        for symbol, views in shown:
+            if symbol in group.read:
+                group.read.discard(symbol)
+                group.read.update(inputs)
+                group.virtual[symbol] = Virtual(node, views)
+        used("random numbers are drawn where they are read")
+        for view in {view for _, views in shown for view in views}:
+            self._drop(view)
+        self.singles.pop(node).whole = False
+        return True
 
     def _settle_pieces(self, node: Node) -> None:
         out = node.outputs[0]

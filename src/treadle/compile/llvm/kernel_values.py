@@ -268,7 +268,10 @@ class Emitter:
             given = self._given(name, values, ["i8"] * len(values))
             return Value(native.FUNCTIONS[name](self.builder, *(v.ir for v in given)), "i8")
         if tiles.understood(name) == len(values):
-            return Value(tiles.call(self.builder, name, [self.cast(v, "i8").ir for v in values]), "i8")
+            made = tiles.call(self.builder, name, [self.cast(v, "i8").ir for v in values])
+            if self.apart and name.startswith("room_"):
+                self.origins[made.text] = -1 - len(self.origins)  # memory of the kernel's own meets no argument's
+            return Value(made, "i8")
         raise NotUnderstood(f"the word {name!r}")
 
     def vector_call(self, name: str, values: Sequence[Any]) -> Value:

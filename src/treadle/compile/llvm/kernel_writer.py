@@ -91,6 +91,7 @@ def settled_names(definition: ast.FunctionDef) -> tuple[frozenset[str], frozense
     return frozenset(settled), frozenset(stores)
 
 
+_ROUNDS = 16
 _OPERANDS = re.compile(r"%v\d+")
 
 
@@ -111,6 +112,14 @@ def vector_depth(block: Block) -> int:
                 depths[made] = depth
                 deepest = max(deepest, depth)
     return deepest
+
+
+def rounds(block: Block) -> int:
+    """1 where a loop's body has as many products one after another as the rounds of a generator; else 0.
+
+    Vectors of random words pairwise take 0.76 of the time of one by one, four at a time 0.81 (Zen 3).
+    """
+    return int(len(block.lines) > 2 * _ROUNDS and sum(" mul " in line for line in block.lines) >= _ROUNDS)
 
 
 class KernelWriter:
@@ -260,7 +269,7 @@ class KernelWriter:
         counter.add_incoming(following, onward)
         straight = self.builder.blocks[-1] is end  # no block was made in the body
         note = ""
-        depth = vector_depth(inside) if straight else 0
+        depth = (vector_depth(inside) or rounds(inside)) if straight else 0
         if depth:
             note = self.builder.module.abreast(2 if depth == 1 or self.short else 4)
         elif straight and self.short:
