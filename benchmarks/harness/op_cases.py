@@ -161,6 +161,7 @@ def reducing() -> list[Case]:
         Case("matmul vector", vector, lambda a, b: td.matmul(a, b), np.matmul),
         Case("matmul dot", rolled, lambda a, b: td.matmul(a, b), np.matmul),
         Case("matmul batch", batch, lambda a, b: td.matmul(a, b), np.matmul),
+        Case("matmul_add", normal(4, square), lambda a, b, c, d: a @ b + c @ d, lambda a, b, c, d: a @ b + c @ d),
         Case("matmul heads", heads, _scores, lambda a, b: a.transpose(0, 2, 1, 3) @ b.transpose(0, 2, 3, 1)),
         Case(
             "matmul integers",

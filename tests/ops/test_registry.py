@@ -18,6 +18,7 @@ from treadle.autodiff.functional import grad
 from treadle.control import rows
 from treadle.core.op import REGISTRY
 from treadle.errors import DTypeError
+from treadle.ops.linalg import matmul_add_op
 
 DTYPES = [np.dtype(name) for name in ("bool", "int8", "int32", "int64", "uint8", "uint64", "f4", "f8", "c8", "c16")]
 SHAPES = {
@@ -199,6 +200,7 @@ CASES = {
     "matrix_rank": (lambda x: td.linalg.matrix_rank(x), S, False),
     "join": (lambda x: (td.strings.join([LEFT, RIGHT]), td.equal(LEFT, RIGHT)), X, False),
     "strings": (lambda x: (td.strings.upper(LEFT), td.strings.lower(RIGHT), td.strings.strip(RIGHT)), X, False),
+    "product added": (lambda x: matmul_add_op.bind((x, x @ x.T, x), ADDED)[0], X, True),
     "rows kept": (lambda x: rows.keep(x * x, x[:, 0] > 0), X, True),
     "rows joined": (lambda x: rows.join(rows.keep(td.reshape(x * x, (2, 3, 1)), td.all(x > -9, axis=1)), 2), X, True),
     "leading rows": (lambda x: rows.head(x * x, td.asarray(1)), X, True),
@@ -209,6 +211,7 @@ CASES = {
     "no rows": (lambda x: (x, rows.no_rows(td.TensorSpec((3,)))), X, False),
     "str_length": (lambda x: td.strings.length(RIGHT), X, False),
 }
+ADDED = {"transpose_a": True, "transpose_b": False, "alpha": -0.5}
 # Ops that hold graphs or have effects, those of tracing itself, and random ones have tests of their own.
 # Rows of a stack whose length only running tells appear in gradients of loops: tests/control/test_loop_gradient.py.
 ELSEWHERE = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from treadle.compile import inplace
 from treadle.compile.fusion.fuse import Group, Item, fuse, reads
-from treadle.compile.ways import updates_in_place
+from treadle.compile.ways import UPDATES, updates_in_place
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Symbol
 from treadle.records import dataclass
@@ -98,7 +98,7 @@ def _traffic(graph: Graph, carried: int = 0) -> tuple[int, bool]:
             parts = [_traffic(g, node.attrs["layout"].carry if g is body else 0) for g in inner]
             total += sum(part for part, _ in parts) * (times or 1)
             unknown = unknown or times is None or any(more for _, more in parts)
-        elif updates_in_place(node) and node.outputs[0] in over:
+        elif node.op in UPDATES and updates_in_place(node) and node.outputs[0] in over:
             total += _nbytes(node.inputs[1]) + sum(map(_nbytes, node.inputs[1:]))
         elif node.definition.family != "view" and node.op != "constant":
             total += sum(map(_nbytes, node.inputs)) + sum(map(_nbytes, node.outputs))

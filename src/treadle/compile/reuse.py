@@ -42,7 +42,7 @@ def aim_back(
             dies = last.get(old) == place[new] and old not in root and old not in outputs
             if not dies or old in targets or sum(root.get(s, s) is old for s in new.node.inputs) > 1:
                 break
-            if old.node is None or not updates_in_place(old.node):
+            if old.node is None or not (updates_in_place(old.node) or (old.node.op == "matmul" and old in place)):
                 break
             targets[old] = end
             new = old

@@ -58,6 +58,7 @@ WAYS: dict[str, tuple[str, str]] = {
     "solve": ("matrix.factorizing", "lower_solve"),
     "svd": ("matrix.factorizing", "lower_svd"),
     "qr": ("matrix.factorizing", "lower_qr"),
+    "matmul_add": ("matrix.products", "lower_accumulated"),
     "pinv": ("matrix.factorizing", "lower_pinv"),
     "matrix_rank": ("matrix.factorizing", "lower_rank"),
 }
@@ -88,7 +89,7 @@ def _in_kernels(node: Node) -> bool:
 
 def never_fails(node: Node) -> bool:
     """Whether a node is surely laid out as kernels that report nothing."""
-    if node.op == "matmul":  # two axes of batches always fit a product
+    if node.op in ("matmul", "matmul_add"):  # two axes of batches always fit a product
         return _in_kernels(node) and all(2 <= len(s.shape) <= 4 for s in node.inputs)
     apart = node.op in DRAWS and config.compiler == "numba"  # Python draws, see `moves.randoms`
     return node.op in SURE and not apart and _in_kernels(node)
@@ -96,4 +97,4 @@ def never_fails(node: Node) -> bool:
 
 def updates_in_place(node: Node) -> bool:
     """Whether a node's kernel may write its result over its first input, which nothing else reads."""
-    return node.op in UPDATES and _in_kernels(node)
+    return (node.op in UPDATES or node.op == "matmul_add") and _in_kernels(node)

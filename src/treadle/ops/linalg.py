@@ -62,6 +62,32 @@ def _matmul_vjp_b(g: Tensor, y: Tensor, a: Tensor, b: Tensor, *, transpose_a: bo
 matmul_op: Op = declare("matmul", _matmul_body, _matmul_infer, family="contraction", vjp=(_matmul_vjp_a, _matmul_vjp_b))
 
 
+def _matmul_add_body(c: Array, a: Array, b: Array, *, alpha: float, **flags: bool) -> Array:
+    result: Array = c + c.dtype.type(alpha) * _matmul_body(a, b, **flags)
+    return result
+
+
+def _matmul_add_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (found,) = _matmul_infer(specs[1:], attrs)
+    if found.shape != specs[0].shape:
+        raise ShapeError(f"matmul_add: a product of shape {tuple(found.shape)} added to {tuple(specs[0].shape)}")
+    return (specs[0],)
+
+
+# A product times a number, added to a matrix: what sums of products and updates by them are rewritten to.
+matmul_add_op: Op = declare(
+    "matmul_add",
+    _matmul_add_body,
+    _matmul_add_infer,
+    family="contraction",
+    vjp=(
+        lambda g, y, c, a, b, **attrs: g,
+        lambda g, y, c, a, b, *, alpha, **flags: _matmul_vjp_a(multiply(g, alpha), y, a, b, **flags),
+        lambda g, y, c, a, b, *, alpha, **flags: _matmul_vjp_b(multiply(g, alpha), y, a, b, **flags),
+    ),
+)
+
+
 # The attributes of products, by what is transposed; nobody writes the attributes of a node.
 _FLAGS = [[{"transpose_a": a, "transpose_b": b} for b in (False, True)] for a in (False, True)]
 _AS_THEY_ARE = _FLAGS[False][False]

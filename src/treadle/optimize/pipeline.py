@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from treadle.core.graph import Graph
 from treadle.errors import GraphError
+from treadle.optimize.accumulate import accumulate, worth
 from treadle.optimize.algebra import algebra
 from treadle.optimize.branches import branches
 from treadle.optimize.broadcasts import broadcasts
@@ -68,6 +69,14 @@ def _upright(graph: Graph, counts: Counts) -> Graph:
     return made if made is graph else prune(_simplify(made, counts), counts)
 
 
+_accumulated = sweep(accumulate)
+
+
+def _added(graph: Graph, counts: Counts) -> Graph:
+    """Sums of products made in place, where there are any."""
+    return prune(_accumulated(graph, counts), counts) if worth(graph) else graph
+
+
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline", where(CALLS, sweep(inline))),
     ("prune", prune),
@@ -77,6 +86,7 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("hoist", where(LOOPS, sweep(hoist, stepped, gathered, updates))),
     ("simplify again", where(CONTROL, _simplify)),
     ("prune last", where(CONTROL, prune)),
+    ("accumulate", _added),
 )
 
 

@@ -38,7 +38,7 @@ def multiply(kind: str, a: np.ndarray, b: np.ndarray, width: int = 0, add: bool 
     result = tiled.Result(asm.output(0), full.shape[2] * size, full.shape[1] * full.shape[2] * size)
     sizes = tiled.Sizes(m, n, k, count, count)
     places = factor(asm.input(0), a), factor(asm.input(1), b)
-    args, extent, grain = tiled.arguments(sizes, *places, result, add, kind)
+    args, extent, grain = tiled.arguments(sizes, *places, result, float(add), kind)
     (entry,) = build.load([tiled.source(kind)])
     asm.call(Deferred(entry.source, entry.address), args, extent, grain)
     code = asm.finish()

@@ -5,8 +5,9 @@ A tile of R rows reads R numbers of A and two vectors of B for each of k, and ad
 
     lanes_<kind>()          numbers in a vector of this processor
     tile_<kind>_<R>(k, a, row, step, b, next, c, down, n, add)
-                            C[R, n] = A B, or C + A B where `add` is 1, not 0; n <= 2 vectors; `row` and `step` are
-                            bytes along A's rows and k, `next` those from a row of B to the next, `down` C's
+                            C[R, n] = A B, or C + s A B where `add` is the address of s, not 0; n <= 2 vectors; `row`
+                            and `step` are bytes along A's rows and k, `next` those from a row of B to the next, `down`
+                            C's; A B is summed by itself, so that a large C costs it no digits
     panel_<kind>(k, b, next, p, n)
                             rows of n numbers side by side, with zeros behind them
     turned_<kind>(b, down, p, next)
@@ -186,7 +187,7 @@ def _tile(name: str, kind: str, rows: int) -> str:
 
 
 def _tile_loop(w: Lines, rows: int, vectors: int) -> None:
-    """From what is in C, or from 0, where a mask that is all false loads nothing; whole vectors are stored at once."""
+    """The sums from 0; then, where asked for, C plus a multiple of them; whole vectors are stored at once."""
     v, tag = w.vector, f"{vectors}"
     cells = [(i, j) for i in range(rows) for j in range(vectors)]
     w.add(f"wide{tag}:")
@@ -197,15 +198,13 @@ def _tile_loop(w: Lines, rows: int, vectors: int) -> None:
             place = w.let(f"add i64 {place}, %down")
         places[i, j] = w.at(place, j * w.lanes * w.size)
     masks = w.first("%n", vectors)
-    old = w.first(w.let("mul i64 %n, %plus"), vectors)
-    before = {cell: w.masked_load(places[cell], old[cell[1]]) for cell in cells}
     w.add(f"br label %loop{tag}")
     w.add(f"loop{tag}:")
     w.add(f"%q{tag} = phi i64 [ %k, %wide{tag} ], [ %left{tag}, %loop{tag} ]")
     w.add(f"%a{tag} = phi i64 [ %a, %wide{tag} ], [ %on{tag}, %loop{tag} ]")
     w.add(f"%b{tag} = phi i64 [ %b, %wide{tag} ], [ %under{tag}, %loop{tag} ]")
     for i, j in cells:
-        w.add(f"%s{tag}.{i}.{j} = phi {v} [ {before[i, j]}, %wide{tag} ], [ %r{tag}.{i}.{j}, %loop{tag} ]")
+        w.add(f"%s{tag}.{i}.{j} = phi {v} [ zeroinitializer, %wide{tag} ], [ %r{tag}.{i}.{j}, %loop{tag} ]")
     right = [w.load(w.at(f"%b{tag}", j * w.lanes * w.size)) for j in range(vectors)]
     place = f"%a{tag}"
     for i in range(rows):
@@ -222,15 +221,28 @@ def _tile_loop(w: Lines, rows: int, vectors: int) -> None:
     w.add(f"%go{tag} = icmp sgt i64 %left{tag}, 0")
     w.add(f"br i1 %go{tag}, label %loop{tag}, label %end{tag}")
     w.add(f"end{tag}:")
+    w.add(f"%alone{tag} = icmp eq i64 %plus, 0")
+    w.add(f"br i1 %alone{tag}, label %out{tag}, label %onto{tag}")
+    w.add(f"onto{tag}:")
+    number = w.let(f"load {NAMES[w.kind]}, ptr {w.at('%plus')}, align {w.size}")
+    scale = w.spread(number, NAMES[w.kind], w.lanes)
+    for i, j in cells:
+        old = w.masked_load(places[i, j], masks[j])
+        product = w.let(f"fmul contract {v} {scale}, %r{tag}.{i}.{j}")
+        w.add(f"%c{tag}.{i}.{j} = fadd contract {v} {old}, {product}")
+    w.add(f"br label %out{tag}")
+    w.add(f"out{tag}:")
+    for i, j in cells:
+        w.add(f"%o{tag}.{i}.{j} = phi {v} [ %r{tag}.{i}.{j}, %end{tag} ], [ %c{tag}.{i}.{j}, %onto{tag} ]")
     w.add(f"%full{tag} = icmp eq i64 %n, {vectors * w.lanes}")
     w.add(f"br i1 %full{tag}, label %whole{tag}, label %part{tag}")
     w.add(f"whole{tag}:")
     for i, j in cells:
-        w.store(f"%r{tag}.{i}.{j}", places[i, j])
+        w.store(f"%o{tag}.{i}.{j}", places[i, j])
     w.add("ret i64 0")
     w.add(f"part{tag}:")
     for i, j in cells:
-        w.masked_store(f"%r{tag}.{i}.{j}", places[i, j], masks[j])
+        w.masked_store(f"%o{tag}.{i}.{j}", places[i, j], masks[j])
     w.add("ret i64 0")
 
 

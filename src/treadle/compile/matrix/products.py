@@ -114,6 +114,41 @@ def lower_matmul(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     return True
 
 
+def lower_accumulated(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
+    """Lay out a product that is added to a matrix: in its memory where it dies there, else to a copy of it."""
+    out = node.outputs[0]
+    before, first, second = node.inputs
+    if not copied(node) or out.dtype.kind != "f":
+        return False
+    a, b = lowerer.value(first, env), lowerer.value(second, env)
+    flags = (node.attrs["transpose_a"], node.attrs["transpose_b"])
+    shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
+    m, n = shape[-2:]
+    k = a.shape[-2] if flags[0] else a.shape[-1]
+    by_blas = _way(out, m, n, k, flags[0]) == "blas"
+    if by_blas:
+        a, b = (view if _matrix(view) is not None else lowerer.contiguous(view) for view in (a, b))
+    batch = _batches(a, b, shape[:-2])
+    if batch is None:
+        return False
+    old, target = lowerer.value(before, env), lowerer.fresh(out, targets)
+    env[out] = target
+    if lowerer.inplace and target.buffer.kind == "input":
+        lowerer.asm.commit()  # a variable is overwritten
+    if old != target:
+        lowerer.copy(old, target)
+    if k == 0 or 0 in shape:
+        return True
+    scale: float = node.attrs["alpha"]
+    if by_blas:
+        _call_blas(lowerer, node, target, a, b, flags, batch, k, scale)
+    else:
+        count = math.prod(shape[:-2])
+        sides = _side(a, flags[0], batch.a), _side(b, flags[1], batch.b)
+        _lay_tiles(lowerer, node, target, *sides, k, count, batch.inner, scale)
+    return True
+
+
 def _way(out: Symbol, m: int, n: int, k: int, turned: bool) -> str:
     """Who does a product: a kernel written for it, tiles, or BLAS; turned: whether A is transposed."""
     work = m * n * k
@@ -158,14 +193,16 @@ def _add_up(lowerer: Lowerer, partial: View, target: View) -> None:
     call_group(lowerer, group, {group.nodes[0].inputs[0]: flat}, {}, {made: end})
 
 
-def _lay_tiles(lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k: int, count: int, inner: int) -> None:
-    """The call of the tiles' kernel."""
+def _lay_tiles(
+    lowerer: Lowerer, node: Node, target: View, a: Side, b: Side, k: int, count: int, inner: int, add: float = 0.0
+) -> None:
+    """The call of the tiles' kernel; add: by what the product is multiplied that is added to the target, or 0."""
     size = target.dtype.itemsize
     m, n = target.shape[-2:]
-    kind = f"f{size}"
+    kind: blas.Dtype = "f4" if size == 4 else "f8"
     left, right = _factor(a, size), _factor(b, size)
     result = tiled.Result(target.ref, n * size, m * n * size)
-    args, extent, grain = tiled.arguments(tiled.Sizes(m, n, k, count, inner), left, right, result, False, kind)
+    args, extent, grain = tiled.arguments(tiled.Sizes(m, n, k, count, inner), left, right, result, add, kind)
     source = tiled.source(kind)
     entry = lowerer.deferred.setdefault(source.text, Deferred(source))
     lowerer.asm.call(entry, args, extent, grain, node.name)
@@ -189,16 +226,26 @@ def _side(view: View, flag: bool, steps: tuple[int, int]) -> Side:
 
 
 def _call_blas(
-    lowerer: Lowerer, node: Node, target: View, a: View, b: View, flags: tuple[bool, bool], batch: _Batch, k: int
+    lowerer: Lowerer,
+    node: Node,
+    target: View,
+    a: View,
+    b: View,
+    flags: tuple[bool, bool],
+    batch: _Batch,
+    k: int,
+    add: float = 0.0,
 ) -> None:
-    source = tiled.source(f"f{target.dtype.itemsize}")
+    """The call of BLAS; add: by what the product is multiplied that is added to the target, or 0."""
+    kind: blas.Dtype = "f4" if target.dtype.itemsize == 4 else "f8"
+    source = tiled.source(kind)
     lowerer.spare.setdefault(source.text, source)  # other sizes need it
     layouts = _matrix(a), _matrix(b)
     assert layouts[0] is not None
     assert layouts[1] is not None
     m, n = target.shape[-2:]
     lowerer.asm.gemm(
-        "f4" if target.dtype.itemsize == 4 else "f8",
+        kind,
         layouts[0][0] != flags[0],
         layouts[1][0] != flags[1],
         m,
@@ -210,6 +257,8 @@ def _call_blas(
         layouts[1][1],
         target.ref,
         n,
+        add or 1.0,
+        1.0 if add else 0.0,
         batch=batch.outer * batch.inner,
         strides=(batch.a[1], batch.b[1], m * n),
         inner=batch.inner,

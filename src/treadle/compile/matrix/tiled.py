@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 
 from treadle.compile.llvm.build import Source
+from treadle.compile.matrix.blas import Dtype, scalar_words
 from treadle.compile.run import pool
 from treadle.compile.run.executor import Ref
 from treadle.records import dataclass
@@ -22,7 +23,8 @@ FEW = 12  # rows up to which B is read where it lies
 
 # 0-2 A, B, C  3-5 m, n, k  6-7 bytes along rows and columns of A  8-9 of B  10 along rows of C  11 matrices in an inner
 # batch  12-13 bytes from one A of the outer and of the inner batch to the next  14-15 of B  16 of C  17 whether to add
-# to C  18 what lo..hi counts: 0 products of the batch, 1 rows, 2 columns
+# to C  18 what lo..hi counts: 0 products of the batch, 1 rows, 2 columns  19 by what a product is multiplied that is
+# added  20 the number 1
 _TEXT = """
 def kernel(args, lo, hi):
     m = args[3]
@@ -54,7 +56,7 @@ def kernel(args, lo, hi):
         q = 0
         while q < k:
             part = min(depth, k - q)
-            plus = args[17] if q == 0 else 1
+            plus = address_of(args) + 8 * (20 if q > 0 else 19) if q > 0 or args[17] != 0 else 0
             top = row0
             while top < row1:
                 bottom = row1 if row1 - top < rows + rows // 2 else top + rows
@@ -109,7 +111,7 @@ SHORTEST = 16  # rows of a share
 
 
 @cache
-def source(kind: str) -> Source:
+def source(kind: Dtype) -> Source:
     """The kernel for products of `kind`, "f4" or "f8"."""
     tails = []
     for rows in (4, 2, 1):
@@ -155,8 +157,13 @@ class Sizes:
     inner: int = 1
 
 
-def arguments(sizes: Sizes, a: Factor, b: Factor, c: Result, add: bool, kind: str) -> tuple[list[Ref | int], int, int]:
-    """The arguments of a call, what lo..hi runs over, and the length of a share (0: not shared out)."""
+def arguments(
+    sizes: Sizes, a: Factor, b: Factor, c: Result, add: float, kind: Dtype
+) -> tuple[list[Ref | int], int, int]:
+    """The arguments of a call, what lo..hi runs over, and the length of a share (0: not shared out).
+
+    add: by what the product is multiplied that is added to C; 0: it takes C's place.
+    """
     mode, extent, grain = _shared_out(sizes, kind)
     numbers: list[Ref | int] = [
         a.place,
@@ -171,7 +178,8 @@ def arguments(sizes: Sizes, a: Factor, b: Factor, c: Result, add: bool, kind: st
         b.column,
         c.row,
     ]
-    numbers += [sizes.inner, a.outer, a.inner, b.outer, b.inner, c.each, int(add), mode]
+    numbers += [sizes.inner, a.outer, a.inner, b.outer, b.inner, c.each, int(add != 0), mode]
+    numbers += [scalar_words(kind, add)[0], scalar_words(kind, 1.0)[0]]
     return numbers, extent, grain
 
 
