@@ -5,6 +5,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import treadle as td
+from treadle.core import resting
 
 
 def _grown(work: Callable[[], None]) -> int:
@@ -62,6 +63,7 @@ def test_a_retrace_takes_little(monkeypatch) -> None:
 
     f(td.ones((2, 8)))
     made = f.trace_count
+    monkeypatch.setattr(resting, "AWAKE", 4)
 
     def retraces() -> None:
         for size in range(3, 23):
@@ -69,4 +71,4 @@ def test_a_retrace_takes_little(monkeypatch) -> None:
 
     grown = _grown(retraces)
     assert f.trace_count == made + 20
-    assert grown / 20 < 40 << 10  # a quarter of it in caches that are bounded
+    assert grown / 20 < 22 << 10  # a third of it in caches that are bounded; 24 if graphs stayed as they are

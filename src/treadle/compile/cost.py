@@ -85,7 +85,7 @@ def units(node: Node) -> int:
     return 1 if node.op in _CHEAP else _OPS.get(node.op, 16)
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def rows_pay(shape: Shape, inner: tuple[int, ...]) -> bool:
     """Whether rows are enough, or short enough, to be worked on one by one: else several cores share each pass."""
     size = math.prod(shape)
@@ -98,7 +98,7 @@ def band(rows: int, row: int) -> int:
     return min(max(BAND_ROWS, BAND // max(row, 1)), max(rows, 1))
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def goes_in_strips(shape: Shape, inner: tuple[int, ...], work: int) -> bool:
     """Whether rows are worked on side by side: they are short, or their elements do not lie along the last axis.
 

@@ -65,7 +65,7 @@ class View:
         return self.size * self.dtype.itemsize
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Row-order strides, in elements."""
     strides = []

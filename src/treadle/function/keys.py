@@ -325,7 +325,7 @@ def is_alive(parts: Part) -> bool:
     return all(not (isinstance(p, Ref) and p() is None) for part in parts if type(part) is tuple for p in part)
 
 
-@functools.lru_cache(4096)
+@functools.lru_cache(1024)
 def identifier(path: str) -> str:
     """A path as a name for graphs: `batch["image"]` is `batch_image`."""
     return "".join(c if c.isalnum() else "_" for c in path).strip("_").replace("__", "_") or "x"

@@ -168,7 +168,7 @@ def _tensor_text(dtype: DType, shape: Shape) -> str:
     return _static_text(dtype, shape)
 
 
-@functools.lru_cache(4096)
+@functools.lru_cache(1024)
 def _static_text(dtype: DType, shape: Shape) -> str:
     return keys.describe_spec(Spec(shape, dtype))
 

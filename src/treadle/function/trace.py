@@ -134,6 +134,11 @@ PRUNE.append(_prune)
 class Trace:
     """One trace of a function: `.signature`, `.graph`, `.kernels`, `.reason`; callable with matching tensors."""
 
+    __slots__ = (
+        *("__weakref__", "capture_shapes", "captures", "graph", "guards", "home", "key", "live", "mortal", "name"),
+        *("reads", "reason", "result", "signature", "single", "specs", "symbolic", "unsafe_captures", "writes"),
+    )
+
     def __init__(
         self,
         name: str,

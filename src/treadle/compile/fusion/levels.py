@@ -15,19 +15,19 @@ from treadle.core.spec import Shape
 Axes = tuple[int, ...]
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def true_axes(shape: Shape, axes: Axes) -> Axes:
     """Those of the axes that are longer than 1."""
     return tuple(k for k in axes if shape[k] != 1)
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def other_axes(shape: Shape, axes: Axes) -> Axes:
     """The axes longer than 1 that are not among these."""
     return tuple(k for k, size in enumerate(shape) if size != 1 and k not in axes)
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def row_like(shape: Shape, axes: Axes) -> bool:
     """Whether reducing these axes leaves one number a row: the last axis is among them, and others stay."""
     inner, outer = true_axes(shape, axes), other_axes(shape, axes)

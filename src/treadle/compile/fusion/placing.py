@@ -73,7 +73,7 @@ def together(shape: Shape, inner: Axes | None, across: frozenset[Axes]) -> bool:
     return across <= {other_axes(shape, inner), other_axes(shape, ())}
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def inner_of(shape: Shape, across: frozenset[Axes]) -> Axes | None:
     """The rows of a kernel for sums across them, of single columns and perhaps of everything; None: no such rows."""
     full = other_axes(shape, ())

@@ -123,7 +123,7 @@ def kernel_key(source: Source) -> str:
     return _key(_surroundings(), compiler_of(source), source.text)
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def _key(surroundings: bytes, kind: str, text: str) -> str:
     """See `kernel_key`: each program asks again for the kernels that it shares with others."""
     return new_digest(surroundings + f"{kind}\n{text}".encode()).hexdigest()
