@@ -20,6 +20,7 @@ from treadle.optimize.loops import loops
 from treadle.optimize.merge import merge
 from treadle.optimize.products import products
 from treadle.optimize.prune import prune
+from treadle.optimize.stacks import stacks
 from treadle.optimize.stepped import gathered, stepped
 from treadle.optimize.sums import sums
 from treadle.optimize.sweep import Counts, Run, Step, Steps, holds_graphs
@@ -60,7 +61,20 @@ def _has(graph: Graph, ops: frozenset[str]) -> bool:
 
 CALLS, CONTROL, LOOPS = frozenset(("call", "custom_gradient")), frozenset(("cond", "while")), frozenset(("while",))
 _simplify = sweep(
-    fold, forward, products, branches, loops, broadcasts, sums, joins, cuts, lookups, algebra, merge, settles=True
+    fold,
+    forward,
+    products,
+    branches,
+    loops,
+    broadcasts,
+    sums,
+    stacks,
+    joins,
+    cuts,
+    lookups,
+    algebra,
+    merge,
+    settles=True,
 )
 
 
