@@ -87,7 +87,12 @@ def _plan(slots: Sequence[StateSlot], variables: Sequence[Variable], program: Pr
     ]
     locks = [variable._lock for variable in variables]
     only = None
-    if ways == [REPLACED] and slots[0].input == program.code.layout.inputs - 1 and not program.inplace:
+    if (
+        program.final
+        and ways == [REPLACED]
+        and slots[0].input == program.code.layout.inputs - 1
+        and not program.inplace
+    ):
         only = _Only(slots[0].variable, slots[0].output)  # type: ignore[arg-type]
     return _Plan(
         slots=tuple(
