@@ -10,6 +10,7 @@ from treadle.optimize.accumulate import accumulate, worth
 from treadle.optimize.algebra import algebra
 from treadle.optimize.branches import branches
 from treadle.optimize.broadcasts import broadcasts
+from treadle.optimize.convolutions import convolutions
 from treadle.optimize.fold import fold
 from treadle.optimize.forward import forward
 from treadle.optimize.hoist import hoist
@@ -88,7 +89,10 @@ _accumulated = sweep(accumulate)
 
 def _added(graph: Graph, counts: Counts) -> Graph:
     """Sums of products made in place, where there are any."""
-    return prune(_accumulated(graph, counts), counts) if worth(graph) else graph
+    made = convolutions(graph, counts)
+    if worth(made):
+        made = _accumulated(made, counts)
+    return made if made is graph else prune(made, counts)
 
 
 PASSES: tuple[tuple[str, Pass], ...] = (
@@ -100,7 +104,7 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("hoist", where(LOOPS, sweep(hoist, stepped, gathered, updates))),
     ("simplify again", where(CONTROL, _simplify)),
     ("prune last", where(CONTROL, prune)),
-    ("accumulate", _added),
+    ("products", _added),
 )
 
 

@@ -58,6 +58,12 @@ def _matrix(view: View) -> tuple[bool, int] | None:
     return None
 
 
+def _overlapping(view: View) -> bool:
+    """Whether rows share memory, as windows do: tiles read them where they lie, BLAS cannot."""
+    rows, columns = view.shape[-2:]
+    return rows > 1 and view.strides[-1] == 1 and 0 < view.strides[-2] < columns
+
+
 def _batches(a: View, b: View, batch: tuple[int, ...]) -> _Batch | None:
     """The batch's axes merged where both sides allow; None where more than two are left."""
     if not batch:
@@ -89,6 +95,8 @@ def lower_matmul(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     m, n = shape[-2:]
     k = a.shape[-2] if flags[0] else a.shape[-1]
     way = _way(out, m, n, k, flags[0])
+    if way == "blas" and (_overlapping(a) or _overlapping(b)):
+        way = "tiled"
     if way == "blas":
         a, b = (view if _matrix(view) is not None else lowerer.contiguous(view) for view in (a, b))
     batch = _batches(a, b, shape[:-2])
@@ -125,7 +133,7 @@ def lower_accumulated(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> b
     shape: tuple[int, ...] = out.shape  # type: ignore[assignment]
     m, n = shape[-2:]
     k = a.shape[-2] if flags[0] else a.shape[-1]
-    by_blas = _way(out, m, n, k, flags[0]) == "blas"
+    by_blas = _way(out, m, n, k, flags[0]) == "blas" and not (_overlapping(a) or _overlapping(b))
     if by_blas:
         a, b = (view if _matrix(view) is not None else lowerer.contiguous(view) for view in (a, b))
     batch = _batches(a, b, shape[:-2])
