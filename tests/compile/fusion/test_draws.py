@@ -131,3 +131,18 @@ def test_a_generator_in_a_loop_draws_in_its_kernels() -> None:
         return x
 
     both(f, X.reshape(-1)[:1001])
+
+
+def test_few_numbers_are_drawn_however_they_are_read() -> None:
+    def over_rows(x: Any) -> Any:
+        return x * td.random.normal(x.shape[1:]) + td.random.uniform(()) - td.random.integers((), 0, 9)
+
+    def short_rows(x: Any) -> Any:
+        return td.nn.softmax(x + td.random.exponential(x.shape), axis=-1)
+
+    assert not drawn_apart(over_rows, X[:, :5])
+    both(over_rows, X[:, :5])
+    assert not drawn_apart(short_rows, X[:60, :5])
+    both(short_rows, X[:60, :5])
+    both(lambda x: x.T + td.random.normal(x.T.shape), X[:20, :21])
+    both(lambda x: td.random.normal(x.shape, dtype="float64") + td.sum(x), X[0, :1])

@@ -21,6 +21,7 @@ from treadle.compile.views import contiguous_strides
 from treadle.core.graph import Node
 
 if TYPE_CHECKING:
+    from treadle.compile.fusion.sources import Drawn
     from treadle.compile.fusion.surroundings import LoopWriter
 
 ABREAST = 8  # blocks drawn at once: whole vectors, without a loop for what is left of them
@@ -69,16 +70,72 @@ class Drawing:
         """The keys, counters, bounds and rooms, at the head of the kernel; half: of the first axis, see `half_of`."""
         add, writer = self.writer.text.add, self.writer
         self.half, self.first = half, order[0]
-        for k, (drawn, (state, *bounds)) in self.drawn.items():
-            add(1, f"key_{k} = p_u8(a{state})[0]")
-            add(1, f"count_{k} = p_u8(a{state} + {writer.named(f'next_{k}', drawn.state.strides[0] * 8)})[0]")
-            philox.keys(writer.text, 1, f"key_{k}", f"_{k}")
-            if bounds:
-                philox.between(writer.text, 1, f"p_i8(a{bounds[0]})[0]", f"p_i8(a{bounds[1]})[0]", f"_{k}")
-            count = DRAWN_ROOM if k in self.rows else DRAWN_PIECE
-            rows = -(-count * drawn.view.dtype.itemsize // 32) + ABREAST  # each of 32 bytes at least
+        for k in self.drawn:
+            self._source(k, self.drawn)
             for name in ("near", "far", "radius", "angle") if k in self.normal else ("room",):
-                add(1, f"{name}_{k} = room_f{writer.code_of(k)[1]}({rows})")
+                self._room(f"{name}_{k}", k, DRAWN_ROOM if k in self.rows else DRAWN_PIECE)
+        for k, (drawn, _) in self.plan.operands.few.items():
+            self._source(k, self.plan.operands.few)
+            self._room(f"room_{k}", k, DRAWN_PIECE)
+            add(1, f"numbers_{k} = p_{writer.code_of(k)}(room_{k})")
+            words = drawn.node.outputs[0].spec.size
+            words += words % 2 if drawn.node.op == "random_normal" else 0
+            if words <= philox.a_block(writer.code_of(k)):
+                self._one_block(k, drawn.node)
+            else:
+                self._all(k, drawn.node, words)
+            size = drawn.view.dtype.itemsize
+            add(1, f"a{k} = room_{k} + {writer.named(f'from_{k}', drawn.view.offset)} * {size}")
+
+    def _source(self, k: int, drawn: dict[int, tuple[Drawn, tuple[int, ...]]]) -> None:
+        """What an operand's words are drawn from, and the bounds of whole numbers."""
+        add, (source, (state, *bounds)) = self.writer.text.add, drawn[k]
+        add(1, f"key_{k} = p_u8(a{state})[0]")
+        add(1, f"count_{k} = p_u8(a{state} + {self.writer.named(f'next_{k}', source.state.strides[0] * 8)})[0]")
+        philox.keys(self.writer.text, 1, f"key_{k}", f"_{k}")
+        if bounds:
+            philox.between(self.writer.text, 1, f"p_i8(a{bounds[0]})[0]", f"p_i8(a{bounds[1]})[0]", f"_{k}")
+
+    def _room(self, name: str, k: int, count: int) -> None:
+        """Memory on the stack for so many of an operand's numbers or words, and what is drawn beyond them."""
+        size = self.writer.code_of(k)[1]
+        rows = -(-count * int(size) // 32) + ABREAST  # each of 32 bytes at least
+        self.writer.text.add(1, f"{name} = room_f{size}({rows})")
+
+    def _one_block(self, k: int, node: Node) -> None:
+        """Draw numbers that one block gives."""
+        text, kind, count = self.writer.text, self.writer.code_of(k), node.outputs[0].spec.size
+        philox.rounds(text, 1, f"count_{k}", f"_{k}")
+        words = philox.WORDS if kind[1] == "8" else ("u4(even0)", "u4(odd0)", "u4(even1)", "u4(odd1)")
+        if node.op == "random_normal":
+            half = (count + 1) // 2
+            for n in range(half):
+                ends = f"numbers_{k}[{n}]", f"numbers_{k}[{half + n}]"
+                philox.pair(text, 1, kind, words[n], words[half + n], ends, node)
+            return
+        for n in range(count):
+            for line in philox.number(node.op, kind, words[n], f"numbers_{k}[{n}]", f"_{k}"):
+                text.add(1, line, node)
+
+    def _all(self, k: int, node: Node, count: int) -> None:
+        """Draw all of few numbers, of so many words."""
+        add, kind = self.writer.text.add, self.writer.code_of(k)
+        word = philox.word_kind(kind)
+        self._room(f"words_{k}", k, DRAWN_PIECE)
+        size = self.writer.named(f"size_{k}", count)
+        self._blocks(1, k, "i8(0)", size, "words")
+        add(1, f"pwords_{k} = p_{word}(words_{k})")
+        if node.op != "random_normal":
+            add(1, f"for b in range({size}):")
+            for line in philox.number(node.op, kind, f"pwords_{k}[b]", f"numbers_{k}[b]", f"_{k}"):
+                add(2, line, node)
+            return
+        half = f"{size} // 2"
+        add(1, f"pangle_{k} = p_{word}(words_{k} + {half} * {kind[1]})")
+        add(1, f"pfar_{k} = p_{kind}(room_{k} + {half} * {kind[1]})")
+        add(1, f"for b in range({half}):")
+        ends = f"numbers_{k}[b]", f"pfar_{k}[b]"
+        philox.pair(self.writer.text, 2, kind, f"pwords_{k}[b]", f"pangle_{k}[b]", ends, node)
 
     def pointer(self, indent: int, k: int, loops: Sequence[int]) -> None:
         """What was drawn for a row is an array; what is drawn by pieces gets its pointer there."""
@@ -174,7 +231,7 @@ class Drawing:
         philox.pair(self.writer.text, indent + 1, kind, f"pradius_{k}[b]", f"pangle_{k}[b]", ends, self._node(k))
 
     def _node(self, k: int) -> Node:
-        return self.drawn[k][0].node
+        return (self.drawn.get(k) or self.plan.operands.few[k])[0].node
 
     def _place(self, k: int, loops: Sequence[int], letter: str = "j") -> str:
         """Which of the numbers stands where the innermost loop begins; letter: of the counter of the first loop."""

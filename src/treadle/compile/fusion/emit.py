@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile.fusion.fuse import is_scalar_constant
+from treadle.compile.fusion.fuse import is_few, is_scalar_constant
 from treadle.compile.fusion.joined import Grid, Joined, over
 from treadle.compile.fusion.narrow import Narrow, narrow_line
 from treadle.compile.fusion.sources import Counted, Drawn, Index, Picked, Source
@@ -130,6 +130,7 @@ class Operands:
         self.picks: dict[int, list[tuple[int, Index]]] = {}  # operands read by indices: the indices' operands
         self.counted: dict[int, Counted] = {}  # operands that are positions
         self.drawn: dict[int, tuple[Drawn, tuple[int, ...]]] = {}  # random numbers: operands of the state and bounds
+        self.few: dict[int, tuple[Drawn, tuple[int, ...]]] = {}  # the same of few random numbers: arrays in a kernel
         self.joined: dict[int, Grid] = {}  # operands in pieces, by the number of the first
         self.written: set[int] = set()
 
@@ -166,7 +167,8 @@ class Operands:
             self.counted[number] = source
         elif isinstance(source, Drawn):
             still = (0,) * len(self.shape)
-            self.drawn[number] = source, tuple([self._number(v, still) for v in (source.state, *source.bounds)])
+            drawn = self.few if is_few(source.node) else self.drawn
+            drawn[number] = source, tuple([self._number(v, still) for v in (source.state, *source.bounds)])
         else:
             self.picks[number] = [(self._number(index.view, stretch(index.view)), index) for index in source.indices]
         return number

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cached_property
 
-from treadle.compile.cost import LOOK_AHEAD, MAX_NODES, MAX_OPERANDS, SIBLINGS
+from treadle.compile.cost import DRAWN_PIECE, LOOK_AHEAD, MAX_NODES, MAX_OPERANDS, SIBLINGS
 from treadle.compile.fusion.levels import Axes, is_alias, is_row_shape, reads_as_row, row_like, true_axes
 from treadle.compile.fusion.placing import inner_of, place, together, worked_shape
 from treadle.compile.fusion.rules import used
@@ -48,6 +48,16 @@ class Virtual:
     def draws(self) -> bool:
         """Whether it is random numbers, drawn from a state."""
         return self.node.op in DRAWS
+
+    @property
+    def few(self) -> bool:
+        """Whether it is so few random numbers that a kernel draws all at its beginning, however it reads them."""
+        return self.draws and is_few(self.node)
+
+
+def is_few(node: Node) -> bool:
+    """Whether a draw is of few numbers."""
+    return bool(node.outputs[0].spec.size <= DRAWN_PIECE)
 
 
 @dataclass(eq=False, slots=True)

@@ -62,8 +62,9 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
         lowerer.asm.commit()  # a variable is overwritten
     stored: Collection[Symbol] = ()
     if group.virtual:  # strips read plain arrays only: what could be read in place is made first after all
-        stored = group.virtual if in_strips(group) else unreadable(lowerer, group, env)
-    if not stored and group.draws:
+        strips = in_strips(group)
+        stored = {s for s, v in group.virtual.items() if not v.few} if strips else unreadable(lowerer, group, env)
+    if not stored and any(not group.virtual[s].few for s in group.draws):
         stored = _undrawn(lowerer, group, env, stores, ends)
     if not stored:
         call_group(lowerer, group, env, stores, ends)
@@ -84,7 +85,9 @@ def _undrawn(
     if 0 in group.shape:
         return set()
     kernel = GroupKernel if group.row_axes is None else RowKernel
-    return set() if kernel(group, finder(lowerer, group, env), stores, ends).draws else group.draws
+    if kernel(group, finder(lowerer, group, env), stores, ends).draws:
+        return set()
+    return {symbol for symbol in group.draws if not group.virtual[symbol].few}
 
 
 def _needed(group: Group, wanted: set[Symbol]) -> set[Symbol]:

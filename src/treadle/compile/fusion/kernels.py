@@ -84,7 +84,7 @@ class GroupKernel:
     def periodic(self) -> list[int]:
         """Arrays of one short row that elementwise work over many rows reads again for each."""
         operands = self.operands
-        special = operands.picks or operands.counted or operands.joined or operands.drawn
+        special = operands.picks or operands.counted or operands.joined or operands.drawn or operands.few
         if len(self.sizes) != 2 or any(self.flags) or self.reductions or special:
             return []
         _, row = self.sizes
@@ -201,7 +201,7 @@ class _Writer(LoopWriter):
         total = 1
         for size in plan.sizes:
             total *= size
-        grain, least = 0, GRAIN if self.drawing is None else GRAIN // DRAWN_WORK
+        grain, least = 0, GRAIN // DRAWN_WORK if plan.operands.drawn else GRAIN
         if hi > 1 and total >= 2 * least:
             share = max(least, total // (PIECES * pool.processors())) if self.kind == "map" else least
             grain = max(1, -(-share * hi // total))
@@ -244,7 +244,7 @@ class _Writer(LoopWriter):
 
     def pieces(self, indent: int, loops: Sequence[int], inner: int, bounds: str) -> tuple[int, str]:
         """The loop over pieces of the innermost one, where random numbers are drawn: the indent inside, its bounds."""
-        if self.drawing is None:
+        if self.drawing is None or not self.drawing.drawn:
             return indent, bounds
         indent, bounds = self.drawing.pieces(indent, loops, inner, bounds)
         if self.plan.half:

@@ -75,10 +75,10 @@ class _AlongRows(RowWriter):
         self.addresses()
         self.scratch()
         self.bound([*plan.kept, *plan.gone], self.first)
-        self.numbers()
         if self.drawing is not None:
             self.drawing.rows = {k: plan.gone for k in plan.operands.drawn if not plan.by_pieces(k)}
             self.drawing.begin(0, plan.kept)
+        self.numbers()
         if plan.ends:
             self._blocks()
         else:

@@ -110,6 +110,8 @@ class _Strips(RowWriter):
         self.bound([*plan.outer, *plan.gone], split)
         size = self.named(f"n{plan.lanes}", plan.sizes[plan.lanes])
         width = self.named("width", plan.width)
+        if self.drawing is not None:
+            self.drawing.begin(0, plan.gone)
         self.numbers()
         indent = 1
         if plan.outer:

@@ -39,7 +39,7 @@ class LoopWriter:
         self.head: list[str] = []
         self.bounds: dict[int, str] = {}
         self.reads = Reads(self) if plan.operands.picks or plan.operands.counted else None
-        self.drawing = Drawing(self) if plan.operands.drawn else None
+        self.drawing = Drawing(self) if plan.operands.drawn or plan.operands.few else None
         self.scope: list[int] | None = None  # loops around several others, in which what was found holds for all
         self._known: set[str] = set()
 
@@ -72,7 +72,7 @@ class LoopWriter:
         for k, view in enumerate(operands.views):
             if view.buffer is ZEROS:
                 self.head.append(f"a{k} = zeros + {self.argument(view.offset)} * {view.dtype.itemsize}")
-            elif k not in operands.counted and k not in operands.drawn:
+            elif k not in operands.counted and k not in operands.drawn and k not in operands.few:
                 self.named(f"a{k}", view)
 
     def constants(self) -> None:

@@ -58,7 +58,7 @@ def _turnable(writer: _Writer, across: int) -> list[int]:
         if writer.plan.steps[k][across] == 1
         and writer.plan.steps[k][inner] not in (-1, 0, 1)
         and operands.views[k].dtype.itemsize in (4, 8)
-        and not (k in operands.picks or k in operands.counted or k in operands.joined)
+        and not (k in operands.picks or k in operands.counted or k in operands.joined or k in operands.few)
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from treadle.compile.cost import HEAVY, MAX_OPERANDS, PICKED_ROW, units
+from treadle.compile.cost import DRAWN_PIECE, DRAWN_RUN, HEAVY, MAX_OPERANDS, PICKED_ROW, units
 from treadle.compile.fusion.fuse import DRAWS, Fuser, Group, Single, Virtual
 from treadle.compile.fusion.joined import goes_through
 from treadle.compile.fusion.levels import Axes, is_alias, other_axes
@@ -91,10 +91,13 @@ def _reads_each_once(group: Group, shown: Sequence[tuple[Symbol, tuple[Node, ...
     """Whether a group reads each number of a draw once, as far as shapes tell, and can draw them for whole rows."""
     if group.scatter is not None or any(virtual.joins for virtual in group.virtual.values()):
         return False
-    if len(group.draws) >= MOST_DRAWS or in_strips(group):
-        return False
     read = [symbol for symbol, _ in shown if symbol in group.read]
-    return len(read) == 1 and _same_size(read[0].shape, group.shape)
+    if len(group.draws) >= MOST_DRAWS or len(read) != 1:
+        return False
+    size = read[0].spec.size
+    if size <= DRAWN_PIECE and (size <= DRAWN_RUN or size == math.prod(group.shape)):
+        return True
+    return not in_strips(group) and _same_size(read[0].shape, group.shape)
 
 
 class Virtuals:
