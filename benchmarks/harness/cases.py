@@ -25,7 +25,8 @@ class Data:
 class Case:
     """A row of the table: `make(size)` gives its data, the same in every process; `calls` results are checked.
 
-    few: the share of elements that may disagree (counts of turns, where rounding decides at the edge of a set).
+    few: the share of elements that may disagree (counts of turns, where rounding decides at the edge of a set; what
+        chance drops, where every library draws its own numbers).
     """
 
     name: str
@@ -65,6 +66,11 @@ def _normal(*shape: int) -> Array:
 def few(size: int) -> Data:
     """One array."""
     return Data((_normal(size),))
+
+
+def drawn(size: int) -> Data:
+    """One array, and a seed for those that want one."""
+    return Data((_normal(size), np.array(5)))
 
 
 def many(count: int) -> Data:
@@ -209,6 +215,8 @@ def _flat_cases(quick: bool) -> list[Case]:
         Case(f"gelu with erf, {_power(million)}", "gelu", few, million),
         Case(f"Black-Scholes float32, {_power(million)}", "black_scholes", narrow(options), million, 1e-4, 1e-4),
         Case(f"Black-Scholes float64, {_power(million)}", "black_scholes", options, million, 1e-9, 1e-9),
+        Case(f"mean of drawn claims, {_power(million)}", "monte_carlo", drawn, million, rtol=0.02),
+        Case(f"dropout and gradient, {_power(million)}", "dropout", drawn, million, rtol=0.03, few=0.2),
         Case("cross-entropy and gradient, 128x1000", "cross_entropy", scores, 128, rtol=1e-4),
         Case("layer norm and gradients, 256x1024", "layer_norm", norm, 256, rtol=1e-3, atol=5e-3),
         Case(f"sum exp(x-y)^2 over rows, {side}^2", "rows", pair, side, rtol=loose),

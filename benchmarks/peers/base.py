@@ -18,6 +18,7 @@ SGD_RATE = 0.01
 INTEREST, VOLATILITY = 0.02, 0.3
 TINY = 1e-5
 HEADS = 4
+DROPPED = 0.1  # the share of elements that dropout sets to 0
 SWEEPS, TURNS = 100, 50  # of Jacobi's method; of the Mandelbrot iteration
 # Programs that are run op by op: their names say so, and nothing is traced or compiled.
 EAGER = ("eager_add", "eager_mlp")

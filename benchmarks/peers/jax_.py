@@ -13,6 +13,7 @@ from jax import lax
 from peers.base import (
     BETA_1,
     BETA_2,
+    DROPPED,
     EAGER,
     EPSILON,
     HEADS,
@@ -64,6 +65,19 @@ def black_scholes(spot: Any, strike: Any, years: Any) -> Any:
     return spot * (0.5 + 0.5 * lax.erf(high * half)) - strike * jnp.exp(-INTEREST * years) * (
         0.5 + 0.5 * lax.erf(low * half)
     )
+
+
+def monte_carlo(strike: Any, seed: Any) -> Any:
+    drawn = jax.random.normal(jax.random.key(seed), strike.shape, strike.dtype)
+    return jnp.mean(jnp.maximum(jnp.exp(VOLATILITY * drawn) - strike, 0))
+
+
+def dropout(x: Any, seed: Any) -> Any:
+    def loss(x: Any) -> Any:
+        kept = jax.random.bernoulli(jax.random.key(seed), 1 - DROPPED, x.shape)
+        return jnp.sum(jnp.where(kept, jnp.tanh(x) / (1 - DROPPED), 0) ** 2)
+
+    return jax.value_and_grad(loss)(x)
 
 
 def rows(x: Any, y: Any) -> Any:
@@ -262,7 +276,7 @@ STEPS = {"mlp": MlpStep, "sgd": SgdStep, "cnn": CnnStep}
 PROGRAMS = by_name(
     *(add_one, many, eager_add, chain, chain_gradient, gelu, black_scholes, rows, columns, everything, logsumexp),
     *(variance, cross_entropy, layer_norm, logistic, newton, newton_vector, collatz, descent, mandelbrot, jacobi),
-    *(gru, attention, eager_mlp),
+    *(gru, attention, eager_mlp, monte_carlo, dropout),
 )
 
 

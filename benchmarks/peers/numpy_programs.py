@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from peers.base import INTEREST, SWEEPS, TINY, TURNS, VOLATILITY, Array, by_name
+from peers.base import DROPPED, INTEREST, SWEEPS, TINY, TURNS, VOLATILITY, Array, by_name
 
 try:
     from scipy.special import erf
@@ -50,6 +50,20 @@ def black_scholes(spot: Array, strike: Array, years: Array) -> Any:
     low = high - spread
     half = math.sqrt(0.5)
     return spot * (0.5 + 0.5 * erf(high * half)) - strike * np.exp(-INTEREST * years) * (0.5 + 0.5 * erf(low * half))
+
+
+def monte_carlo(strike: Array, seed: Array) -> Any:
+    """The mean worth of claims on what is drawn."""
+    drawn = np.random.default_rng(int(seed)).standard_normal(strike.shape, np.float32)
+    return np.mean(np.maximum(np.exp(VOLATILITY * drawn) - strike, 0))
+
+
+def dropout(x: Array, seed: Array) -> Any:
+    """A loss behind dropout, and its gradient."""
+    kept = np.random.default_rng(int(seed)).random(x.shape, np.float32) >= DROPPED
+    t = np.tanh(x)
+    y = np.where(kept, t / (1 - DROPPED), 0)
+    return np.sum(y * y), np.where(kept, 2 * y * (1 - t * t) / (1 - DROPPED), 0)
 
 
 def rows(x: Array, y: Array) -> Any:
@@ -158,4 +172,5 @@ def jacobi(u: Array) -> Any:
 PROGRAMS = by_name(
     *(add_one, many, eager_add, chain, chain_gradient, gelu, black_scholes, rows, columns, everything, logsumexp),
     *(variance, cross_entropy, layer_norm, logistic, newton, newton_vector, collatz, descent, mandelbrot, jacobi),
+    *(monte_carlo, dropout),
 )

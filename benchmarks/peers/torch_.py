@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from peers.base import (
     BETA_1,
     BETA_2,
+    DROPPED,
     EAGER,
     EPSILON,
     HEADS,
@@ -78,6 +79,23 @@ def black_scholes(spot: Any, strike: Any, years: Any) -> Any:
     return spot * (0.5 + 0.5 * torch.erf(high * half)) - strike * torch.exp(-INTEREST * years) * (
         0.5 + 0.5 * torch.erf(low * half)
     )
+
+
+def monte_carlo(strike: Any, seed: Any) -> Any:
+    return torch.mean(torch.clamp(torch.exp(VOLATILITY * torch.randn_like(strike)) - strike, min=0))
+
+
+def dropout_loss(x: Any) -> Any:
+    return torch.sum(F.dropout(torch.tanh(x), DROPPED, training=True) ** 2)
+
+
+def dropout(x: Any, seed: Any) -> Any:
+    gradient, value = torch.func.grad_and_value(dropout_loss)(x)
+    return value, gradient
+
+
+def dropout_eager(x: Any, seed: Any) -> Any:
+    return with_gradients(dropout_loss, [x])
 
 
 def rows(x: Any, y: Any) -> Any:
@@ -374,14 +392,15 @@ STEPS: dict[str, Callable[..., Any]] = {
     "sgd": lambda state: CompiledDescent(state, mlp_loss),
     "cnn": lambda state: CompiledDescent(state, cnn_loss),
 }
-SHARED = (add_one, many, chain, black_scholes, rows, columns, everything, logsumexp, variance, mandelbrot)
+SHARED = (add_one, many, chain, black_scholes, rows, columns, everything, logsumexp, variance, mandelbrot, monte_carlo)
 COMPILED = by_name(
     *(*SHARED, chain_gradient, gelu, cross_entropy, layer_norm, logistic, newton, newton_vector, collatz, descent),
-    *(gru, attention),
+    *(gru, attention, dropout),
 )
 OP_BY_OP = by_name(*SHARED, eager_add, eager_mlp) | {
     "chain_gradient": chain_gradient_eager,
     "gelu": gelu_eager,
+    "dropout": dropout_eager,
     "cross_entropy": cross_entropy_eager,
     "layer_norm": layer_norm_eager,
     "logistic": logistic_eager,

@@ -10,6 +10,7 @@ import treadle as td
 from peers.base import (
     BETA_1,
     BETA_2,
+    DROPPED,
     EAGER,
     EPSILON,
     HEADS,
@@ -62,6 +63,14 @@ def black_scholes(spot: Any, strike: Any, years: Any) -> Any:
     return spot * (0.5 + 0.5 * td.erf(high * half)) - strike * td.exp(-INTEREST * years) * (
         0.5 + 0.5 * td.erf(low * half)
     )
+
+
+def monte_carlo(strike: Any, seed: Any) -> Any:
+    return td.mean(td.maximum(td.exp(VOLATILITY * td.random.normal(strike.shape)) - strike, 0))
+
+
+def dropout(x: Any, seed: Any) -> Any:
+    return td.value_and_grad(lambda x: td.sum(td.square(td.nn.dropout(td.tanh(x), DROPPED))))(x)
 
 
 def rows(x: Any, y: Any) -> Any:
@@ -235,7 +244,7 @@ STEPS = {"mlp": MlpStep, "sgd": Step, "cnn": CnnStep}
 PROGRAMS = by_name(
     *(add_one, many, eager_add, chain, chain_gradient, gelu, black_scholes, rows, columns, everything, logsumexp),
     *(variance, cross_entropy, layer_norm, logistic, newton, newton_vector, collatz, descent, mandelbrot, jacobi),
-    *(gru, attention, eager_mlp),
+    *(gru, attention, eager_mlp, monte_carlo, dropout),
 )
 
 
