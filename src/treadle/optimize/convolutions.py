@@ -18,12 +18,12 @@ from treadle.core.tensor import Symbol
 from treadle.optimize.sweep import Counts, Kinds, Run, Step, Steps, Sweep
 from treadle.records import dataclass
 
-# Cycles (Zen 3, AVX2, float32): to copy a number into its windows, to write and add it up again, and to read and write
-# one of the result once more. A tile of six rows takes 6 cycles for each of k with two vectors, 4 with one, and about 3
-# more rows' time goes for each column of tiles: see `compile.matrix.tiled`. Ways measured beside each other on one
-# thread, images 8 to 64, 1 to 128 channels and units: the copy took 0.5 to 0.9 of the direct way's time with one to
-# three channels or 64 units and more, 1.2 to 4.2 times with 8 to 32 of both.
-COPY, FOLD, AGAIN = 1.5, 2.6, 1.0
+# Cycles (Zen 3, AVX2, float32): to copy a number into its windows; to write one and add it up again, less where all
+# stay in a cache; to read and write one of the result once more. A tile of six rows takes 6 cycles for each of k with two
+# vectors, 4 with one, and a column of tiles about the time of 3 rows more: see `compile.matrix.tiled`. Measured beside
+# each other on one thread, images of 8 to 64, 1 to 128 channels and units: the way with copies took 0.5 to 0.9 of the
+# direct way's time with one to three channels or many units, 1.2 to 4.2 times with 8 to 32 of both.
+COPY, FOLD, FOLD_KEPT, AGAIN = 1.5, 2.6, 1.7, 1.0
 # The same to read a copied number again for the kernel's gradient, where the copies are more bytes than a cache keeps:
 # while they are multiplied, and until the gradient's turn comes.
 FAR, KEPT, KEPT_LONG = 1.8, 1 << 23, 1 << 20
@@ -85,12 +85,12 @@ def _kernel_cost(s: _Shape, size: int) -> tuple[float, float]:
 
 def _images_cost(s: _Shape, size: int) -> tuple[float, float]:
     """The same for the gradient of the images, with the copies that are added up."""
-    fold = FOLD * size / 4 * s.places * s.taps
+    fold = FOLD if s.places * s.taps * size > KEPT_LONG else FOLD_KEPT
     pixels = s.images * s.height * s.width
     around = (s.down + 2 * s.rows - 2) * (s.across + 2 * s.columns - 2) * s.images * s.units
     direct = _product(pixels, s.rows * s.columns * s.units, s.channels, size, s.width)
     again = AGAIN * size / 4 * (pixels * s.channels * (s.rows - 1) + around)
-    return _product(s.places, s.units, s.taps, size) + fold, direct + again
+    return _product(s.places, s.units, s.taps, size) + fold * size / 4 * s.places * s.taps, direct + again
 
 
 def _windows_of(node: Node, units: Size) -> _Shape | None:
