@@ -137,6 +137,10 @@ def loop(
     It ends after `count` steps (a 0-d int64 tensor) or `length` steps (known when tracing), or when `test` is false.
     reverse: step through xs, and fill ys, from the last to the first.
     """
+    if test is None and count is None and type(length) is int and length > 0 and not reverse:
+        from treadle.control.stepped_reads import stepped_reads
+
+        body, xs = stepped_reads(body, carry, consts, xs, length)
     layout = Layout(count is not None, len(carry), len(consts), len(xs))
     known = test is None and count is None and length is not None
     steps: Size = length if known and length is not None else Dim.fresh("steps")

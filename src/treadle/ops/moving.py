@@ -84,6 +84,13 @@ def span(item: slice) -> Size | None:
     return (count - 1) * step + 1 if count else 0
 
 
+def linear(value: Any) -> tuple[dict[int, int], int] | None:
+    """A whole number as a sum: factors of traced numbers, by their identity, and what is known. None: it is no such."""
+    sum_of = _Sum()
+    known = sum_of.take(value, 1)
+    return None if type(known) is not int else ({k: factor for k, factor in sum_of.terms.items() if factor}, known)
+
+
 class _Sum:
     """A sum of traced numbers, each with a whole factor."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from treadle.compile.run.executor import Ref
 from treadle.compile.stepping.array_loop_text import ArrayLoopWriter, LoopText
 from treadle.compile.stepping.array_loops import ArrayLoop, array_loop, block_of, chunk_of, plain_memory, stretch
@@ -63,9 +65,8 @@ class _Layout:
         return self._own(view, self.lowerer.contiguous(view))
 
     def _stepped(self, view: View) -> View:
-        """Rows of which each is in row order."""
-        row = View(view.buffer, view.shape[1:], view.dtype, view.strides[1:])
-        return view if row.contiguous else self._own(view, self.lowerer.contiguous(view))
+        """Rows of which each is in row order, if with gaps."""
+        return view if _gap(view) is not None else self._own(view, self.lowerer.contiguous(view))
 
     def call(self, env: Env) -> None:
         """The call, or the calls."""
@@ -73,12 +74,14 @@ class _Layout:
         chunk = chunk_of(loop)
         steps = self.node.attrs["steps"]
         single = isinstance(steps, int) and steps <= chunk
-        width, blocks, grain = block_of(loop, [v for v in (*self.starts, *self.consts) if v.shape] or self.xs)
+        streams = any(_gap(view) == 1 for view in self.xs if view.shape[1:])
+        held = [v for v in (*self.starts, *self.consts) if v.shape] or self.xs
+        width, blocks, grain = block_of(loop, held, streams)
         shared_out = blocks >= 2 * grain
         buffers = [v.buffer for v in (*self.starts, *self.consts, *self.xs, *self.results) if v.shape]
         refs = [b.ref for b in {id(b): b for b in buffers}.values()]
         apart = len(set(refs)) == len(refs) and all(ref is not None and ref.kind != "cell" for ref in refs)
-        kernel = ArrayLoopWriter(loop, apart).write()
+        kernel = ArrayLoopWriter(loop, apart, [_gap(view) == 1 for view in self.xs]).write()
         index = asm.counter()
         places = self._places(kernel, width, index, max(steps, 1) if single else chunk)
         going = lowerer.memory(Spec((), bool_))
@@ -124,15 +127,36 @@ class _Layout:
             places.update((f"{name} {k}", view.ref) for k, view in enumerate(views))
         for k, view in enumerate(self.xs):
             places[f"x stride {k}"] = view.strides[0] * view.dtype.itemsize
+            places[f"x gap {k}"] = _gap(view)
+            if _gap(view) != 1:
+                places[f"x row {k}"] = self._scratch(view.dtype)
         carried = self.layout.carry
         for k, view in enumerate(self.results):
             places[f"result {k}" if k < carried else f"y {k - carried}"] = view.ref
         for k, symbol in enumerate(kernel.stretched):
             places[f"array {k}"] = self._flat(lowerer.constant_view(symbol)).ref
         for k, symbol in enumerate(kernel.scratch):
-            memory = lowerer.memory(Spec(self.loop.shape, symbol.dtype))
-            self.taken.append(memory.buffer)
-            places[f"scratch {k}"] = memory.ref
+            places[f"scratch {k}"] = self._scratch(symbol.dtype)
         for k, array in enumerate(kernel.constants):
             places[f"constant {k}"] = lowerer.asm.constant(array)
         return places
+
+    def _scratch(self, dtype: np.dtype[Any]) -> Ref:
+        """Memory over the loop's shape, of which each block uses its own."""
+        memory = self.lowerer.memory(Spec(self.loop.shape, dtype))
+        self.taken.append(memory.buffer)
+        return memory.ref
+
+
+def _gap(view: View) -> int | None:
+    """How far apart the elements of each row lie; None where that is not the same for all."""
+    gap, room = 1, 0
+    for size, stride in zip(reversed(view.shape[1:]), reversed(view.strides[1:]), strict=True):
+        if size == 1:
+            continue
+        if not room:
+            gap = stride
+        elif stride != room:
+            return None
+        room = size * stride
+    return gap

@@ -88,9 +88,9 @@ class _Passes:
 class ArrayLoopWriter:
     """Writes one loop's kernel."""
 
-    def __init__(self, loop: ArrayLoop, apart: bool) -> None:
-        """apart: no two arrays overlap."""
-        self.loop, self.node, self.apart = loop, loop.node, apart
+    def __init__(self, loop: ArrayLoop, apart: bool, dense: Sequence[bool]) -> None:
+        """apart: no two arrays overlap. dense: of each x, whether the elements of a row lie side by side."""
+        self.loop, self.node, self.apart, self.dense = loop, loop.node, apart, dense
         self.layout = loop.node.attrs["layout"]
         self.body: Graph = loop.node.attrs["body"]
         self.test: Graph | None = loop.node.attrs["test"]
@@ -246,9 +246,16 @@ class ArrayLoopWriter:
         """This step's row of an x."""
         kind = code(symbol.dtype)
         self.head += [f"x{k}_ = {self.argument(f'x {k}')}", f"sx{k}_ = {self.argument(f'x stride {k}')}"]
-        if symbol.shape:
+        if symbol.shape and self.dense[k]:
             self.text.add(3, f"e{k}_ = p_{kind}(x{k}_ + (position * sx{k}_ + first * {kind[1]}))")
             passes.loads[symbol] = f"e{k}_[j]"
+        elif symbol.shape:
+            self.head.append(f"gap{k}_ = {self.argument(f'x gap {k}')}")
+            self.text.add(3, f"e{k}_ = p_{kind}(x{k}_ + (position * sx{k}_ + first * gap{k}_ * {kind[1]}))")
+            row = self.pointer(f"x row {k}", kind)
+            self.text.add(3, "for j in range(n):")  # by itself: work that reads with gaps is not vectorised
+            self.text.add(4, f"{row}[j] = e{k}_[j * gap{k}_]")
+            passes.loads[symbol] = f"{row}[j]"
         else:
             self.text.add(3, f"e{k}_ = p_{kind}(x{k}_ + position * sx{k}_)[0]")
             self.scalar.call(symbol, f"e{k}_")
