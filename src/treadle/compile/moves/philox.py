@@ -35,6 +35,13 @@ def a_block(kind: str) -> int:
     return 16 // int(kind[1])
 
 
+def blocks_of(node: Node) -> int:
+    """How many blocks of the state's stream a draw takes."""
+    out = node.outputs[0].spec
+    count = out.size + out.size % 2 if node.op == "random_normal" else out.size
+    return -(-count * out.dtype.itemsize // 16)
+
+
 def keys(text: Text, indent: int, key: str, mark: str = "") -> None:
     """The keys of the rounds, made of the state's key; mark: makes their names others'."""
     text.add(indent, f"ka0{mark} = {key} & {MASK}")

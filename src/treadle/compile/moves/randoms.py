@@ -64,13 +64,6 @@ def _state_text(node: Node) -> Text:
     return text
 
 
-def blocks_of(node: Node) -> int:
-    """How many blocks of the state's stream a draw takes."""
-    out = node.outputs[0].spec
-    count = out.size + out.size % 2 if node.op == "random_normal" else out.size
-    return -(-count * out.dtype.itemsize // 16)
-
-
 def lower_numbers(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> None:
     """Lay out a draw without the state behind it: a copy of numbers that are drawn where they are read."""
     out = node.outputs[0]
@@ -86,7 +79,7 @@ def lower_state(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> None:
     after = env[node.outputs[1]] = lowerer.fresh(node.outputs[1], targets)
     if lowerer.inplace and after.buffer.kind == "input":
         lowerer.asm.commit()
-    lowerer.call(Kernel(_state_text(node), (state, after, blocks_of(node)), 1, 0), "random_state")
+    lowerer.call(Kernel(_state_text(node), (state, after, philox.blocks_of(node)), 1, 0), "random_state")
 
 
 def lower_draw(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
@@ -163,7 +156,7 @@ def lower_permutation(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> b
 
 
 def _order(lowerer: Lowerer, node: Node, state: View, target: View) -> None:
-    n, blocks = target.size, blocks_of(node)
+    n, blocks = target.size, philox.blocks_of(node)
     words = lowerer.memory(Spec((2 * blocks,), np.dtype("u8")))
     order = lowerer.memory(Spec((n,), np.dtype("u8")))
     bits = max(1, n.bit_length() - 1)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from treadle.compile.fusion.emit import code, expression
-from treadle.compile.fusion.fuse import REDUCTIONS, in_kernel, is_elementwise
+from treadle.compile.fusion.fuse import DRAWS, REDUCTIONS, in_kernel, is_elementwise
 from treadle.compile.fusion.reduce import combine, identity
-from treadle.compile.stepping import small_matrices
+from treadle.compile.stepping import few_draws, small_matrices
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
@@ -51,6 +51,8 @@ def lines_of(node: Node) -> int | None:
         return int(node.inputs[0].spec.size) if same else None
     if node.op == "matmul":
         return size * max(map(int, node.inputs[0].shape))
+    if node.op in DRAWS:
+        return few_draws.lines_of(node)
     return small_matrices.lines_of(node) if node.op in small_matrices.OPS else None
 
 

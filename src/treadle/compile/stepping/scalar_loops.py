@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, code, expression
+from treadle.compile.fusion.fuse import DRAWS
 from treadle.compile.run.interrupts import INTERRUPTED
-from treadle.compile.stepping import lanes, small_matrices, tables
+from treadle.compile.stepping import few_draws, lanes, small_matrices, tables
 from treadle.compile.stepping.factors import Products
 from treadle.compile.stepping.fitting import inner_steps, steps_inside
 from treadle.compile.stepping.lanes import Lanes
@@ -131,6 +132,8 @@ class ScalarWriter:
             values = [self.value(s) for s in node.inputs]
             if values and isinstance(values[0], Table):
                 self.access(node, values, indent, name)
+            elif node.op in DRAWS:
+                self.values.update(zip(node.outputs, few_draws.write(node, values, name), strict=True))
             elif node.op in small_matrices.OPS:
                 self.values[node.outputs[0]] = small_matrices.write(node, values, name, refuse)
             else:
