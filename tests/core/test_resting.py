@@ -168,3 +168,28 @@ def test_many_threads_look_while_graphs_are_laid_to_rest() -> None:
         resting.rest(graph)
     assert not wrong
     assert str(graph) + str(graph.derived["optimized"]) == text
+
+
+def test_checks_keep_a_node_of_their_own() -> None:
+    made, graph, _ = laid(lambda x, i: td.sum(td.tanh(td.take(x, i)) * 2.0), X, td.asarray([0, 2]))
+    assert lay(graph)
+    with pytest.raises(td.errors.IndexOutOfRange, match="take"):
+        made(X, td.asarray([0, 9]))
+    assert rests(graph)
+
+
+def test_graphs_of_loops_rest() -> None:
+    def f(x: Any) -> Any:
+        k = 0
+        while td.sum(x) < 100.0:
+            x = x * 1.5 + x[k]
+            k = (k + 1) % 3
+        return x
+
+    made, graph, text = laid(f, abs(X))
+    inner = [g for node in graph.derived["optimized"].nodes for _, g in node.graphs()]
+    assert inner
+    before = made(abs(X)).tolist()
+    assert lay(graph)
+    assert made(abs(X)).tolist() == before
+    assert str(graph) + str(graph.derived["optimized"]) == text

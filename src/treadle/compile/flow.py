@@ -14,7 +14,7 @@ from treadle.compile.stepping import rotations, turns
 from treadle.compile.stepping.scalar_loops import write_loop
 from treadle.compile.views import Buffer, View, whole
 from treadle.control.loop import joined_name
-from treadle.core.graph import Graph, Node
+from treadle.core.graph import Graph, Node, apart
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 from treadle.records import replace
@@ -54,7 +54,13 @@ def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> N
         places[f"constant {k}"] = asm.constant(array)
     if "look" in kernel.words:
         places["look"], places["signals"] = interrupts.asking()
-    note = hosts.LoopNote(node, tuple(kernel.checks), tuple(kernel.inside), None, tuple(lowerer.loops))
+    note = hosts.LoopNote(
+        apart(node),
+        tuple(map(apart, kernel.checks)),
+        tuple([tuple(map(apart, loops)) for loops in kernel.inside]),
+        None,
+        tuple(lowerer.loops),
+    )
     if kernel.checks:
         note = replace(note, iteration=lowerer.memory(Spec((note.words,), np.dtype(np.int64))).ref)
         places["iteration"] = note.iteration

@@ -17,7 +17,7 @@ from treadle.compile.stepping.scalar_loops import CHECK
 from treadle.compile.stepping.small_matrices import OPS as MATRIX_OPS
 from treadle.compile.stepping.tables import INDICES
 from treadle.compile.views import Buffer, View
-from treadle.core.graph import Node
+from treadle.core.graph import Node, apart
 from treadle.core.mode import activate
 from treadle.core.tensor import Symbol
 from treadle.errors import IndexOutOfRange
@@ -153,6 +153,7 @@ def node_step(
     attrs_of: Callable[[Run], Mapping[str, Any]] | None = None,
 ) -> Step:
     """A node's body on the values of this run. What it raises is told with the user's line."""
+    node = apart(node)
     getters = [fetch(view) for view in sources]
     setters = [put(view) for view in ends]
     op, given = node.definition, dict(node.attrs)

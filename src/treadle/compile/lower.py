@@ -347,7 +347,8 @@ class Lowerer:
             if isinstance(text, Text):
                 nodes = list(dict.fromkeys([node for _, node in text.lines if node is not None]))
             # Not the nodes: they would keep all of their graph alive, which may be laid to rest.
-            self.infos[key] = KernelInfo(name, Template.of(text, nodes), tuple([node.location for node in nodes]))
+            shown = self.repeats.shared(Template.of(text, nodes))
+            self.infos[key] = KernelInfo(name, shown, tuple([node.location for node in nodes]))
         return found
 
     def fill(self, node: Node, env: Env, targets: Env) -> None:

@@ -223,6 +223,14 @@ def build(
 _new: Any = object.__new__
 
 
+def apart(node: Node) -> Node:
+    """The node by itself, between symbols that nothing else makes or uses: who keeps it keeps no graph alive."""
+    inputs = tuple([Symbol(s._spec, s.scope, s.name) for s in node.inputs])
+    twin = Node(node.definition, inputs, node.attrs, node.name, node.location)
+    twin.outputs = tuple([Symbol(s._spec, s.scope, s.name, twin, k) for k, s in enumerate(node.outputs)])
+    return twin
+
+
 def quiet_node(node: Node) -> Node:
     """The node without the effects inside its graphs: they have happened when it ran first."""
     if not node.effect or node.definition.effect:

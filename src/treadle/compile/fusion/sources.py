@@ -19,7 +19,7 @@ from treadle.compile.fusion.joined import Joined, beside, over, padded, single, 
 from treadle.compile.fusion.lines import Line, line_of
 from treadle.compile.moves.zeros import all_zero
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of
-from treadle.core.graph import Node
+from treadle.core.graph import Node, apart
 from treadle.core.tensor import Symbol
 from treadle.records import dataclass, replace
 
@@ -271,4 +271,4 @@ def fault(lowerer: Lowerer | Recorder, group: Group, env: Env) -> Any:
         for step in steps:
             step(run)
 
-    return hosts.Fault(nodes[0], run)
+    return hosts.Fault(apart(nodes[0]), run)

@@ -23,7 +23,7 @@ from treadle.compile.fusion.groups import call_group
 from treadle.compile.fusion.small_groups import cast_group
 from treadle.compile.llvm.build import Source
 from treadle.compile.views import View
-from treadle.core.graph import Node
+from treadle.core.graph import Node, apart
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 from treadle.records import dataclass
@@ -196,7 +196,7 @@ class Work:
         note = None
         if fails:
             step = hosts.node_step(self.node, self.sources, [], tuple(lowerer.loops))
-            note, lowerer.has_checks = hosts.Fault(self.node, step), True
+            note, lowerer.has_checks = hosts.Fault(apart(self.node), step), True
         _emit(lowerer, self.node, Call(found, tuple(operands), tuple(cores), tuple(sizes), work, fails), note)
 
     def done(self) -> bool:

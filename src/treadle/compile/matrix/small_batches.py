@@ -17,7 +17,7 @@ from treadle.compile.stepping import lanes, small_matrices
 from treadle.compile.stepping.lanes import Lanes
 from treadle.compile.views import View
 from treadle.core.dim import is_static
-from treadle.core.graph import Node
+from treadle.core.graph import Node, apart
 from treadle.core.tensor import Symbol
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def lower(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bool:
     lowerer.has_checks = True
     grain = max(1, SHARE // ((small_matrices.lines_of(node) or 1) // batch + 1))
     kernel = Kernel(text_of(node), (*sources, end), batch, grain if batch >= 2 * grain else 0)
-    lowerer.call(kernel, node.op, hosts.Otherwise(node, step))
+    lowerer.call(kernel, node.op, hosts.Otherwise(apart(node), step))
     return True
 
 

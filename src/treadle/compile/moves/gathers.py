@@ -12,7 +12,7 @@ from treadle.compile.moves.copies import copied, lay
 from treadle.compile.moves.walks import Index, Walk
 from treadle.compile.moves.zeros import all_zero
 from treadle.compile.views import View
-from treadle.core.graph import Node
+from treadle.core.graph import Node, apart
 from treadle.core.tensor import Symbol
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _walkable(node: Node, indices: Sequence[Symbol]) -> bool:
 
 def _lay_out(lowerer: Lowerer, walk: Walk, sources: Sequence[View]) -> None:
     """Call a walk's kernel; where an index is bad the node's own body says which."""
-    note = hosts.Fault(walk.node, hosts.node_step(walk.node, list(sources), [], tuple(lowerer.loops)))
+    note = hosts.Fault(apart(walk.node), hosts.node_step(walk.node, list(sources), [], tuple(lowerer.loops)))
     lowerer.has_checks = True
     lowerer.call(walk.kernel(), walk.node.op, note)
 

@@ -20,7 +20,7 @@ from treadle.compile.moves.copies import copied
 from treadle.compile.run.executor import Run
 from treadle.compile.views import View
 from treadle.config import config
-from treadle.core.graph import Node
+from treadle.core.graph import Node, apart
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 
@@ -164,13 +164,13 @@ def _order(lowerer: Lowerer, node: Node, state: View, target: View) -> None:
     places = (1 << n.bit_length()) - 1
     grain = GRAIN // WORK if blocks >= 2 * GRAIN // WORK else 0
     lowerer.call(Kernel(_words_text(node), (words, state, ~places), blocks, grain), node.op)
-    read, written = hosts.fetch(state), hosts.fetch(target)
+    read, written, kept = hosts.fetch(state), hosts.fetch(target), apart(node)
 
     def again(run: Run) -> None:
-        written(run)[...] = node.definition.body(read(run), **node.attrs)[0]
+        written(run)[...] = kept.definition.body(read(run), **kept.attrs)[0]
 
     lowerer.has_checks = True
     arguments = (words, target, order, counts, places, n, 64 - bits, 1 << bits)
-    lowerer.call(Kernel(_order_text(node), arguments, 1, 0), node.op, hosts.Otherwise(node, again))
+    lowerer.call(Kernel(_order_text(node), arguments, 1, 0), node.op, hosts.Otherwise(kept, again))
     for view in (words, order, counts):
         lowerer.free(view.buffer)
