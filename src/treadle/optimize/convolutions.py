@@ -19,10 +19,10 @@ from treadle.optimize.sweep import Counts, Kinds, Run, Step, Steps, Sweep
 from treadle.records import dataclass
 
 # Cycles (Zen 3, AVX2, float32): to copy a number into its windows; to write one and add it up again, less where all
-# stay in a cache; to read and write one of the result once more. A tile of six rows takes 6 cycles for each of k with two
-# vectors, 4 with one, and a column of tiles about the time of 3 rows more: see `compile.matrix.tiled`. Measured beside
-# each other on one thread, images of 8 to 64, 1 to 128 channels and units: the way with copies took 0.5 to 0.9 of the
-# direct way's time with one to three channels or many units, 1.2 to 4.2 times with 8 to 32 of both.
+# stay in a cache; to read and write one of the result once more. A tile of six rows takes 6 cycles for each of k with
+# two vectors, 4 with one, and a column of tiles about the time of 3 rows more: see `compile.matrix.tiled`. Measured
+# beside each other on one thread, images of 8 to 64, 1 to 128 channels and units: the way with copies took 0.5 to 0.9
+# of the direct way's time with one to three channels or many units, 1.2 to 4.2 times with 8 to 32 of both.
 COPY, FOLD, FOLD_KEPT, AGAIN = 1.5, 2.6, 1.7, 1.0
 # The same to read a copied number again for the kernel's gradient, where the copies are more bytes than a cache keeps:
 # while they are multiplied, and until the gradient's turn comes.
