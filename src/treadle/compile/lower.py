@@ -346,9 +346,9 @@ class Lowerer:
             found = self.deferred[key] = Deferred(Source(name, key))
             if isinstance(text, Text):
                 nodes = list(dict.fromkeys([node for _, node in text.lines if node is not None]))
+                text = self.repeats.shared(Template.of(text, nodes))
             # Not the nodes: they would keep all of their graph alive, which may be laid to rest.
-            shown = self.repeats.shared(Template.of(text, nodes))
-            self.infos[key] = KernelInfo(name, shown, tuple([node.location for node in nodes]))
+            self.infos[key] = KernelInfo(name, text, tuple([node.location for node in nodes]))
         return found
 
     def fill(self, node: Node, env: Env, targets: Env) -> None:

@@ -113,6 +113,8 @@ def bind_sizes(graph: Graph, shapes: Sequence[tuple[Any, ...]]) -> dict[str, int
 
 def concretize(graph: Graph, sizes: Mapping[str, Size]) -> Graph:
     """The same graph with symbolic sizes filled in; the graph itself when it has none of these names."""
+    if not sizes:
+        return graph
     wanted = {name: size for name in names_in(graph) if (size := sizes.get(name)) is not None}
     if not wanted:
         return graph
