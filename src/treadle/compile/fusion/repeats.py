@@ -88,7 +88,7 @@ class Known(dict[Any, Steps]):
 
     def __init__(self, limit: int = 512) -> None:
         self.limit = limit
-        self._templates: dict[Template, Template] = {}
+        self._templates: dict[str, Template] = {}  # by what is compiled: the lines take long to hash
 
     def __setitem__(self, key: Any, steps: Steps) -> None:
         if len(self) >= self.limit:
@@ -99,7 +99,8 @@ class Known(dict[Any, Steps]):
         """The template, or an equal one that is there."""
         if len(self._templates) >= 2 * self.limit:
             self._templates.clear()
-        return self._templates.setdefault(template, template)
+        found = self._templates.setdefault(template.key, template)
+        return found if found.lines == template.lines else template
 
 
 known = Known()  # of this process
