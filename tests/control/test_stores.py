@@ -379,3 +379,70 @@ def test_errors_name_the_store(f, kind, words):
         td.function(f)(td.asarray(X), td.asarray(3))
     for word in words:
         assert caught.match(word)
+
+
+@dataclasses.dataclass
+class Couple:
+    p: object
+    q: object
+
+
+def _rebound_record(x):
+    r, t = Couple(x, x * 3), Couple(x * 4, x * 5)
+    if x > 0:
+        r.q = x * 50
+        r, t = t, r
+    else:
+        t.p = x * 7
+    return r.p, r.q, t.p, t.q
+
+
+def _rebound_dictionary(x):
+    d = {"a": x, "b": x * 2}
+    e = d
+    if x > 0:
+        d["a"] = x * 3
+        d = {"a": d["b"], "b": d["a"]}
+    else:
+        d["b"] = x * 7
+    return d["a"], d["b"], e["a"], e["b"]
+
+
+def _rebound_list(x):
+    xs = [x, x * 2]
+    if x > 0:
+        xs[0] = x * 5
+    else:
+        xs = [x * 9, x]
+    return xs[0], xs[1]
+
+
+def _rebound_inside(x):
+    r = Couple(Couple(x, x * 2), x * 3)
+    s = (r, 1)
+    if x > 0:
+        r.p.q = x * 50
+        s = (r, 2)
+    else:
+        r = Couple(Couple(x, x), x)
+    return r.p.p, r.p.q, r.q, s[0].p.q, s[1]
+
+
+def _rebound_in_a_loop(x):
+    r = Couple(x, x * 0)
+    for _ in td.range(3):
+        r.p = r.p + 1
+        if r.p > 1.0:
+            r = Couple(r.p * 2, r.q + 1)
+        else:
+            r.q = r.q - 1
+    return r.p, r.q
+
+
+@pytest.mark.parametrize(
+    "f", [_rebound_record, _rebound_dictionary, _rebound_list, _rebound_inside, _rebound_in_a_loop]
+)
+@pytest.mark.parametrize("x", [0.6, -0.7])
+def test_a_branch_stores_where_the_other_binds_the_name_anew(f, x):
+    got = td.function(f)(td.asarray(x, dtype=td.float64))
+    np.testing.assert_allclose([float(v) for v in got], [float(v) for v in f(np.float64(x))], rtol=1e-12)

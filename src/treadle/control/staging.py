@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle import nest
 from treadle.control.branch_text import only_one_side
 from treadle.control.cond import cond_op
 from treadle.control.journal import Journal, Key, Place, journal
@@ -100,6 +101,14 @@ class Bound:
     content: Any
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """An object that a branch binds a name to, and a copy of it from the branch's end."""
+
+    object: Any
+    now: Any
+
+
 def _trace_branches(
     branches: tuple[Branch, Branch], values: tuple[Any, ...]
 ) -> tuple[list[Tracer], list[Any], list[Stored]]:
@@ -113,7 +122,8 @@ def _trace_branches(
         results, journals = [], []
         for tracer, branch in zip(tracers, branches, strict=True):
             with activate(tracer), journal(functools.partial(_own, known=known)) as noted:
-                results.append([_held(r) for r in branch(*values)])
+                given = branch(*values)
+                results.append([_held(r, noted) for r in given])
             journals.append(noted)
         touched = {key: place for noted in journals for key, place in noted.places.items()}
         if known is not None or not touched:
@@ -130,11 +140,15 @@ def _trace_branches(
     return tracers, results, found
 
 
-def _held(result: Any) -> Any:
-    """What a branch gives for a name; of a list with what it holds now, before the branch's stores are taken back."""
+def _held(result: Any, noted: Journal) -> Any:
+    """What a branch gives for a name; of what can be changed its state now, before its stores are taken back."""
     from treadle.control.lists import TensorList, content
 
-    return Bound(result, content(result)) if isinstance(result, TensorList) else result
+    if isinstance(result, TensorList):
+        return Bound(result, content(result))
+    if type(result) in nest.LEAVES or not noted.places or nest.structure(result) is nest.LEAF:
+        return result
+    return Kept(result, nest.map(lambda x: x, result))
 
 
 def _own(noted: Journal, known: dict[Key, Place] | None) -> set[Key]:
@@ -147,10 +161,13 @@ def _merge_name(name: str, a: Any, b: Any, tracers: list[Tracer], one_side: Call
     if isinstance(a, Bound) or isinstance(b, Bound):
         from treadle.control.list_merge import merge_bound  # lists need the ops of the catalogue
 
+        a, b = [Bound(x.object, x.now) if type(x) is Kept and type(x.object) is list else x for x in (a, b)]
         a, b = [Bound(x, [*x]) if type(x) is list else x for x in (a, b)]
         if isinstance(a, Bound) and isinstance(b, Bound) and a.list is not b.list:
             return merge_bound(name, a, b, tracers)
-    left, right = [x.list if isinstance(x, Bound) else x for x in (a, b)]
+    left, right = [x.list if type(x) is Bound else x.object if type(x) is Kept else x for x in (a, b)]
+    if left is not right:
+        left, right = [x.now if type(x) is Kept else y for x, y in ((a, left), (b, right))]
     return unify(name, left, right, tracers, one_side)
 
 
