@@ -3,70 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from treadle.compile import hosts, inplace
-from treadle.compile.run import interrupts
 from treadle.compile.run.executor import Ref
 from treadle.compile.stepping import rotations, turns
-from treadle.compile.stepping.scalar_loops import write_loop
 from treadle.compile.views import Buffer, View, whole
 from treadle.control.loop import joined_name
-from treadle.core.graph import Graph, Node, apart
+from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
-from treadle.records import replace
 
 if TYPE_CHECKING:
     from treadle.compile.lower import Lowerer
 
 Env = dict[Symbol, View]
-
-
-def lower_scalar_loop(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> None:
-    """One kernel for the whole loop."""
-    asm = lowerer.asm
-    layout = node.attrs["layout"]
-    count, carry, consts, xs = layout.parts([lowerer.value(s, env) for s in node.inputs])
-    kernel = write_loop(node)
-    results = [lowerer.fresh(s, targets) for s in node.outputs]
-    read = {id(v.buffer) for k, v in enumerate((*carry, *consts, *xs)) if k not in kernel.tables}
-    for k, place in enumerate(results):
-        if id(place.buffer) in read:  # only tables are updated where they lie
-            results[k] = lowerer.memory(Spec(place.shape, place.dtype))
-    places: dict[str, Any] = {"state": asm.fresh(0), "done": asm.fresh(0), "steps": node.attrs["steps"]}
-    if count is not None:
-        places["count"] = count.ref
-    for name, views in (("start", carry), ("const", consts), ("x", xs)):
-        for k, found in enumerate(views):
-            view = lowerer.contiguous(found) if found.shape and (name != "x" or found.shape[1:]) else found
-            places[f"{name} {k}"] = view.ref
-            places |= {f"size {name} {k} {axis}": size for axis, size in enumerate(view.shape)}
-            if name == "x":
-                places[f"x stride {k}"] = view.strides[0]
-    for k in kernel.tables:
-        lowerer.bring(carry[k], results[k], node.outputs[k])
-    for k, view in enumerate(results):
-        places[f"result {k}" if k < layout.carry else f"y {k - layout.carry}"] = view.ref
-    for k, array in enumerate(kernel.constants):
-        places[f"constant {k}"] = asm.constant(array)
-    if "look" in kernel.words:
-        places["look"], places["signals"] = interrupts.asking()
-    note = hosts.LoopNote(
-        apart(node),
-        tuple(map(apart, kernel.checks)),
-        tuple([tuple(map(apart, loops)) for loops in kernel.inside]),
-        None,
-        tuple(lowerer.loops),
-    )
-    if kernel.checks:
-        note = replace(note, iteration=lowerer.memory(Spec((note.words,), np.dtype(np.int64))).ref)
-        places["iteration"] = note.iteration
-    lowerer.has_checks = lowerer.has_checks or bool(kernel.checks)
-    asm.call(lowerer.entry(kernel.text, "while_loop"), [places[word] for word in kernel.words], 1, 0, note)
-    env.update(zip(node.outputs, results, strict=True))
 
 
 def _all_plain(lowerer: Lowerer, graph: Graph) -> bool:

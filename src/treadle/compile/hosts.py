@@ -229,12 +229,15 @@ def room(lowerer: Lowerer, view: View, index: Ref) -> Ref:
     """Make sure that row `index` has room; the cell with the stack's address."""
     stack = view.buffer.stack
     buffer, shape, dtype = view.buffer, view.shape[1:], view.dtype
+    wanted = FIRST_ROWS  # by the runs so far: the next one is likely to need as many
 
     def grow(run: Run) -> None:
+        nonlocal wanted
         before = run.scratch.get(buffer)
         used = run.cell(index)
         if before is None or len(before) <= used:
-            after = np.empty((max(FIRST_ROWS, 2 * used), *shape), dtype)
+            wanted = max(wanted if before is None else FIRST_ROWS, 2 * used)
+            after = np.empty((wanted, *shape), dtype)
             if before is not None and used:
                 after[:used] = before[:used]
             run.scratch[buffer] = after
@@ -400,7 +403,8 @@ def on_status(run: Any, note: Any, status: int) -> None:
             if "axes" not in attrs:  # a window: one vector of starts
                 node.definition.body(*values[:-1], np.asarray(indices[: values[-1].size]), **attrs)
             count = len(attrs["axes"])
-            node.definition.body(*values[:-count], *map(np.asarray, indices[:count]), **attrs)
+            named = [np.broadcast_to(k, s.shape) for k, s in zip(indices, node.inputs[-count:], strict=False)]  # type: ignore[arg-type]
+            node.definition.body(*values[:-count], *named, **attrs)
         except errors.TreadleError as error:
             loops = (note.node, *note.inside[status - CHECK])
             for done, loop in reversed([*zip(counts, loops, strict=False)]):

@@ -378,8 +378,9 @@ class Lowerer:
     # -- control flow --------------------------------------------------------------------------------------------------
 
     def _loop(self, node: Node, env: Env, targets: Env) -> bool:
-        from treadle.compile.flow import lower_loop, lower_scalar_loop
+        from treadle.compile.flow import lower_loop
         from treadle.compile.stepping.array_loop_calls import lower_array_loop
+        from treadle.compile.stepping.loop_calls import lower_scalar_loop
 
         if is_scalar_loop(node):
             lower_scalar_loop(self, node, env, targets)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from treadle.compile.fusion.fuse import in_kernel
 from treadle.compile.stepping import lanes, tables
+from treadle.control.loop import joined_name
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 
@@ -73,14 +74,22 @@ def is_scalar_loop(node: Node, fits: Callable[[Spec], bool] = _scalar) -> bool:
     """Whether a loop node can become one kernel: scalar carry and work; xs and stacks of scalars with known length."""
     if node.op != "while":
         return False
-    layout = node.attrs["layout"]
-    if (layout.xs or _stacks(node)) and not isinstance(node.attrs["steps"], int):
-        return False
-    _, carry, consts, xs = layout.parts(node.inputs)
-    if not all(fits(s.spec) for s in (*carry, *consts)) or not all(in_kernel(s.spec) for s in (*xs, *node.outputs)):
+    _, carry, consts, _ = node.attrs["layout"].parts(node.inputs)
+    if not all(fits(s.spec) for s in (*carry, *consts)) or not _rows_fit(node):
         return False
     parts = [_work(graph, fits, True) for _, graph in node.graphs()]
     return None not in parts and sum(lines for lines in parts if lines) <= lanes.LINES
+
+
+def _rows_fit(node: Node) -> bool:
+    """Whether a kernel can read a loop's rows and write its stacks."""
+    layout = node.attrs["layout"]
+    body: Graph = node.attrs["body"]
+    rows = (*body.inputs[layout.carry + layout.consts :], *body.outputs[layout.carry :])
+    if not all(in_kernel(s.spec) for s in rows) or any(joined_name(s) is not None for s in rows):
+        return False
+    ends = node.attrs["test"] is not None and (node.attrs["reverse"] or layout.xs)
+    return isinstance(node.attrs["steps"], int) or not (_stacks(node) and ends)
 
 
 def is_small_loop(node: Node) -> bool:
@@ -90,22 +99,38 @@ def is_small_loop(node: Node) -> bool:
 
 def is_table_loop(node: Node) -> bool:
     """Whether a loop node can become one kernel with arrays of which it reads and replaces elements."""
-    if node.op != "while":
-        return False
+    return table_flags(node) is not None
+
+
+def table_flags(node: Node) -> list[bool] | None:
+    """Which inputs of a loop's body are arrays in memory; None where no kernel can hold the loop.
+
+    Small tensors are where elements of them are all that is wanted; where more is, they are values in registers.
+    """
+    if node.op != "while" or not _rows_fit(node):
+        return None
+    body: Graph = node.attrs["body"]
+    first = [tables.as_table(node, k) for k in range(len(body.inputs))]
+    large = [flag and not lanes.is_small(s.spec) for flag, s in zip(first, body.inputs, strict=True)]
+    for flags in (first, large) if first != large else (first,):
+        if _walks(node, flags):
+            return flags
+    return None
+
+
+def _walks(node: Node, flags: list[bool]) -> bool:
+    """Whether a kernel can hold a loop with these arrays in memory."""
     layout = node.attrs["layout"]
     body: Graph = node.attrs["body"]
-    if (layout.xs or _stacks(node)) and not isinstance(node.attrs["steps"], int):
-        return False
-    if not all(in_kernel(s.spec) for s in (*node.inputs, *node.outputs)):
-        return False
     held = layout.carry + layout.consts
-    flags = [tables.as_table(node, k) for k in range(held)]
+    if not all(in_kernel(s.spec) for s in body.inputs[:held]):
+        return False
     roots = [(k if k < layout.carry else tables.READ) if flag else None for k, flag in enumerate(flags)]
     walk = tables.Walk()
     test = node.attrs["test"]
-    if not any(flags) or (test and walk.graph(test, [r if r is None else tables.READ for r in roots]) is None):
+    if test and walk.graph(test, [r if r is None else tables.READ for r in roots[:held]]) is None:
         return False
-    ends = walk.graph(body, [*roots, *[None] * layout.xs])
+    ends = walk.graph(body, roots)
     if ends is None or ends != [*roots[: layout.carry], *[None] * _stacks(node)]:
         return False
     small = all(lanes.is_small(s.spec) for s, end in zip(body.outputs, ends, strict=True) if end is None)

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from treadle.compile.fusion.emit import code, expression
 from treadle.compile.fusion.fuse import DRAWS, REDUCTIONS, in_kernel, is_elementwise
-from treadle.compile.fusion.reduce import combine, identity
+from treadle.compile.fusion.reduce import combine, identity, update_line
 from treadle.compile.stepping import few_draws, small_matrices
 from treadle.core.graph import Node
 from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
+from treadle.records import dataclass
 
+INDICES = 4  # at most so many at once
 MOST = 16  # elements of a tensor whose elements are values of their own
 LINES = 600  # lines that a kernel's body may have: more would take long to compile
 
@@ -53,7 +55,80 @@ def lines_of(node: Node) -> int | None:
         return size * max(map(int, node.inputs[0].shape))
     if node.op in DRAWS:
         return few_draws.lines_of(node)
+    if node.op in ("gather", "scatter"):
+        lines = accesses(node)
+        picked = int((node.inputs[1] if node.op == "scatter" else node.outputs[0]).spec.size)
+        return None if lines is None else lines + 2 * picked * int(node.inputs[0].spec.size)
     return small_matrices.lines_of(node) if node.op in small_matrices.OPS else None
+
+
+def accesses(node: Node) -> int | None:
+    """How many lines it takes to find the elements of a gather or a scatter; None where its indices do not fit."""
+    part, *indices = (node.outputs[0], *node.inputs[1:]) if node.op == "gather" else node.inputs[1:]
+    axes = node.attrs["axes"]
+    if len(axes) > INDICES or not is_small(part.spec):
+        return None
+    if any(not is_small(s.spec) or code(s.dtype) not in ("i4", "i8") for s in indices):
+        return None
+    shape = [int(size) for size in node.inputs[0].shape]
+    common = np.broadcast_shapes(*[tuple(map(int, s.shape)) for s in indices])
+    rest = [size for axis, size in enumerate(shape) if axis not in axes]
+    position = node.attrs["position"]
+    if tuple(map(int, part.shape)) != (*rest[:position], *common, *rest[position:]):
+        return None  # one update for many elements
+    return 5 * len(axes) * math.prod(common) + int(part.spec.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of a small tensor: on each axis a number, or the name of one."""
+
+    at: tuple[int | str, ...]
+
+
+def indices(shape: Sequence[int], given: Mapping[int, str], sizes: Sequence[str]) -> Lanes:
+    """Elements of a small tensor by their indices on all axes, in the shape of the axes without a given one."""
+    made = np.empty([size for axis, size in enumerate(shape) if axis not in given], object)
+    for index in np.ndindex(*made.shape):
+        rest = iter(index)
+        at = [given[axis] if axis in given else next(rest) for axis in range(len(shape))]
+        made[index] = Element(tuple(at))
+    return made
+
+
+def _hits(shape: Sequence[int], element: Element) -> list[tuple[tuple[int, ...], str]]:
+    """The elements that an index may mean, each with the text of whether it does; none: it surely does."""
+    found = []
+    for place in np.ndindex(*shape):
+        asked = [(i, k) for i, k in zip(element.at, place, strict=True) if i != k]
+        if all(isinstance(i, str) for i, _ in asked):
+            found.append((place, " & ".join([f"({i} == {k})" for i, k in asked])))
+    return found
+
+
+def chosen(node: Node, values: Lanes, picked: Lanes, name: Write) -> Lanes:
+    """The elements of a small tensor that a gather picks: one after the other is selected."""
+    made = np.empty(picked.shape, object)
+    for place in np.ndindex(*picked.shape):
+        (first, _), *others = _hits(values.shape, cast(Element, picked[place]))
+        text = values[first]
+        for element, hit in others:
+            text = name(f"select({hit}, {values[element]}, {text})")
+        made[place] = text
+    return made.reshape(tuple(map(int, node.outputs[0].shape)))
+
+
+def replaced(node: Node, values: Lanes, picked: Lanes, updates: Lanes, name: Write) -> Lanes:
+    """A small tensor after a scatter."""
+    made, new = values.copy(), np.broadcast_to(updates, picked.shape)
+    out = node.outputs[0]
+    line = update_line(node.attrs["mode"], code(out.dtype))
+    for place in np.ndindex(*picked.shape):
+        for element, hit in _hits(values.shape, cast(Element, picked[place])):
+            text = line((made[element], str(new[place]))).partition(" = ")[2]
+            changed = f"{code(out.dtype)}({text})"
+            made[element] = name(f"select({hit}, {changed}, {made[element]})" if hit else changed)
+    return made
 
 
 def write(node: Node, values: Sequence[Lanes], name: Write, literal: Callable[[np.ndarray[Any, Any]], str]) -> Lanes:

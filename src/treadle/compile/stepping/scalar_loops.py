@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, code, expression
+from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, expression
 from treadle.compile.fusion.fuse import DRAWS
 from treadle.compile.run.interrupts import INTERRUPTED
 from treadle.compile.stepping import few_draws, lanes, small_matrices, tables
 from treadle.compile.stepping.factors import Products
 from treadle.compile.stepping.fitting import inner_steps, steps_inside
 from treadle.compile.stepping.lanes import Lanes
-from treadle.compile.stepping.ranges import Bounds, indices_of
+from treadle.compile.stepping.ranges import Bounds
 from treadle.compile.stepping.tables import Table
 from treadle.compile.ways import UPDATES
 from treadle.core.graph import Graph, Node
@@ -36,23 +36,6 @@ CHUNK = 1 << 16  # steps of a counted loop inside that are taken at one go
 SCALAR = Spec((), np.dtype(np.float64))
 UNKNOWN = 1 << 64  # no number of any kind
 CHECK = 2  # the status of the first check; further checks count up
-
-
-@dataclass(slots=True)
-class LoopKernel:
-    """A loop's kernel text; `args` are, in order: fresh state, count, carry results, carry starts, consts, xs, ys, ...
-
-    checks: the asserts and the uses of indices whose failure is status CHECK, CHECK + 1, ...
-    inside: the loops inside this one in which each of them stands, from the outermost.
-    tables: which of the carried values are updated where they lie.
-    """
-
-    text: Text
-    constants: list[np.ndarray[Any, Any]]
-    checks: list[Node]
-    inside: list[tuple[Node, ...]]
-    words: list[str]
-    tables: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -130,7 +113,7 @@ class ScalarWriter:
             if node in self.products.roots:
                 return self.call(node.outputs[0], self.products.roots[node].write(self.name, name, self.literal))
             values = [self.value(s) for s in node.inputs]
-            if values and isinstance(values[0], Table):
+            if values and (isinstance(values[0], Table) or node.op in ("gather", "scatter")):
                 self.access(node, values, indent, name)
             elif node.op in DRAWS:
                 self.values.update(zip(node.outputs, few_draws.write(node, values, name), strict=True))
@@ -140,17 +123,53 @@ class ScalarWriter:
                 self.values[node.outputs[0]] = lanes.write(node, values, name, self.literal)
 
     def access(self, node: Node, values: list[Any], indent: int, name: lanes.Write) -> None:
-        """Elements of a table read or replaced; an index that points outside ends the kernel as a failed check does."""
+        """Elements of a table, or of a small tensor, read or replaced."""
         table, *others = values
         writes = node.op in UPDATES
-        given = lanes.flat(others[int(writes) :])
+        if node.op in ("gather", "scatter"):
+            picked = self.picked(node, table, others[int(writes) :], indent, name)
+        else:
+            first = self.within(node, lanes.flat(others[int(writes) :]), indent, name)
+            picked = tables.places(node, table, first, self.literal)
+        if isinstance(table, Table):
+            if not writes:
+                self.values[node.outputs[0]] = tables.read(node, table, picked, name)
+                return
+            for line in tables.stores(node, table, picked, others[0]):
+                self.text.add(indent, line, node)
+            self.values[node.outputs[0]] = table
+        elif writes:
+            self.values[node.outputs[0]] = lanes.replaced(node, table, picked, others[0], name)
+        else:
+            self.values[node.outputs[0]] = lanes.chosen(node, table, picked, name)
+
+    def picked(self, node: Node, table: Any, indices: list[Lanes], indent: int, name: lanes.Write) -> Lanes:
+        """Where the elements are that a gather or a scatter means: in memory, or else by their indices."""
+        common = np.broadcast_shapes(*[v.shape for v in indices])
+        spread = [np.broadcast_to(v, common) for v in indices]
+        axes = node.attrs["axes"]
+        shape = [int(size) for size in node.inputs[0].shape]
+        found = np.empty((*common, *(size for axis, size in enumerate(shape) if axis not in axes)), object)
+        for place in np.ndindex(*common):
+            first = self.within(node, [str(v[place]) for v in spread], indent, name)
+            offsets = tables.offsets if isinstance(table, Table) else lanes.indices
+            sizes = table.sizes if isinstance(table, Table) else ()
+            elements = offsets(shape, dict(zip(axes, first, strict=True)), sizes)
+            found[place] = elements if elements.shape else elements[()]
+        position = node.attrs["position"]
+        return np.moveaxis(found, range(len(common)), range(position, position + len(common)))
+
+    def within(self, node: Node, given: list[str], indent: int, name: lanes.Write) -> list[str]:
+        """Indices from the front; one that points outside ends the kernel as a failed check does."""
         first = [name(f"i8({index})") for index in given]
         window = tables.sizes_of(node) if node.op in tables.WINDOWS else [1] * len(first)
         bounds = self.bounds.get(node) or [None] * len(first)
+        table = self.values.get(node.inputs[0])
         ends: list[str] = []
         for k, (index, axis) in enumerate(zip(first, tables.axes_of(node), strict=False)):
             least, most = bounds[k] or (-UNKNOWN, UNKNOWN)
-            whole, size = int(node.inputs[0].shape[axis]), table.sizes[axis]
+            whole = int(node.inputs[0].shape[axis])
+            size = table.sizes[axis] if isinstance(table, Table) else f"i8({whole})"
             if node.op not in tables.WINDOWS and least < 0:
                 first[k] = index = name(f"{index} + {size} if {index} < 0 else {index}")
                 least, most = (0, most) if -whole <= least and most < whole else (-UNKNOWN, UNKNOWN)
@@ -161,13 +180,7 @@ class ScalarWriter:
             self.text.add(indent, f"if {' or '.join(ends)}:", node)
             kept = [f"failed[{1 + k}] = i8({index})" for k, index in enumerate(given)]
             self.fail(node, indent + 1, kept)
-        found = tables.places(node, table, first, self.literal)
-        if not writes:
-            self.values[node.outputs[0]] = tables.read(node, table, found, name)
-            return
-        for line in tables.stores(node, table, found, others[0]):
-            self.text.add(indent, line, node)
-        self.values[node.outputs[0]] = table
+        return first
 
     def element(self, node: Node, indent: int) -> None:
         """A line for one element of an elementwise node."""
@@ -289,108 +302,3 @@ class ScalarWriter:
             for name, fresh in new.items():
                 self.text.add(indent, f"{name} = {fresh}")
         return rows
-
-
-def write_loop(node: Node) -> LoopKernel:
-    """The kernel of a scalar loop."""
-    layout = node.attrs["layout"]
-    count, carry, consts, xs = layout.parts(node.inputs)
-    body: Graph = node.attrs["body"]
-    steps = node.attrs["steps"]
-    writer = ScalarWriter(bounds=indices_of(node))
-    words: list[str] = ["state", "done"]
-    head: list[str] = []
-
-    def argument(word: str) -> str:
-        words.append(word)
-        return f"args[{len(words) - 1}]"
-
-    flags = [tables.as_table(node, k) for k in range(layout.carry + layout.consts)]
-
-    def table(word: str, pointer: str, symbol: Symbol) -> Table:
-        sizes = tuple([f"{pointer}z{axis}" for axis in range(len(symbol.shape))])
-        head.extend(f"{size} = {argument(f'size {word} {axis}')}" for axis, size in enumerate(sizes))
-        return Table(pointer, sizes)
-
-    values: list[Any] = []
-    for k, symbol in enumerate(carry):
-        head.append(f"out{k} = p_{code(symbol.dtype)}({argument(f'result {k}')})")
-        values.append(table(f"start {k}", f"out{k}", symbol) if flags[k] else lanes.named(symbol.spec, f"k{k}_"))
-    names = lanes.flat(values)
-    limit = None
-    if count is not None:
-        limit = "limit"
-        head.append(f"limit = p_i8({argument('count')})[0]")
-    elif isinstance(steps, int):
-        limit = "limit"
-        head.append(f"limit = {argument('steps')}")
-    own = [(k, s) for k, s in enumerate(carry) if not flags[k]]
-    starts = lanes.flat([_elements(s.spec, f"p_{code(s.dtype)}({argument(f'start {k}')})") for k, s in own])
-    inputs = [*values]
-    for k, symbol in enumerate(consts):
-        if flags[layout.carry + k]:
-            head.append(f"h{k}_ = p_{code(symbol.dtype)}({argument(f'const {k}')})")
-            inputs.append(table(f"const {k}", f"h{k}_", symbol))
-            continue
-        inputs.append(lanes.named(symbol.spec, f"h{k}_"))
-        given = _elements(symbol.spec, f"p_{code(symbol.dtype)}({argument(f'const {k}')})")
-        head += [f"{name} = {element}" for name, element in zip(lanes.flat(inputs[-1:]), given.flat, strict=True)]
-    for k, symbol in enumerate(xs):
-        head.append(f"x{k}_ = p_{code(symbol.dtype)}({argument(f'x {k}')})")
-        head.append(f"sx{k}_ = {argument(f'x stride {k}')}")
-    stacked = body.outputs[layout.carry :]
-    for k, symbol in enumerate(stacked):
-        head.append(f"y{k}_ = p_{code(symbol.dtype)}({argument(f'y {k}')})")
-
-    ends = lanes.flat([_elements(symbol.spec, f"out{k}") for k, symbol in own])
-    save = [f"{end} = {name}" for end, name in zip(ends, names, strict=True)] + ["args[0] = 1", "args[1] = done"]
-    text = writer.text
-    position = "limit - 1 - done" if node.attrs["reverse"] else "done"
-    text.add(1, f"while {'done < limit' if limit else 'True'}:", node)
-    for k, symbol in enumerate(body.inputs[layout.carry + layout.consts :]):
-        inputs.append(lanes.named(symbol.spec, f"e{k}_"))
-        for lane, name in enumerate(lanes.flat(inputs[-1:])):
-            text.add(2, f"{name} = x{k}_[({position}) * sx{k}_ + {lane}]")
-    for k, row in enumerate(writer.turn(node, inputs, 2)):
-        for lane, name in enumerate(row.flat):
-            text.add(2, f"y{k}_[({position}) * {row.size} + {lane}] = {name}")
-    text.add(2, "done += 1")
-    text.add(2, f"budget -= {1 + inner_steps(body)}")
-    text.add(2, "if budget <= 0:")
-    for line in (*save, "return 1"):
-        text.add(3, line)
-    for line in (*save, "return 0"):
-        text.add(1, line)
-
-    full = Text()
-    full.add(0, "def kernel(args, lo, hi):")
-    for line in head:
-        full.add(1, line)
-    for k in range(len(writer.body.constants)):
-        array = writer.body.constants[k]
-        full.add(1, f"c{k} = p_{code(array.dtype)}({argument(f'constant {k}')})[0]")
-    if writer.checks:
-        full.add(1, f"failed = p_i8({argument('iteration')})")
-    if writer.asks:
-        full.add(1, f"look = {argument('look')}")
-        full.add(1, f"signals = {argument('signals')}")
-    full.add(1, "done = args[1]")
-    full.add(1, f"budget = {BUDGET}")
-    if names:
-        full.add(1, "if args[0] == 0:")
-        for name, start in zip(names, starts, strict=True):
-            full.add(2, f"{name} = {start}")
-        full.add(1, "else:")
-        for name, end in zip(names, ends, strict=True):
-            full.add(2, f"{name} = {end}")
-    full.lines += text.lines
-    own_memory = tuple([k for k in range(layout.carry) if flags[k]])
-    return LoopKernel(full, writer.body.constants, writer.checks, writer.inside, words, own_memory)
-
-
-def _elements(spec: Spec, pointer: str) -> Lanes:
-    """The elements that lie at a pointer, in row order."""
-    made = lanes.named(spec, "")
-    for lane, index in enumerate(np.ndindex(*made.shape)):
-        made[index] = f"{pointer}[{lane}]"
-    return made

@@ -7,7 +7,7 @@ the old one afterwards: `Walk` follows each array through the loop, its branches
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from treadle.core.spec import Spec
 from treadle.core.tensor import Symbol
 from treadle.records import dataclass, field
 
-INDICES = 4  # at most so many at once
+INDICES = lanes.INDICES
 PICKED = frozenset({"gather", "scatter", "dynamic_slice", "dynamic_update_slice"})  # by what is known while running
 WINDOWS = frozenset({"dynamic_slice", "dynamic_update_slice"})
 READ = -1  # the root of an array that is only read
@@ -189,13 +189,7 @@ def _access(node: Node) -> int | None:
     if node.op in WINDOWS:
         return 4 * len(table.shape) + lanes.size_of([part]) if len(table.shape) <= INDICES else None
     if node.op in ("gather", "scatter"):
-        indices = others if node.op == "gather" else others[1:]
-        axes = node.attrs["axes"]
-        if len(axes) > INDICES or any(s.shape or code(s.dtype) not in ("i4", "i8") for s in indices):
-            return None
-        if part.shape != tuple([size for axis, size in enumerate(table.shape) if axis not in axes]):
-            return None
-        return 4 * len(axes) + lanes.size_of([part])
+        return lanes.accesses(node)
     return lanes.size_of([part])
 
 
@@ -204,10 +198,8 @@ def axes_of(node: Node) -> Sequence[int]:
     return range(len(node.inputs[0].shape)) if node.op in WINDOWS else node.attrs.get("axes", ())
 
 
-def _offsets(table: Table, node: Node, first: Sequence[str]) -> Lanes:
+def offsets(shape: Sequence[int], given: Mapping[int, str], sizes: Sequence[str]) -> Lanes:
     """Where the elements lie whose axes with an index have these: texts, in the shape of the other axes."""
-    shape = [int(size) for size in node.inputs[0].shape]
-    given = dict(zip(axes_of(node), first, strict=True))
     last = max(given)
     made = np.empty([size for axis, size in enumerate(shape) if axis not in given], object)
     for index in np.ndindex(*made.shape):
@@ -218,7 +210,7 @@ def _offsets(table: Table, node: Node, first: Sequence[str]) -> Lanes:
             if axis > last:
                 behind = behind * size + int(at)
             elif text:
-                text = f"({text}) * {table.sizes[axis]} + {at}"
+                text = f"({text}) * {sizes[axis]} + {at}"
             else:
                 text = at
         count = math.prod(shape[last + 1 :])
@@ -228,8 +220,6 @@ def _offsets(table: Table, node: Node, first: Sequence[str]) -> Lanes:
 
 def places(node: Node, table: Table, first: Sequence[str], literal: Callable[[np.ndarray[Any, Any]], str]) -> Lanes:
     """Where the elements lie that a node reads or writes."""
-    if node.op in ("gather", "scatter"):
-        return _offsets(table, node, first)
     if node.op in PICKED:
         return _window(table, sizes_of(node), first)
     starts, stops, steps = (node.attrs[key] for key in ("starts", "stops", "steps"))
