@@ -25,7 +25,7 @@ from treadle.compile.moves.complexes import as_numbers
 from treadle.compile.moves.copies import copy_bytes, copy_transposed
 from treadle.compile.moves.randoms import lower_state
 from treadle.compile.run.executor import Code, Ref
-from treadle.compile.stepping.fitting import is_scalar_loop, is_small_loop, is_table_loop
+from treadle.compile.stepping.fitting import is_scalar_loop, is_small_loop, is_table_loop, is_tiny_loop
 from treadle.compile.views import Buffer, View, contiguous_strides, view_of, whole
 from treadle.compile.ways import way as way_of
 from treadle.core.dim import is_static
@@ -382,7 +382,7 @@ class Lowerer:
         from treadle.compile.stepping.array_loop_calls import lower_array_loop
         from treadle.compile.stepping.loop_calls import lower_scalar_loop
 
-        if is_scalar_loop(node):
+        if is_scalar_loop(node) or is_tiny_loop(node):
             lower_scalar_loop(self, node, env, targets)
             return True
         if lower_array_loop(self, node, env, targets):

@@ -10,6 +10,7 @@ from treadle.control.loop import joined_name
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Spec
 
+TINY = 4  # elements of a tensor that take longer in a loop of their own than one by one
 INNER = 1 << 16  # steps that the loops inside may take in one iteration
 
 
@@ -95,6 +96,11 @@ def _rows_fit(node: Node) -> bool:
 def is_small_loop(node: Node) -> bool:
     """Whether a loop node can become one kernel with its small tensors in registers."""
     return is_scalar_loop(node, lanes.is_small)
+
+
+def is_tiny_loop(node: Node) -> bool:
+    """Whether a loop's tensors are so small that a loop over their elements would cost more than its work."""
+    return is_scalar_loop(node, lambda spec: lanes.is_small(spec) and spec.size <= TINY)
 
 
 def is_table_loop(node: Node) -> bool:
