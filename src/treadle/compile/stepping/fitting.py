@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.fusion.fuse import REDUCTIONS, in_kernel
 from treadle.compile.stepping import lanes, tables
 from treadle.control.loop import joined_name
 from treadle.core.graph import Graph, Node
@@ -99,7 +99,9 @@ def is_small_loop(node: Node) -> bool:
 
 
 def is_tiny_loop(node: Node) -> bool:
-    """Whether a loop's tensors are so small that a loop over their elements would cost more than its work."""
+    """Whether a loop sums over tensors so small that a loop over their elements would cost more than its work."""
+    if node.op != "while" or not any(inner.op in REDUCTIONS for inner in node.attrs["body"].nodes):
+        return False  # without sums one kernel serves all sizes, and is there already
     return is_scalar_loop(node, lambda spec: lanes.is_small(spec) and spec.size <= TINY)
 
 
