@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle.compile import inplace
-from treadle.compile.fusion.fuse import Group, Item, fuse, reads
+from treadle.compile.fusion.fuse import Group, Item, fuse, makes, reads
 from treadle.compile.ways import UPDATES, updates_in_place
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Symbol
@@ -101,7 +101,7 @@ def _traffic(graph: Graph, carried: int = 0) -> tuple[int, bool]:
         elif node.op in UPDATES and updates_in_place(node) and node.outputs[0] in over:
             total += _nbytes(node.inputs[1]) + sum(map(_nbytes, node.inputs[1:]))
         elif node.definition.family != "view" and node.op != "constant":
-            total += sum(map(_nbytes, node.inputs)) + sum(map(_nbytes, node.outputs))
+            total += sum(map(_nbytes, reads(item))) + sum(map(_nbytes, makes(item)))
     return total, unknown
 
 

@@ -82,11 +82,15 @@ def test_rows_that_are_read_by_several_passes_are_drawn_once() -> None:
 def test_several_draws_in_one_kernel() -> None:
     def f(x: Any) -> Any:
         kept = td.random.uniform(x.shape) > 0.3
-        return td.where(kept, x + td.random.normal(x.shape) * td.random.normal(x.shape), 0)
+        return td.where(kept, x + td.random.normal(x.shape) * td.random.normal(x.shape, dtype="float64"), 0)
 
     assert not drawn_apart(f, X)
     both(f, X)
     both(f, X.reshape(-1)[:333])
+    both(f, X[0, :2])
+    found = td.function(f)
+    found(td.asarray(X))
+    assert found.traces[0].memory.work < 1000  # the states
 
 
 def test_numbers_that_are_read_twice_are_stored() -> None:

@@ -111,7 +111,7 @@ class Drawing:
             half = (count + 1) // 2
             for n in range(half):
                 ends = f"numbers_{k}[{n}]", f"numbers_{k}[{half + n}]"
-                philox.pair(text, 1, kind, words[n], words[half + n], ends, node)
+                philox.pair(text, 1, kind, (words[n], words[half + n]), ends, node, f"_{k}")
             return
         for n in range(count):
             for line in philox.number(node.op, kind, words[n], f"numbers_{k}[{n}]", f"_{k}"):
@@ -135,7 +135,7 @@ class Drawing:
         add(1, f"pfar_{k} = p_{kind}(room_{k} + {half} * {kind[1]})")
         add(1, f"for b in range({half}):")
         ends = f"numbers_{k}[b]", f"pfar_{k}[b]"
-        philox.pair(self.writer.text, 2, kind, f"pwords_{k}[b]", f"pangle_{k}[b]", ends, node)
+        philox.pair(self.writer.text, 2, kind, (f"pwords_{k}[b]", f"pangle_{k}[b]"), ends, node, f"_{k}")
 
     def pointer(self, indent: int, k: int, loops: Sequence[int]) -> None:
         """What was drawn for a row is an array; what is drawn by pieces gets its pointer there."""
@@ -228,7 +228,8 @@ class Drawing:
             add(indent, f"p{name}_{k} = p_{kind}({name}_{k})")
         add(indent, "for b in range(till - near):")
         ends = f"pnear_{k}[b]", f"pfar_{k}[b]"
-        philox.pair(self.writer.text, indent + 1, kind, f"pradius_{k}[b]", f"pangle_{k}[b]", ends, self._node(k))
+        words = f"pradius_{k}[b]", f"pangle_{k}[b]"
+        philox.pair(self.writer.text, indent + 1, kind, words, ends, self._node(k), f"_{k}")
 
     def _node(self, k: int) -> Node:
         return (self.drawn.get(k) or self.plan.operands.few[k])[0].node

@@ -94,10 +94,12 @@ def number(op: str, kind: str, word: str, target: str, mark: str = "") -> list[s
     ]
 
 
-def pair(text: Text, indent: int, kind: str, first: str, second: str, ends: tuple[str, str], node: Node) -> None:
+def pair(
+    text: Text, indent: int, kind: str, words: tuple[str, str], ends: tuple[str, str], node: Node, mark: str
+) -> None:
     """Two normal numbers by Box and Muller: a word gives the radius, another the angle."""
-    text.add(indent, f"share = {POSITIVE[kind].format(first)}")
-    text.add(indent, f"radius = sqrt_{kind}({kind}(-2) * log_{kind}(share))", node)
-    text.add(indent, f"angle = {kind}({2 * math.pi!r}) * ({UNIT[kind].format(second)})")
-    text.add(indent, f"{ends[0]} = radius * cos_{kind}(angle)", node)
-    text.add(indent, f"{ends[1]} = radius * sin_{kind}(angle)", node)
+    text.add(indent, f"share{mark} = {POSITIVE[kind].format(words[0])}")
+    text.add(indent, f"length{mark} = sqrt_{kind}({kind}(-2) * log_{kind}(share{mark}))", node)
+    text.add(indent, f"turn{mark} = {kind}({2 * math.pi!r}) * ({UNIT[kind].format(words[1])})")
+    text.add(indent, f"{ends[0]} = length{mark} * cos_{kind}(turn{mark})", node)
+    text.add(indent, f"{ends[1]} = length{mark} * sin_{kind}(turn{mark})", node)
