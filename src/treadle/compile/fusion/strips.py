@@ -187,7 +187,7 @@ class _Strips(RowWriter):
     def _row_loop(self, indent: int, nodes: list[Node], following: Pass | None) -> None:
         """One loop over the strip: row work, and where the next pass's reductions begin."""
         plan = self.plan
-        made = {n.outputs[0] for n in nodes}
+        made = dict.fromkeys([n.outputs[0] for n in nodes])  # in order: the text must not depend on where symbols lie
         starts = [n for n in following.reduce if n.outputs[0] in plan.group.rows] if following else []
         stores = {} if following else plan.row_stores
         if not (nodes or starts or stores):
