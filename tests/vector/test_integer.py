@@ -32,6 +32,25 @@ def test_like_numpy(native, rule: str, kind: str) -> None:
         assert np.array_equal(native(f"{rule}_{kind}", a, b), REFERENCE[rule](a, b))
 
 
+@pytest.mark.parametrize("kind", ["i8", "u8"])
+@pytest.mark.parametrize("rule", ["floordiv", "mod"])
+def test_division_of_many_like_numpy(native, rule: str, kind: str) -> None:
+    """In vectors by way of float64 where all lanes are below 2**51: at that edge, and near whole quotients."""
+    rng = np.random.default_rng(0)
+    edge = [2**51 - 1, 2**51, 2**50 - 1, 2**50, 2**50 + 1, 2**63 - 1, 1, 3, 0]
+    values = np.array(edge if kind == "u8" else [*edge, *(-v for v in edge), -(2**63)], kind)
+    a, b = (x.ravel() for x in np.meshgrid(values, values))
+    b0 = rng.integers(1, 2**25, 4000)
+    whole = (b0 * rng.integers(1, 2**25, 4000) + rng.integers(-1, 2, 4000)).astype(kind)
+    b1 = np.exp2(rng.uniform(0, 50, 4000)).astype(np.int64)
+    a1 = np.exp2(rng.uniform(0, 50, 4000)).astype(np.int64)
+    sign = 1 if kind == "u8" else rng.choice([-1, 1], 4000)
+    a = np.concatenate([a, whole, (a1 * sign).astype(kind)])
+    b = np.concatenate([b, b0.astype(kind), b1.astype(kind)])
+    with np.errstate(all="ignore"):
+        assert np.array_equal(native(f"wide_{rule}_{kind}", a, b), REFERENCE[rule](a, b))
+
+
 def test_negative_powers_and_sign(native) -> None:
     a = np.array([-2, -1, -1, 0, 1, 5], "i4")
     b = np.array([-1, -3, -2, -1, -9, -1], "i4")

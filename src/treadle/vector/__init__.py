@@ -37,13 +37,13 @@ def _collect() -> dict[str, Callable[..., Any]]:
     families = (exponential, logarithm, trigonometric, inverse_trigonometric, error_function, inverse_error_function)
     defined = {name: value for module in (*families, power, gamma, polygamma) for name, value in vars(module).items()}
     found: dict[str, Callable[..., Any]] = {name: defined[name] for name in BOUNDS}
-    for name in ("floordiv", "mod", "sign", "nextafter"):
+    for name in ("floordiv", "mod", "sign", "nextafter", "isinf"):
         for kind in ("f4", "f8"):
             found[f"{name}_{kind}"] = getattr(integer, f"{name}_{kind}")
     for kind in INTEGERS:
         rules = integer.SIGNED if kind[0] == "i" else integer.UNSIGNED
         found.update((f"{name}_{kind}", function) for name, function in rules.items())
-    return found
+    return found | integer.WIDE
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = _collect()

@@ -44,7 +44,7 @@ BOUNDS: dict[str, float] = {
     "sin_f8": 1.0,
     "cos_f4": 1.0,
     "cos_f8": 1.0,
-    "tan_f4": 1.0,
+    "tan_f4": 2.0,
     "tan_f8": 2.0,
     "asin_f4": 3.0,
     "asin_f8": 3.0,

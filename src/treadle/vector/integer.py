@@ -10,9 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle.vector.primitives import (
+    B1,
     F4,
     F8,
     T,
+    abs_f4,
+    abs_f8,
     bits_f4,
     bits_f8,
     copysign_f4,
@@ -26,8 +29,11 @@ from treadle.vector.primitives import (
     select,
     trunc_div,
     trunc_rem,
+    wide_div,
     wrapping_pow,
 )
+
+INF = float("inf")
 
 
 def floordiv_signed(a: T, b: T) -> T:
@@ -44,6 +50,16 @@ def mod_signed(a: T, b: T) -> T:
     safe = select((b == 0) | (b == -1), 1, b)
     r = trunc_rem(a, safe)
     return select((r != 0) & ((r ^ safe) < 0), r + safe, r)
+
+
+def floordiv_wide(a: T, b: T) -> T:
+    """a // b, rounded down; 0 where b is 0: of 64-bit integers, for loops over many elements."""
+    return wide_div(a, b)
+
+
+def mod_wide(a: T, b: T) -> T:
+    """a - b * (a // b), with the sign of b; 0 where b is 0: of 64-bit integers, for loops over many elements."""
+    return select(b == 0, 0, a - wide_div(a, b) * b)
 
 
 def fmod_signed(a: T, b: T) -> T:
@@ -128,6 +144,21 @@ def sign_f8(x: F8) -> F8:
     return select(x > 0.0, 1.0, select(x < 0.0, -1.0, select(x == 0.0, 0.0, x)))
 
 
+def isinf_f4(x: F4) -> B1:
+    """Whether x is infinite."""
+    return abs_f4(x) == INF
+
+
+def isinf_f8(x: F8) -> B1:
+    """Whether x is infinite."""
+    return abs_f8(x) == INF
+
+
+def isinf_whole(x: T) -> B1:
+    """Integers never are."""
+    return x != x
+
+
 def nextafter_f4(x: F4, y: F4) -> F4:
     """The next number after x towards y: one bit further from 0, or nearer to it; y where they are equal."""
     b = bits_f4(x)
@@ -152,6 +183,13 @@ SIGNED: dict[str, Callable[..., Any]] = {
     "fmod": fmod_signed,
     "pow": pow_signed,
     "sign": sign_signed,
+    "isinf": isinf_whole,
+}
+WIDE: dict[str, Callable[..., Any]] = {
+    "wide_floordiv_i8": floordiv_wide,
+    "wide_mod_i8": mod_wide,
+    "wide_floordiv_u8": floordiv_wide,
+    "wide_mod_u8": mod_wide,
 }
 UNSIGNED: dict[str, Callable[..., Any]] = {
     "floordiv": floordiv_unsigned,
@@ -159,4 +197,5 @@ UNSIGNED: dict[str, Callable[..., Any]] = {
     "fmod": mod_unsigned,
     "pow": pow_unsigned,
     "sign": sign_unsigned,
+    "isinf": isinf_whole,
 }

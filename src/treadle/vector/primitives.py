@@ -156,6 +156,11 @@ def trunc_rem(a: T, b: T) -> T:
     return type(a)(abs(int(a)) % abs(int(b)) * (-1 if a < 0 else 1))
 
 
+def wide_div(a: T, b: T) -> T:
+    """The quotient of two 64-bit integers, rounded down and wrapping; 0 where `b` is 0. Compiled, made for vectors."""
+    return _wrap(int(a) // int(b), a.dtype.str[1:]) if b else type(a)(0)
+
+
 def wrapping_pow(a: T, b: T) -> T:
     """a**b modulo the width of the kind; `b` counts as unsigned."""
     kind = a.dtype.str[1:]
@@ -229,6 +234,7 @@ PRIMITIVES: dict[str, Callable[..., Any]] = {
     **{f"right_shift_{kind}": _shift(kind, False) for kind in INTEGERS},
     **{f"trunc_div_{kind}": trunc_div for kind in INTEGERS},
     **{f"trunc_rem_{kind}": trunc_rem for kind in INTEGERS},
+    **{f"wide_div_{kind}": wide_div for kind in ("i8", "u8")},
     **{f"wrapping_pow_{kind}": wrapping_pow for kind in INTEGERS},
     **{f"rare_{name}_{kind}": _rare(name, kind) for name in RARE for kind in FLOATS},
     **{f.__name__: f for f in (select, bits_f4, bits_f8, float_i4, float_i8, fma_f4, fma_f8)},

@@ -150,7 +150,7 @@ def cos_f4(x: F4) -> F4:
 
 
 def tan_f4(x: F4) -> F4:
-    """tan(x) as sin / cos, or -cos / sin in odd quarter turns; 1 ULP."""
+    """tan(x) as sin / cos, or -cos / sin in odd quarter turns; 2 ULP."""
     r, n = quarter_turns_f4(x)
     s = sin_fraction_f4(r)
     c = cos_fraction_f4(r)

@@ -103,6 +103,11 @@ def literal(array: np.ndarray[Any, Any], limit: int) -> str | None:
     return None
 
 
+# Divisions that have a form for loops over many elements, and of which dtypes.
+_DIVISIONS = {"floor_divide": "floordiv", "remainder": "mod"}
+_WIDE = (np.dtype(np.int64), np.dtype(np.uint64))
+
+
 def _negative_zero(value: float) -> bool:
     return value == 0 and math.copysign(1.0, value) < 0
 
@@ -271,8 +276,21 @@ class Body:
             text = narrow_line(self, node)
             if text is not None:
                 return text
-        names = [self.name(s) for s in node.inputs]
-        return f"{self.made(node.outputs[0])} = {expression(node, names)}"
+        if node.op in _DIVISIONS and node.outputs[0].dtype.kind in "iu":
+            text = self._division(node)
+        else:
+            text = expression(node, [self.name(s) for s in node.inputs])
+        return f"{self.made(node.outputs[0])} = {text}"
+
+    def _division(self, node: Node) -> str:
+        """The text of a division of integers: a divisor that is known makes it a product, and so is written out."""
+        a, b = node.inputs
+        known = b not in self.names and is_scalar_constant(b) and b.node is not None
+        divisor = literal(b.node.attrs["value"].array, 1 << 62) if known else None  # type: ignore[union-attr]
+        text = expression(node, [self.name(a), divisor or self.name(b)])
+        if node.outputs[0].dtype in _WIDE:
+            text = text.replace(_DIVISIONS[node.op], f"wide_{_DIVISIONS[node.op]}", 1)
+        return text
 
     def made(self, symbol: Symbol) -> str:
         """The name of what a line makes."""

@@ -129,9 +129,9 @@ class Emitter:
             return Value(shift(x.ir, constant(x.kind, divisor.bit_length() - 1).ir), x.kind)
         return self.vector_call(f"{'floordiv' if quotient else 'mod'}_{x.kind}", [x, y])
 
-    def _by_power(self, name: str, values: Sequence[Any]) -> Value | None:
-        """`floordiv_i8(x, i8(2))` and its kin where the divisor is a known power of two: LLVM itself finds no shift."""
-        word, _, kind = name.rpartition("_")
+    def _by_known(self, name: str, values: Sequence[Any]) -> Value | None:
+        """`floordiv_i8(x, i8(7))` and its kin where the divisor is known: a shift, or what LLVM makes a product."""
+        word, _, kind = name.removeprefix("wide_").rpartition("_")
         if word not in ("floordiv", "mod") or kind[0] not in "iu" or len(values) != 2:
             return None
         x, y = values
@@ -139,7 +139,21 @@ class Emitter:
             return None
         known = y.ir.get_reference()
         divisor = int(known) if known.isdigit() else 0
-        return self._division(word == "floordiv", x, y, divisor) if divisor & (divisor - 1) == 0 < divisor else None
+        if divisor & (divisor - 1) == 0 < divisor:
+            return self._division(word == "floordiv", x, y, divisor)
+        return self._by_product(word == "floordiv", x, y) if divisor else None
+
+    def _by_product(self, quotient: bool, x: Value, y: Value) -> Value:
+        """Rounded down, by a positive literal: of a negative x, ~(~x / y), which saves looking at what is left."""
+        b = self.builder
+        if x.kind[0] == "i":
+            digits = 8 * int(x.kind[1]) - 1
+            sign = b.ashr(x.ir, constant(x.kind, digits).ir)
+            most = constant(x.kind, (1 << digits) - 1).ir  # LLVM does not see that the top bit is 0
+            whole = b.xor(b.udiv(b.and_(b.xor(x.ir, sign), most), y.ir), sign)
+        else:
+            whole = b.udiv(x.ir, y.ir)
+        return Value(whole if quotient else b.sub(x.ir, b.mul(whole, y.ir)), x.kind)
 
     def compare(self, op: ast.cmpop, a: Any, b: Any) -> Value:
         """A comparison; NaN is unequal to everything."""
@@ -257,7 +271,7 @@ class Emitter:
             given = self._given(name, values, primitive.arguments)
             return Value(primitive.emit(self.builder, *(v.ir for v in given)), result_kind(primitive, given))
         if name in vector.FUNCTIONS:
-            shifted = self._by_power(name, values)
+            shifted = self._by_known(name, values)
             return self.vector_call(name, values) if shifted is None else shifted
         if name == "words":
             (value,) = values

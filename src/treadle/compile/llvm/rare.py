@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 
 WIDTHS = {"f4": (4, 8, 16), "f8": (2, 4, 8)}  # lanes LLVM may choose: 128 to 512 bits
-_INDEX = ir.IntType(64)
+INDEX = ir.IntType(64)
 
 
 def rare(module: ir.Module, name: str, of: Any, limit: float) -> ir.Function:
@@ -40,7 +40,8 @@ def _pure(function: ir.Function) -> None:
         set.add(function.attributes, attribute)
 
 
-def _local(function: ir.Function) -> None:
+def local(function: ir.Function) -> None:
+    """Make a function one that the vectoriser finds by its name."""
     function.linkage = "weak_odr"  # an internal one would be dropped before the vectoriser asks for it
     set.add(function.attributes, '"no-builtins"')
     function.attributes.add("noinline")
@@ -56,7 +57,7 @@ def _beyond(builder: ir.IRBuilder, x: Any, limit: float) -> Any:
 
 
 def _scalar_body(function: ir.Function, outside: ir.Function, limit: float) -> None:
-    _local(function)
+    local(function)
     enter, slow, leave = (function.append_basic_block(label) for label in ("enter", "slow", "leave"))
     x, y = function.args
     builder = ir.IRBuilder(enter)
@@ -71,7 +72,7 @@ def _variant(module: ir.Module, scalar: ir.Function, limit: float, width: int) -
     one = scalar.args[0].type
     vector = ir.VectorType(one, width)
     function = ir.Function(module, ir.FunctionType(vector, [vector, vector]), f"{scalar.name}_x{width}")
-    _local(function)
+    local(function)
     enter, slow, lane, done, leave = (
         function.append_basic_block(n) for n in ("enter", "slow", "lane", "done", "leave")
     )
@@ -86,13 +87,13 @@ def _variant(module: ir.Module, scalar: ir.Function, limit: float, width: int) -
     firsts = [builder.bitcast(place, one.as_pointer()) for place in places]
     builder.branch(lane)
     builder = ir.IRBuilder(lane)
-    index = builder.phi(_INDEX)
+    index = builder.phi(INDEX)
     arguments = [builder.gep(first, [index]) for first in firsts]
     builder.store(builder.call(scalar, [builder.load(a) for a in arguments]), arguments[1])
-    following = builder.add(index, ir.Constant(_INDEX, 1))
-    index.add_incoming(ir.Constant(_INDEX, 0), slow)
+    following = builder.add(index, ir.Constant(INDEX, 1))
+    index.add_incoming(ir.Constant(INDEX, 0), slow)
     index.add_incoming(following, lane)
-    builder.cbranch(builder.icmp_unsigned("<", following, ir.Constant(_INDEX, width)), lane, done)
+    builder.cbranch(builder.icmp_unsigned("<", following, ir.Constant(INDEX, width)), lane, done)
     builder = ir.IRBuilder(done)
     builder.ret(builder.load(places[1]))
     ir.IRBuilder(leave).ret(y)

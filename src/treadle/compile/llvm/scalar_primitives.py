@@ -13,6 +13,7 @@ import numpy as np
 from llvmlite import ir
 
 from treadle.compile.llvm.rare import rare
+from treadle.compile.llvm.wide_division import quotient
 from treadle.records import dataclass
 from treadle.vector.primitives import DTYPES, FLOATS, INTEGERS, RARE
 
@@ -163,6 +164,15 @@ def _division(kind: str, rest: bool) -> Primitive:
     return Primitive((kind, kind), kind, emit)
 
 
+def _wide_division(kind: str) -> Primitive:
+    """For loops over many elements: see `wide_division`."""
+
+    def emit(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
+        return builder.call(_shared(builder.module, lambda module: quotient(module, kind[0] == "i")), [a, b])
+
+    return Primitive((kind, kind), kind, emit)
+
+
 def _shift(kind: str, left: bool) -> Primitive:
     """NumPy's shifts: LLVM leaves counts of the width and more undefined, so they are selected away."""
 
@@ -263,4 +273,5 @@ PRIMITIVES: dict[str, Primitive] = {
     "float_i8": _bitcast("i8", "f8"),
     **{f"trunc_div_{k}": _division(k, False) for k in INTEGERS},
     **{f"trunc_rem_{k}": _division(k, True) for k in INTEGERS},
+    **{f"wide_div_{k}": _wide_division(k) for k in ("i8", "u8")},
 }
