@@ -195,6 +195,20 @@ def erfinv_rest(w: Any) -> Any:
     return mp.erfinv(x) / x
 
 
+def erfinv_slope(v: Any) -> Any:
+    """(erfinv(x) / x - sqrt(pi) / 2) / w, w = v + 3.125."""
+    w = v + mp.mpf("3.125")
+    half = mp.sqrt(mp.pi) / 2
+    return (erfinv_rest(w) - half) / w if w > mp.mpf("1e-20") else half * mp.pi / 12
+
+
+def erf_slope(z: Any) -> Any:
+    """(erf(x) / x - 2 / sqrt(pi)) / z with z = x * x."""
+    return (
+        2 / mp.sqrt(mp.pi) * mp.fsum((-1) ** n * z ** (n - 1) / (mp.factorial(n) * (2 * n + 1)) for n in range(1, 40))
+    )
+
+
 def targets() -> dict[str, tuple[Any, ...]]:
     """Every fit used: name -> (function, from, to, degree, weight)."""
     ln = mp.mpf("0.3467")
@@ -238,7 +252,6 @@ def targets() -> dict[str, tuple[Any, ...]]:
     found["digamma"] = (digamma_rest, mp.mpf("-0.5001"), mp.mpf("0.5001"), 21, lambda v: 1 / digamma_rest(v))
     found["digamma far"] = (digamma_far, 0, mp.mpf(1) / 64, 6, lambda w: w / 2)
     for name, middle, low, high, degree in (
-        ("near", "3.125", "3.125", "3.126", 22),
         ("near f4", "3.125", "3.125", "3.126", 10),
         ("mid", "3.25", "0.751", "0.751", 17),
         ("far f4", "3.25", "0.751", "0.9", 9),
@@ -248,6 +261,9 @@ def targets() -> dict[str, tuple[Any, ...]]:
         inverse = lambda v, middle=mp.mpf(middle), power=power: erfinv_rest((v + middle) ** power)
         weight = lambda v, inverse=inverse: 1 / inverse(v)
         found[f"erfinv {name}"] = (inverse, -mp.mpf(low), mp.mpf(high), degree, weight)
+    slope = lambda v: (v + mp.mpf("3.125")) / erfinv_rest(v + mp.mpf("3.125"))
+    found["erfinv slope"] = (erfinv_slope, -mp.mpf("3.125"), mp.mpf("3.1251"), 22, slope)
+    found["erfc near 0"] = (erf_slope, 0, mp.mpf("0.2501"), 7, lambda z: z ** mp.mpf("1.5"))
     found["cbrt"] = (mp.cbrt, mp.mpf("0.353"), mp.mpf("2.83"), 5, lambda m: 1 / mp.cbrt(m))
     return found
 

@@ -112,6 +112,22 @@ def test_bound_against_mpmath(native, full: str) -> None:
     assert checked >= 60
 
 
+HARD = {
+    "digamma_f8": [-0.5089177225588294, 2.0000000050392135, 7.046111506212574],
+    "erfc_f8": [6.4109885418052766e-15, 2.442451269119752e-15, 0.49999, 0.5000001, 0.5425211880150151],
+    "erfinv_f8": [-0.7780033833497888, -2.660197030284355e-07, -0.000120865867869804, -0.9999999815822777],
+}
+
+
+@pytest.mark.parametrize("full", sorted(HARD))
+def test_points_that_were_hard(native, full: str) -> None:
+    name, x = full.split("_")[0], np.array(HARD[full])
+    with mp.workdps(40):
+        for value, y in zip(x, native(full, x), strict=True):
+            true = exact(name, [mp.mpf(float(value))])
+            assert abs(mp.mpf(float(y)) - true) <= vector.BOUNDS[full] * np.spacing(abs(float(true))), value
+
+
 @pytest.mark.parametrize("full", sorted(n for n in vector.BOUNDS if n.endswith("f4")))
 def test_dense_sweep_against_float64(native, full: str) -> None:
     name = full.split("_")[0]
