@@ -212,7 +212,7 @@ def test_primitives_jitted_and_interpreted() -> None:
 def test_every_name_has_both_forms() -> None:
     from treadle.compile.llvm.intrinsics import available, kernel_namespace
 
-    assert available() == frozenset(vector.interpreted_namespace())
+    assert available() - {"ask"} == frozenset(vector.interpreted_namespace())  # `ask` calls native code
     assert not set(PRIMITIVES) & set(vector.FUNCTIONS)
     assert kernel_namespace(["exp_f4", "range", "nothing"]).keys() == {"exp_f4"}
     assert set(vector.BOUNDS) <= set(vector.FUNCTIONS)
