@@ -514,3 +514,29 @@ def test_room_that_runs_out_is_told_when_it_runs():
     with pytest.raises(td.errors.IndexOutOfRange):
         f(td.asarray(1.0))
     assert f(td.asarray(60.0)).tolist() == [60.0, 120.0]
+
+
+def _sorted_while_it_grows(x):
+    out, a = [x], x
+    while a < 5.0:
+        a = sorted(out)[-1] + 1
+        out.append(a)
+    return out[-1], td.stack(out)
+
+
+def _copied_while_it_grows(x):
+    out, a = [x], x
+    while a < 5.0:
+        c = out.copy()
+        c.append(a + 1)
+        c.reverse()
+        a = c[0] + 0.5
+        out.append(a)
+    return a, td.stack(out)
+
+
+@pytest.mark.parametrize("f", [_sorted_while_it_grows, _copied_while_it_grows])
+def test_copies_of_a_list_that_the_loop_grows(f):
+    x = td.asarray(0.3, dtype=td.float64)
+    for got, expected in zip(td.function(f)(x), f(x), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)

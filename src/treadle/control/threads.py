@@ -337,7 +337,7 @@ class Threads:
     def needs(self, need: NeedsBuffer | NeedsLength) -> bool:
         """Change how a list is carried that the body reads; False where it is not this loop's."""
         for thread in self.all.values():
-            if thread.place.obj is need.owner and thread.mode == LOG:
+            if thread.mode == LOG and (thread.place.obj is need.owner or _begins_with(need.owner, thread.base)):
                 if isinstance(need, NeedsLength) and not thread.counted:
                     thread.counted = True
                 elif isinstance(need, NeedsRecent):
@@ -346,6 +346,12 @@ class Threads:
                     thread.buffer()
                 return True
         return False
+
+
+def _begins_with(owner: Any, base: Base) -> bool:
+    """Whether a list is a copy of what a loop carries, perhaps with more behind it."""
+    state = owner._state
+    return isinstance(state, Grown) and state.based and state.segments[0] is base
 
 
 __all__ = ["Thread", "Threads"]
