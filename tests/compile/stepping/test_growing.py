@@ -126,3 +126,45 @@ def test_ways_of_updating_a_small_tensor(mode, dtype):
 
     rng = np.random.default_rng(2)
     kernels_of(f, (rng.normal(size=4) * 4).astype(dtype), (rng.normal(size=9) * 4).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_the_best_path_through_states(dtype):
+    def f(table, seen, places):
+        def step(scores, k):
+            totals = scores[:, None] + table
+            scores = td.max(totals, axis=0) + seen[:, k]
+            return scores, (td.argmax(totals, axis=0), td.argmin(totals))
+
+        return td.scan(step, seen[:, 0], places)[1]
+
+    rng = np.random.default_rng(6)
+    table, seen = (rng.normal(size=(3, 3)) * 9).astype(dtype), (rng.normal(size=(3, 4)) * 9).astype(dtype)
+    if dtype is np.float32:
+        seen[1, 3] = np.nan
+    kernels_of(f, table, seen, np.array([0, 1, 1, 2, 0, 1, 3, 2, 2]))
+
+
+def test_loops_inside_over_rows_of_an_array():
+    @td.function
+    def f(x, w):
+        total = td.asarray(0.0, dtype=td.float64)
+        for row in x:
+            best = row[0]
+            for v in row:
+                if v > best:
+                    best = v
+            for a in w:
+                if total > 3.0:
+                    break
+                total = total + a * best
+        return total
+
+    rng = np.random.default_rng(7)
+    text = compiled(f, rng.normal(size=(9, 20)), np.array([0.1, 0.2, 0.3])).code.text()
+    assert "jump" not in text
+    agree(f, rng.normal(size=(9, 20)), np.array([0.1, 0.2, 0.3]))
+    g = lambda x: td.scan(
+        lambda c, row: (td.scan(lambda c, v: (c * 0.5 + v, ()), c, row, reverse=True)[0], ()), x[0, 0], x
+    )[0]  # noqa: E731
+    kernels_of(g, rng.normal(size=(4, 20)))

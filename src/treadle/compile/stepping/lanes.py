@@ -31,6 +31,7 @@ Write = Callable[[str], str]  # gives an expression a name of its own
 # Ops that only move elements, beside the views.
 _MOVES = frozenset({"concat", "set_slice", "pad_slice"})
 _MADE = frozenset({"full", "eye", "arange", "linspace"})  # known before the loop runs
+_POSITIONS = frozenset({"argmax", "argmin"})
 _VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "slice", "stop_gradient", "identity"})
 
 
@@ -51,6 +52,9 @@ def lines_of(node: Node) -> int | None:
     if node.op in REDUCTIONS:
         same = node.inputs[0].dtype == node.outputs[0].dtype
         return int(node.inputs[0].spec.size) if same else None
+    if node.op in _POSITIONS:
+        whole = int(node.inputs[0].spec.size)
+        return 3 * whole if whole and node.inputs[0].dtype.kind in "iuf" else None
     if node.op == "matmul":
         return size * max(map(int, node.inputs[0].shape))
     if node.op in DRAWS:
@@ -106,25 +110,31 @@ def _hits(shape: Sequence[int], element: Element) -> list[tuple[tuple[int, ...],
     return found
 
 
-def chosen(node: Node, values: Lanes, picked: Lanes, name: Write) -> Lanes:
-    """The elements of a small tensor that a gather picks: one after the other is selected."""
-    made = np.empty(picked.shape, object)
-    for place in np.ndindex(*picked.shape):
-        (first, _), *others = _hits(values.shape, cast(Element, picked[place]))
-        text = values[first]
+def chosen(node: Node, values: Lanes, places: Lanes, name: Write) -> Lanes:
+    """The elements of a small tensor that a gather picks."""
+    return picked(values, places, name).reshape(tuple(map(int, node.outputs[0].shape)))
+
+
+def picked(values: Lanes, places: Lanes, name: Write) -> Lanes:
+    """Elements of a small tensor: one after the other is selected."""
+
+    def pick(place: Any) -> str:
+        (first, _), *others = _hits(values.shape, place)
+        text = str(values[first])
         for element, hit in others:
             text = name(f"select({hit}, {values[element]}, {text})")
-        made[place] = text
-    return made.reshape(tuple(map(int, node.outputs[0].shape)))
+        return text
+
+    return each(places, pick)
 
 
-def replaced(node: Node, values: Lanes, picked: Lanes, updates: Lanes, name: Write) -> Lanes:
+def replaced(node: Node, values: Lanes, places: Lanes, updates: Lanes, name: Write) -> Lanes:
     """A small tensor after a scatter."""
-    made, new = values.copy(), np.broadcast_to(updates, picked.shape)
+    made, new = values.copy(), np.broadcast_to(updates, places.shape)
     out = node.outputs[0]
     line = update_line(node.attrs["mode"], code(out.dtype))
-    for place in np.ndindex(*picked.shape):
-        for element, hit in _hits(values.shape, cast(Element, picked[place])):
+    for place in np.ndindex(*places.shape):
+        for element, hit in _hits(values.shape, cast(Element, places[place])):
             text = line((made[element], str(new[place]))).partition(" = ")[2]
             changed = f"{code(out.dtype)}({text})"
             made[element] = name(f"select({hit}, {changed}, {made[element]})" if hit else changed)
@@ -145,6 +155,8 @@ def write(node: Node, values: Sequence[Lanes], name: Write, literal: Callable[[n
         return constant(np.asarray(node.definition.body(**node.attrs)), literal)
     if node.op in REDUCTIONS:
         return _reduced(node, values[0], name).reshape(shape)
+    if node.op in _POSITIONS:
+        return _positions(node, values[0], name).reshape(shape)
     if node.op == "matmul":
         return _product(node, values[0], values[1], name).reshape(shape)
     spread = [np.broadcast_to(v, shape) for v in values]
@@ -208,15 +220,36 @@ def _filled(shape: tuple[int, ...], text: str) -> Lanes:
     return made
 
 
-def _reduced(node: Node, values: Lanes, name: Write) -> Lanes:
-    """Elements combined along axes, from the first on."""
-    axes = node.attrs["axes"]
+def _rows(values: Lanes, axes: Sequence[int]) -> Lanes:
+    """A tensor with those axes as one, the last."""
     kept = [k for k in range(values.ndim) if k not in axes]
     outer = tuple(values.shape[k] for k in kept)
-    rows = values.transpose([*kept, *axes]).reshape(*outer, math.prod(values.shape[k] for k in axes))
-    made = np.empty(outer, object)
+    return values.transpose([*kept, *axes]).reshape(*outer, math.prod(values.shape[k] for k in axes))
+
+
+def _positions(node: Node, values: Lanes, name: Write) -> Lanes:
+    """Where the first largest, or smallest, element of each row is; a NaN beats everything."""
+    rows = _rows(values, node.attrs["axes"])
+    made = np.empty(rows.shape[:-1], object)
+    sign, floats = ">" if node.op == "argmax" else "<", node.inputs[0].dtype.kind == "f"
+    for index in np.ndindex(*made.shape):
+        best, *others = rows[index]
+        at = "i8(0)"
+        for k, value in enumerate(others, 1):
+            beats = f"{value} {sign} {best}"
+            better = name(f"({beats}) | (({value} != {value}) & ({best} == {best}))" if floats else beats)
+            best = name(f"select({better}, {value}, {best})")
+            at = name(f"select({better}, i8({k}), {at})")
+        made[index] = at
+    return made
+
+
+def _reduced(node: Node, values: Lanes, name: Write) -> Lanes:
+    """Elements combined along axes, from the first on."""
+    rows = _rows(values, node.attrs["axes"])
+    made = np.empty(rows.shape[:-1], object)
     dtype = node.outputs[0].dtype
-    for index in np.ndindex(*outer):
+    for index in np.ndindex(*made.shape):
         row = list(rows[index]) or [identity(node.op, dtype)]
         total = row[0]
         for value in row[1:]:

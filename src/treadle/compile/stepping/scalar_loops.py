@@ -226,7 +226,7 @@ class ScalarWriter:
     def loop(self, node: Node, indent: int) -> None:
         """A loop inside, to its end."""
         layout = node.attrs["layout"]
-        count, carry, consts, _ = layout.parts(node.inputs)
+        count, carry, consts, xs = layout.parts(node.inputs)
         begin = [self.value(s) for s in carry]
         fresh = self.made(carry, "k")
         values = [x if isinstance(x, Table) else new for x, new in zip(begin, fresh, strict=True)]
@@ -236,6 +236,8 @@ class ScalarWriter:
         counter = self.fresh("n")
         steps = node.attrs["steps"]
         limit = self.name(count) if count is not None else (str(steps) if isinstance(steps, int) else None)
+        if limit is None and xs:
+            limit = str(xs[0].shape[0])
         self.loops.append((node, counter))
         if node.attrs["test"] is None:
             assert limit is not None
@@ -243,7 +245,7 @@ class ScalarWriter:
         else:
             self.text.add(indent, f"{counter} = i8(0)")
             self.text.add(indent, f"while {'True' if limit is None else f'{counter} < {limit}'}:", node)
-            self.turn(node, [*values, *held], indent + 1)
+            self.turn(node, [*values, *held, *self.items(node, counter, limit, indent + 1)], indent + 1)
             self.text.add(indent + 1, f"{counter} += i8(1)")
             self.ask(node, "", indent + 1)
         self.loops.pop()
@@ -253,16 +255,34 @@ class ScalarWriter:
         """The steps of a loop inside without a test: `for`, so that LLVM knows their number; if many, in chunks."""
         if steps_inside(node):
             self.text.add(indent, f"for {counter} in range({limit}):", node)
-            self.turn(node, values, indent + 1)
+            self.turn(node, [*values, *self.items(node, counter, limit, indent + 1)], indent + 1)
             return
         first, last = self.fresh("n"), self.fresh("n")
         self.text.add(indent, f"{first} = i8(0)")
         self.text.add(indent, f"while {first} < {limit}:")
         self.text.add(indent + 1, f"{last} = min({first} + {CHUNK}, {limit})")
         self.text.add(indent + 1, f"for {counter} in range({first}, {last}):", node)
-        self.turn(node, values, indent + 2)
+        self.turn(node, [*values, *self.items(node, counter, limit, indent + 2)], indent + 2)
         self.ask(node, f"({last} - {first}) * ", indent + 1)
         self.text.add(indent + 1, f"{first} = {last}")
+
+    def items(self, node: Node, counter: str, limit: str | None, indent: int) -> list[Lanes]:
+        """This step's rows of what a loop inside steps through."""
+
+        def name(text: str) -> str:
+            made = self.fresh("e")
+            self.text.add(indent, f"{made} = {text}", node)
+            return made
+
+        def row(symbol: Symbol) -> Lanes:
+            shape = [int(size) for size in symbol.shape]
+            given = {0: f"({limit} - 1 - {counter})" if node.attrs["reverse"] else counter}
+            table = self.value(symbol)
+            if not isinstance(table, Table):
+                return lanes.picked(table, lanes.indices(shape, given, ()), name)
+            return lanes.each(tables.offsets(shape, given, table.sizes), lambda x: name(f"{table.pointer}[{x}]"))
+
+        return [row(symbol) for symbol in node.attrs["layout"].parts(node.inputs)[3]]
 
     def ask(self, node: Node, times: str, indent: int) -> None:
         """Steps of a loop inside were taken: when the budget is spent, ask for signals."""

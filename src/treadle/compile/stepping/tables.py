@@ -145,17 +145,21 @@ class Walk:
         """A loop inside: what it carries is its own while it runs."""
         layout = node.attrs["layout"]
         count, carry, consts, xs = layout.parts(node.inputs)
-        if xs or len(node.attrs["body"].outputs) > layout.carry or count in self.roots:
+        if len(node.attrs["body"].outputs) > layout.carry or count in self.roots:
             return False
+        if not all(s in self.roots or lanes.is_small(s.spec) for s in xs):
+            return False
+        stepped = {self.roots.get(s) for s in xs}
+        self.lines += sum(int(s.spec.size) for s in xs if s not in self.roots)
         given = [self.roots.get(s) for s in (*carry, *consts)]
         held = [READ if root is not None else None for root in given[layout.carry :]]
         taken = {root for root in given[: layout.carry] if root is not None}
-        if READ in taken or taken & set(given[layout.carry :]):
+        if READ in taken or taken & (stepped | set(given[layout.carry :])):
             return False
         test = node.attrs["test"]
         if test is not None and self.graph(test, [READ if r is not None else None for r in given]) is None:
             return False
-        ends = self.graph(node.attrs["body"], [*given[: layout.carry], *held])
+        ends = self.graph(node.attrs["body"], [*given[: layout.carry], *held, *[None] * layout.xs])
         if ends is None or ends != given[: layout.carry]:
             return False
         return self.ends(node, carry, given[: layout.carry], ends)
