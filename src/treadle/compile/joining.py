@@ -75,7 +75,7 @@ def _may_begin_early(lowerer: Lowerer, node: Node, env: Env, targets: Env) -> bo
 
 def aim(lowerer: Lowerer, group: Group, found: Parts, env: Env, targets: Env) -> None:
     """Let a group write its parts to their places."""
-    for symbol in found.keys() & group.made:
+    for symbol in [s for s in found if s in group.made]:
         node, starts, stops = found[symbol]
         whole = node.outputs[0]
         if whole not in lowerer.joined:

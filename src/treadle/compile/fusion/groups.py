@@ -73,7 +73,7 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
     plain.virtual = {s: v for s, v in group.virtual.items() if s not in stored}
     apart = made_apart(lowerer, group, env, stored)
     call_group(lowerer, plain, apart, stores, ends)
-    for symbol in apart.keys() - env.keys():
+    for symbol in [s for s in apart if s not in env]:
         lowerer.free(apart[symbol].buffer)
     return [*stores, *ends]
 

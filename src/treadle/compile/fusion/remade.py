@@ -115,7 +115,7 @@ def _takes(home: Group, symbol: Symbol, group: Group, cone: tuple[Node, ...]) ->
 def _move(fuser: Fuser, cone: tuple[Node, ...], group: Group, homes: list[Group]) -> bool:
     """Have all these groups do work on smaller values; False where one has no room for that."""
     made = {node.outputs[0] for node in cone}
-    sources = {s for node in cone for s in node.inputs} - made
+    sources = dict.fromkeys([s for node in cone for s in node.inputs if s not in made])
     virtual = {s: group.virtual[s] for s in sources if s in group.virtual}
     read = {s for s in sources if s in group.read or s in group.made}
     for home in homes:

@@ -209,7 +209,7 @@ def _sliced(node: Node, arrays: list[View]) -> Picked:
 def made_apart(lowerer: Lowerer, group: Group, env: Env, which: Collection[Symbol]) -> Env:
     """The values of a group's surroundings, with these that are not stored made after all, by steps of their own."""
     stored = dict(env)
-    for symbol in which:
+    for symbol in [s for s in group.virtual if s in which]:  # in order: `which` may be a set
         virtual = group.virtual[symbol]
         _make(lowerer, virtual.node, stored)
         stored[symbol] = _through(stored[virtual.node.outputs[0]], virtual.views)
