@@ -443,3 +443,31 @@ def test_a_float_that_is_not_a_number():
         assert np.isnan(f(x, nan).numpy()).all()
         assert np.isnan(f(x, float("nan")).numpy()).all()
     assert f.trace_count == 1
+
+
+def test_arguments_by_name_pass_in_the_order_of_the_parameters():
+    @td.function
+    def f(x, y=2.0, *, z=None, plus=True):
+        made = x + y if z is None else x * y - z
+        return made if plus else -made
+
+    a, b, c = tensor(1.0), tensor(2.0), tensor(5.0)
+    ways = [
+        (lambda: f(a, y=b), 3.0), (lambda: f(x=a, y=b), 3.0), (lambda: f(a, b, z=c), -3.0), (lambda: f(a, z=c), -3.0),
+        (lambda: f(a, b, z=c, plus=False), 3.0), (lambda: f(a, b, plus=False), -3.0), (lambda: f(b, y=a, z=c), -3.0),
+    ]  # fmt: skip
+    for _ in range(3):
+        for call, wanted in ways:
+            assert call().tolist() == [wanted]
+    for call, wanted in ways:
+        got, entered = python_calls(call)
+        assert got.tolist() == [wanted]
+        assert entered == ["<lambda>"]
+    assert f(y=a, x=c).tolist() == [6.0]  # not in order: by Python
+    assert f(y=c, x=b).tolist() == [7.0]
+    spelt = "".join(["pl", "us"])  # a name that no other object is
+    assert f(a, b, **{spelt: False}).tolist() == [-3.0]
+    with pytest.raises(td.errors.SignatureMismatch, match="unexpected keyword argument 'w'"):
+        f(a, w=b)
+    with pytest.raises(td.errors.SignatureMismatch, match="multiple values"):
+        f(a, x=b)

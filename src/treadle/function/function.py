@@ -96,6 +96,8 @@ class Function(_Callee, Generic[P, R]):
         """The full way: bind, key, find or make the trace, run it in the current mode."""
         if switches.eager:
             return self.python_function(*args, **kwargs)
+        if len(kwargs) > 1:
+            kwargs = self._binder.in_parameters_order(kwargs)
         if self._store.fast and not switches.special and current() is None:
             found = self._quick(args, kwargs)
             if found is not None:
@@ -150,8 +152,9 @@ class Function(_Callee, Generic[P, R]):
             return None
         for trace in found.traces:
             if trace.guards is None or trace.guards.hold():
-                if not kwargs and found.tried.get(trace) != changes.count[0]:
-                    self._store.open_gate(Function, args, found, trace)
+                if found.tried.get(trace) != changes.count[0]:
+                    given = (*args, *kwargs.values())
+                    self._store.open_gate(Function, given, tuple(kwargs), found, trace)
                 return trace, arrays, unsafe
         return None
 

@@ -91,6 +91,11 @@ class Binder:
         rest = iter(self.names[positional:])
         return all(name in rest for name in names)
 
+    def in_parameters_order(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Keywords in the order of the parameters; those of no parameter come last."""
+        known = {name: kwargs[name] for name in self.names if name in kwargs}
+        return known if len(known) == len(kwargs) else {**known, **kwargs}
+
     def call(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
         """Call a function of this signature with one value for each parameter."""
         if self.plain:

@@ -90,8 +90,10 @@ class Store:
                 self.fast = {}
             self.fast[raw] = Fast(tuple(traces), settings[0], tuple(known))  # type: ignore[arg-type]
 
-    def open_gate(self, function: type, args: tuple[Any, ...], found: Fast, trace: Trace) -> None:
-        """Let calls with arguments like these run without Python from now on, if they can."""
+    def open_gate(
+        self, function: type, args: tuple[Any, ...], names: tuple[str, ...], found: Fast, trace: Trace
+    ) -> None:
+        """Let calls with arguments like these, the last by names, run without Python from now on, if they can."""
         if not without_waiting(function, Store, trace):
             return
         found.tried[trace] = int(changes.count[0])
@@ -99,6 +101,7 @@ class Store:
         if len(gates) < MOST and there_are(function, Store):
             gate = gate_for(args, found, trace)
             if gate is not None:
+                gate.name(names)
                 gate.lead_to(gates[0] if gates else None)
                 self.gates = [gate, *gates]
                 self.gate = gate

@@ -47,6 +47,12 @@ class Gate:
         self.frame: Any = None
         self.next: Gate | None = None
 
+    def name(self, names: tuple[str, ...]) -> None:
+        """Let through calls that give the last arguments by these names."""
+        self.table[Word.PLAIN] -= len(names)
+        self.table[Word.NAMES] = id(names)
+        self.keep.append(names)
+
     def lead_to(self, other: Gate | None) -> None:
         """Name the gate that is tried after this one."""
         self.next = other
@@ -247,7 +253,7 @@ def _gate(arguments: Sequence[Argument], conditions: Sequence[Outside], more: in
     gate = Gate(Word.ARGS + Arg.SIZE * len(arguments) + more)
     table = gate.table
     table[Word.CHANGES] = changes.count[0]
-    table[Word.COUNT] = len(arguments)
+    table[Word.COUNT] = table[Word.PLAIN] = len(arguments)
     gate.keep = []
     tensors = 0
     for number, argument in enumerate(arguments):

@@ -63,7 +63,9 @@ class Word:
     STATE = 18  # address of the words of the variables, in the order in which they are locked
     READS = 19  # the serials of variables that are only read, or 0 where there are none
     READER = 20  # the key under which they are noted while it runs
-    ARGS = 21
+    PLAIN = 21  # how many of the arguments come without a name
+    NAMES = 22  # a tuple of the others' names
+    ARGS = 23
 
 
 class Arg:

@@ -17,16 +17,16 @@ def kernel(function, given, count, names):
         return 0
     table = load(load(gate + OFFSET_TABLE) + 16)
     api = words(load(table + 8 * WORD_API))
-    if names == 0:
-        api[API_SCRATCH] = 0
-        call3(api[API_CONTEXT_GET], api[API_MODE], 0, address_of(api) + 8 * API_SCRATCH)
-        mode = api[API_SCRATCH]
-        if mode == 0:
-            return 0
-        call1(api[API_DECREF], mode)
-        if mode != api[API_NONE]:
-            table = 0
-    else:
+    total = count
+    if names != 0:
+        total = count + load(names + 16)
+    api[API_SCRATCH] = 0
+    call3(api[API_CONTEXT_GET], api[API_MODE], 0, address_of(api) + 8 * API_SCRATCH)
+    mode = api[API_SCRATCH]
+    if mode == 0:
+        return 0
+    call1(api[API_DECREF], mode)
+    if mode != api[API_NONE]:
         table = 0
     if table != 0:
         gate = load(table + 8 * WORD_SELF)
@@ -34,10 +34,15 @@ def kernel(function, given, count, names):
     while table != 0:
         entry = words(table)
         fits = 0
-        if entry[WORD_CHANGES] == load(api[API_CHANGES]) and entry[WORD_COUNT] == count:
+        if entry[WORD_CHANGES] == load(api[API_CHANGES]) and entry[WORD_COUNT] == total and entry[WORD_PLAIN] == count:
             fits = 1 if entry[WORD_RUN] != 0 or entry[WORD_FRAME] != 0 else 0
+        k = count
+        while fits != 0 and k < total:  # names are interned: the same ones are the same objects
+            if load(names + 24 + 8 * (k - count)) != load(entry[WORD_NAMES] + 24 + 8 * (k - count)):
+                fits = 0
+            k += 1
         k = 0
-        while fits != 0 and k < count:
+        while fits != 0 and k < total:
             want = words(table + 8 * WORD_ARGS + 8 * ARG_SIZE * k)
             value = load(given + 8 * k)
             if want[ARG_KIND] == KIND_SAME:
@@ -118,7 +123,7 @@ def kernel(function, given, count, names):
                 return 0
             items = words(load(arrays + 24))
             n = 0
-            for j in range(count):
+            for j in range(total):
                 taken = words(table + 8 * WORD_ARGS + 8 * ARG_SIZE * j)
                 if taken[ARG_KIND] >= KIND_TENSOR:
                     items[n] = load(load(given + 8 * j) + OFFSET_ARRAY)
@@ -134,7 +139,7 @@ def kernel(function, given, count, names):
         else:
             frame = chosen[WORD_FRAME]
             chosen[WORD_FRAME] = 0
-            for j in range(count):
+            for j in range(total):
                 taken = words(table + 8 * WORD_ARGS + 8 * ARG_SIZE * j)
                 if taken[ARG_KIND] >= KIND_TENSOR:
                     source = load(given + 8 * j)
@@ -214,12 +219,12 @@ def kernel(function, given, count, names):
                 reason = call_kernel(api[API_ENTER], frame, 0, 0)
                 call_word(api[API_RESTORE], thread)
                 if reason != 0:
-                    whole = call_word(api[API_TUPLE_NEW], count)
+                    whole = call_word(api[API_TUPLE_NEW], total)
                     number = call_word(api[API_INTEGER], reason)
                     packed3 = call_word(api[API_TUPLE_NEW], 3)
                     if whole == 0 or number == 0 or packed3 == 0:
                         return 0
-                    for j in range(count):
+                    for j in range(total):
                         call1(api[API_INCREF], load(given + 8 * j))
                         store(whole + 24 + 8 * j, load(given + 8 * j))
                     call1(api[API_INCREF], held)
@@ -250,10 +255,8 @@ def kernel(function, given, count, names):
             call1(api[API_DECREF], gate)
             if failed != 3:
                 return held
-    total = count
     called = api[API_NONE]
     if names != 0:
-        total = count + load(names + 16)
         called = names
     values = call_word(api[API_TUPLE_NEW], total)
     all_of = call_word(api[API_TUPLE_NEW], 3)
