@@ -365,8 +365,7 @@ class Lowerer:
             return
         view = whole(Buffer("constant", self.asm.constant(array), array.nbytes), Spec((), symbol.dtype))
         stretched = View(view.buffer, target.shape, view.dtype, (0,) * len(target.shape))
-        group, source, made = copy_group(stretched)
-        call_group(self, group, {source: stretched}, {made: target}, {})
+        self.copy(stretched, target)
 
     # -- BLAS ----------------------------------------------------------------------------------------------------------
 

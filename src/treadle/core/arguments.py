@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from treadle.errors import ArgumentError
@@ -37,6 +38,19 @@ def real(what: str, value: Any, low: float = -math.inf, high: float = math.inf) 
         )
         raise ArgumentError(f"{what} must be a finite number{range_}, got {value!r}")
     return number
+
+
+def one_of(what: str, value: Any, *known: str) -> str:
+    """`value`, one of these names; `what` says whose. Raises ArgumentError for anything else."""
+    if not isinstance(value, str) or value not in known:
+        raise ArgumentError(f"{what} must be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, got {value!r}")
+    return value
+
+
+def wholes(what: str, value: Any) -> list[int]:
+    """One whole number or several as a list. Raises ArgumentError for anything else."""
+    several = isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", 1) > 0
+    return [whole(what, item) for item in (value if several else (value,))]
 
 
 def functions(op: str, **given: Any) -> None:

@@ -71,7 +71,7 @@ def as_dtype(dtype: Any) -> DType:
         return _KNOWN[dtype]
     if dtype is float:
         return default_float()
-    if dtype is str or dtype == "string":
+    if dtype is str or (isinstance(dtype, str) and dtype == "string"):
         return string
     if dtype is complex:
         return complex64 if default_float() == float32 else complex128

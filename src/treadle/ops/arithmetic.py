@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import whole
 from treadle.core.mode import current
 from treadle.core.tensor import Tensor
-from treadle.errors import DTypeError
+from treadle.errors import ArgumentError, DTypeError
 from treadle.ops.comparison import where
 from treadle.ops.convert import as_tensor, cast
 from treadle.ops.families import elementwise
@@ -338,7 +339,9 @@ def round(x: Any, /, decimals: int = 0) -> Tensor:
     >>> td.round(td.asarray([0.5, 1.5, -2.7]))
     Tensor([ 0.,  2., -3.], shape=(3,), dtype=float32)
     """
-    if decimals:
+    if type(decimals) is not int or decimals:
+        if not -300 <= whole("round: decimals", decimals) <= 300:
+            raise ArgumentError(f"round: decimals must lie from -300 to 300, got {decimals}")
         scale = 10.0**decimals
         return _rounded(_round, as_tensor(x) * scale) / scale
     return _rounded(_round, x)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import one_of, whole, wholes
 from treadle.core.dim import Dim, Size
 from treadle.core.dtypes import int64
 from treadle.core.spec import normalize_axis
@@ -128,8 +129,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
 
     indexing: "xy" (the first two axes swapped, as for images) or "ij".
     """
-    if indexing not in ("xy", "ij"):
-        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
+    one_of("meshgrid: indexing", indexing, "xy", "ij")
     lines = [flatten(x) for x in arrays]
     order = list(range(len(lines)))
     if indexing == "xy" and len(lines) > 1:
@@ -148,8 +148,10 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     parts = [part for part in (prepend, x, append) if part is not None]
     tensor = concat(parts, axis=axis) if len(parts) > 1 else as_tensor(x)
     place = normalize_axis(axis, tensor.ndim, "diff")
-    for _ in range(n):
+    for _ in range(whole("diff: n", n, 0)):
         size = tensor.shape[place]
+        if not isinstance(size, Dim) and size == 0:
+            break
         last = slice_axis(tensor, place, 0, size - 1 if isinstance(size, Dim) else max(size - 1, 0))
         tensor = subtract(slice_axis(tensor, place, min(1, size) if isinstance(size, int) else 1, size), last)
     return tensor
@@ -166,15 +168,16 @@ def roll(x: Any, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | N
     tensor = as_tensor(x)
     if axis is None:
         return reshape(roll(flatten(tensor), shift, axis=0), tensor.shape)
-    axes = [axis] if isinstance(axis, (int, np.integer)) else list(axis)
-    shifts = [shift] * len(axes) if isinstance(shift, (int, np.integer)) else list(shift)
+    axes = wholes("roll: the axis", axis)
+    given: list[Any] = [shift] if isinstance(shift, Dim) else [*wholes("roll: the shift", shift)]
+    shifts = given * len(axes) if len(given) == 1 else given
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     for by, k in zip(shifts, axes, strict=True):
         place = normalize_axis(k, tensor.ndim, "roll")
         size = tensor.shape[place]
         if isinstance(size, int):
-            by = operator.index(by) % size if size else 0
+            by = by % size if size else 0
         if isinstance(by, int) and by == 0:
             continue
         cut = -by % size if isinstance(by, int) else size - by  # a size that is open may be less than `by`
@@ -206,12 +209,11 @@ def pad(x: Any, /, pad_width: Any, mode: str = "constant", *, constant_values: A
     >>> td.pad(td.asarray([1, 2]), (1, 0)).tolist()
     [0, 1, 2]
     """
+    one_of("pad: mode", mode, "constant", "edge", "reflect", "symmetric", "wrap")
     tensor = as_tensor(x)
     widths = _pad_widths(pad_width, tensor.ndim)
     if mode == "constant":
         return _pad_constant(tensor, widths, constant_values)
-    if mode not in ("edge", "reflect", "symmetric", "wrap"):
-        raise ValueError(f"pad: mode must be constant, edge, reflect, symmetric or wrap, got {mode!r}")
     for axis, (before, behind) in enumerate(widths):
         if before or behind:
             size = tensor.shape[axis]
@@ -269,6 +271,7 @@ def diagonal(x: Any, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) ->
     if x.ndim < 2:
         raise ShapeError(f"diagonal: needs two axes or more, got shape {tuple(x.shape)}")
     first, second = (normalize_axis(a, x.ndim, "diagonal") for a in (axis1, axis2))
+    offset = whole("diagonal: the offset", offset)
     x = moveaxis(x, (first, second), (-2, -1))
     rows, columns = x.shape[-2:]
     down, right = max(0, -offset), max(0, offset)
@@ -297,7 +300,7 @@ def diagonal(x: Any, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) ->
 
 def diag(x: Any, /, *, k: int = 0) -> Tensor:
     """A vector as the k-th diagonal of a matrix, or the k-th diagonal of a matrix as a vector."""
-    x = as_tensor(x)
+    x, k = as_tensor(x), whole("diag: k", k)
     if x.ndim == 2:
         return diagonal(x, offset=k)
     if x.ndim != 1:

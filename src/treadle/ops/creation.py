@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import whole
 from treadle.core.dim import Dim, Size
 from treadle.core.dtypes import DType, as_dtype, default_float, int64, weak_dtype
 from treadle.core.mode import current
@@ -15,7 +16,7 @@ from treadle.core.op import Attrs, Op, register
 from treadle.core.spec import Shape, Spec
 from treadle.core.tensor import Symbol, Tensor
 from treadle.core.variable import Variable
-from treadle.errors import DeviceError, DTypeError, ShapeError
+from treadle.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from treadle.ops.comparison import where
 from treadle.ops.convert import as_tensor, cast, check_device
 from treadle.ops.convert import scalar as _scalar
@@ -59,7 +60,16 @@ def sizes(shape: Any) -> Shape:
     """A shape as users write it: an int, a sequence, an integer tensor of one axis."""
     from treadle.ops.shaping import as_sizes  # shaping builds on modules that build on this one
 
-    return as_sizes(shape)
+    found = as_sizes(shape)
+    total = 1
+    for size in found:
+        if not isinstance(size, Dim):
+            total *= max(size, 1)
+            if size < 0:
+                raise ShapeError(f"a shape has no negative sizes, got {shape!r}")
+    if total >= 1 << 60:
+        raise ShapeError(f"the shape {shape!r} has more elements than memory can hold")
+    return found
 
 
 def _full_body(*, value: Any, shape: tuple[int, ...], dtype: DType) -> Array:
@@ -188,7 +198,7 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None,
     else:
         if step == 0:
             raise ShapeError("arange: the step is 0")
-        count = max(0, math.ceil((stop - start) / step))
+        count = sizes(max(0, math.ceil((stop - start) / step)))[0]
     whole = all(isinstance(value, (int, Dim)) for value in (start, stop, step))
     wanted = as_dtype(dtype) if dtype is not None else (int64 if whole else default_float())
     return arange_op.bind((), {"start": start, "step": step, "shape": (count,), "dtype": wanted})[0]
@@ -198,6 +208,8 @@ def _static_number(name: str, value: Any) -> Any:
     """A number that decides a shape: a Python number, a size, or a tensor that has a value now."""
     if isinstance(value, (Tensor, Variable, np.generic, np.ndarray)):
         value = as_tensor(value).item()  # type: ignore[attr-defined,unused-ignore]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ArgumentError(f"{name}: takes finite numbers, got {value}")
     if isinstance(value, (int, float, Dim)):
         return value
     raise DTypeError(f"{name}: takes real numbers, got {type(value).__name__}")
@@ -219,6 +231,8 @@ def linspace(
     """
     check_device(device)
     wanted = None if dtype is None else as_dtype(dtype)
+    if not isinstance(num, Dim):
+        num = whole("linspace: num", num, 0)
     if isinstance(start, (int, float)) and isinstance(stop, (int, float)):
         attrs = {"start": float(start), "stop": float(stop), "endpoint": bool(endpoint)}
         return linspace_op.bind((), attrs | {"shape": sizes(num), "dtype": wanted or default_float()})[0]
@@ -243,7 +257,7 @@ def eye(n_rows: Size, n_cols: Size | None = None, /, *, k: int = 0, dtype: Any =
     """Ones on the k-th diagonal of a matrix, zeros elsewhere."""
     check_device(device)
     shape = sizes((n_rows, n_rows if n_cols is None else n_cols))
-    return eye_op.bind((), {"shape": shape, "k": int(k), "dtype": _number(dtype)})[0]
+    return eye_op.bind((), {"shape": shape, "k": whole("eye: k", k), "dtype": _number(dtype)})[0]
 
 
 class device:

@@ -11,7 +11,7 @@ import numpy as np
 
 from treadle.core.dim import Size
 from treadle.core.tensor import Tensor
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, ShapeError
 from treadle.ops.arithmetic import multiply
 from treadle.ops.arranging import diagonal
 from treadle.ops.convert import operands
@@ -143,6 +143,8 @@ def einsum(subscripts: str, /, *xs: Any) -> Tensor:
     """
     if not xs:
         raise ShapeError("einsum: needs one operand or more")
+    if not isinstance(subscripts, str):
+        raise ArgumentError(f'einsum: the subscripts must be text such as "ij,jk->ik", got {subscripts!r}')
     tensors = operands(xs, "numeric", "einsum")
     names, result = _parse(subscripts, [x.shape for x in tensors])
     terms = list(itertools.starmap(_once, zip(tensors, names, strict=True)))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from treadle.core.arguments import one_of
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Spec, broadcast_shapes
 from treadle.core.tensor import Tensor
@@ -257,8 +258,7 @@ class QRResult(NamedTuple):
 
 def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
     """Q with orthonormal columns and upper triangular R with `Q @ R = x`; mode "reduced" or "complete". No gradient."""
-    if mode not in ("reduced", "complete"):
-        raise ValueError(f"qr: mode must be 'reduced' or 'complete', got {mode!r}")
+    one_of("qr: mode", mode, "reduced", "complete")
     return QRResult(*qr_op.bind((_matrices(x, "qr", square=False),), {"mode": mode}))
 
 

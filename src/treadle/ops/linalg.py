@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import whole
 from treadle.core.mode import current
 from treadle.core.op import Array, Attrs, Op
 from treadle.core.spec import Shape, Spec, broadcast_shapes, normalize_axis, shared
@@ -248,7 +249,7 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
     from treadle.ops.factorize import inv
     from treadle.ops.shaping import broadcast_to
 
-    tensor = as_tensor(x)
+    tensor, n = as_tensor(x), whole("matrix_power: n", n)
     if n < 0:
         return matrix_power(inv(tensor), -n)
     if n == 0:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import real
 from treadle.core.dim import Size
 from treadle.core.dtypes import DType, as_dtype, bool_, int64, uint64
 from treadle.core.mode import current
@@ -277,7 +278,7 @@ def mean(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 
 def _less(count: Size, correction: float) -> Any:
     """count - correction, where a symbolic count takes part as a whole number if it can."""
-    if float(correction).is_integer():
+    if real("the correction of a variance", correction).is_integer():
         return count - int(correction)
     return subtract(as_tensor(count), correction)
 

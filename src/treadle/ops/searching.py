@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from treadle.core.arguments import one_of, whole
 from treadle.core.dim import Size
 from treadle.core.dtypes import as_dtype, bool_, default_float, dtype_name, int64
 from treadle.core.op import Array, Attrs, Op
@@ -124,7 +124,7 @@ def one_hot(x: Any, /, num_classes: int, *, axis: int = -1, dtype: Any = None) -
     """
     classes = _indices(x, "one_hot")
     axis = normalize_axis(axis, classes.ndim + 1, "one_hot")
-    numbers = as_tensor(list(range(operator.index(num_classes)))) if num_classes else as_tensor([], int64)
+    numbers = as_tensor(np.arange(whole("one_hot: num_classes", num_classes, 0)))
     row = reshape(cast(numbers, classes.dtype), (-1, *[1] * (classes.ndim - axis)))
     return cast(equal(expand_dims(classes, axis=axis), row), default_float() if dtype is None else as_dtype(dtype))
 
@@ -190,8 +190,7 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
 
     side: "left" (before equal elements) or "right". sorter: indices that sort `x1`, when it is not sorted itself.
     """
-    if side not in ("left", "right"):
-        raise ValueError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
+    one_of("searchsorted: side", side, "left", "right")
     first, second = operands((x1, x2), "any", "searchsorted")
     if first.ndim != 1:
         raise ShapeError(f"searchsorted: the sorted tensor must have one axis, got shape {tuple(first.shape)}")

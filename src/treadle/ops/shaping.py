@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import wholes
 from treadle.core.dim import Dim, Size, is_static
 from treadle.core.mode import current
 from treadle.core.op import Array, Attrs, Op
@@ -210,9 +211,10 @@ def transpose(x: Any, /, axes: Sequence[int] | None = None) -> Tensor:
     if axes is None:
         order = tuple(range(len(tensor.shape) - 1, -1, -1))
     else:
-        order = tuple(normalize_axis(k, tensor.ndim, "transpose") for k in axes)
+        given = wholes("transpose: the axes", axes)
+        order = tuple(normalize_axis(k, tensor.ndim, "transpose") for k in given)
         if sorted(order) != list(range(tensor.ndim)):
-            raise ShapeError(f"transpose: axes {tuple(axes)} must name each of the {tensor.ndim} axes once")
+            raise ShapeError(f"transpose: axes {tuple(given)} must name each of the {tensor.ndim} axes once")
     if order == tuple(range(len(order))):
         return tensor
     return transpose_op.bind((tensor,), {"axes": order})[0]
@@ -243,10 +245,8 @@ def swapaxes(x: Any, /, axis1: int, axis2: int) -> Tensor:
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int], /) -> Tensor:
     """Axes moved to other positions; the others keep their order."""
     x = as_tensor(x)
-    sources = [source] if isinstance(source, int) else list(source)
-    targets = [destination] if isinstance(destination, int) else list(destination)
-    sources = [normalize_axis(k, x.ndim, "moveaxis") for k in sources]
-    targets = [normalize_axis(k, x.ndim, "moveaxis") for k in targets]
+    sources = [normalize_axis(k, x.ndim, "moveaxis") for k in wholes("moveaxis: source", source)]
+    targets = [normalize_axis(k, x.ndim, "moveaxis") for k in wholes("moveaxis: destination", destination)]
     if len(sources) != len(targets) or len(set(sources)) != len(sources) or len(set(targets)) != len(targets):
         raise ShapeError(f"moveaxis: source {source} and destination {destination} must name as many axes, each once")
     order = [k for k in range(x.ndim) if k not in sources]

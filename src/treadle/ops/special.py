@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from treadle.core.arguments import whole
 from treadle.core.tensor import Tensor
+from treadle.errors import ArgumentError
 from treadle.ops.arithmetic import abs as abs_
 from treadle.ops.arithmetic import round as round_
 from treadle.ops.comparison import where
@@ -20,6 +22,7 @@ from treadle.ops.families import elementwise
 from treadle.ops.trigonometric import tan
 
 Array = np.ndarray[Any, Any]
+MOST = 170  # order of a polygamma function: its factorial is a float64
 
 
 @elementwise(body=np.cbrt, scalar="cbrt_{t}({0})", vjp=lambda g, y, x: g / (3 * y * y), want="real float")
@@ -126,8 +129,8 @@ def polygamma(n: int, x: Any, /) -> Tensor:
     >>> td.polygamma(1, td.asarray([1.0]))  # pi^2 / 6
     Tensor([1.644934], shape=(1,), dtype=float32)
     """
-    if not isinstance(n, int) or n < 0:
-        raise ValueError(f"polygamma: the order must be an integer of at least 0, got {n!r}")
+    if whole("polygamma: the order", n, 0) > MOST:
+        raise ArgumentError(f"polygamma: the order must be at most {MOST}, got {n}")
     if n < len(_DERIVATIVES):
         return _DERIVATIVES[n](x)
     (x,) = operands((x,), "real float", "polygamma")
