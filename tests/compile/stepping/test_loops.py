@@ -424,7 +424,7 @@ def test_a_static_loop_is_known_to_end() -> None:
 def test_new_carries_go_straight_to_their_places() -> None:
     """No copy at each step where nothing reads the old value any more; one where something does."""
 
-    given = np.array(3), np.ones((5, 5), F), np.ones((5, 5), F)
+    given = np.array(3), np.ones((7, 7), F), np.ones((7, 7), F)
 
     def copies(body: Any) -> int:
         def f(n: Any, x: Any, y: Any) -> Any:

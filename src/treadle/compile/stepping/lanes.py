@@ -22,7 +22,7 @@ from treadle.core.tensor import Symbol
 from treadle.records import dataclass
 
 INDICES = 4  # at most so many at once
-MOST = 16  # elements of a tensor whose elements are values of their own
+MOST = 36  # elements of a tensor whose elements are values of their own
 LINES = 600  # lines that a kernel's body may have: more would take long to compile
 
 Lanes = np.ndarray[Any, Any]  # of strings, in the tensor's shape
