@@ -442,3 +442,12 @@ def test_work_on_inputs_is_done_after_a_reshape(f, moved):
     made = optimize(graph, verify=True)
     assert rewrites(graph).get("work after reshape", 0) == moved
     assert_same(graph, made, [np.random.default_rng(0).normal(size=(4, 3))], 1e-15)
+
+
+@pytest.mark.parametrize("shapes", [((7, 1, 5), (7, 5, 1)), ((2, 3, 1, 4), (3, 4, 1)), ((6, 1, 1), (6, 1, 1))])
+def test_dot_products_side_by_side_are_rows(shapes: tuple[tuple[int, ...], ...]) -> None:
+    specs = [Spec(shape, float64) for shape in shapes]
+    check(lambda a, b: [a @ b], *specs, gone=["matmul"], fired=["dot products side by side"], tolerance=1e-12)
+    turned = [Spec((*shape[:-2], *shape[:-3:-1]), float64) for shape in shapes]
+    check(lambda a, b: [td.matrix_transpose(a) @ td.matrix_transpose(b)], *turned, gone=["matmul"], tolerance=1e-12)
+    check(lambda a, b: [td.vecdot(a, b)], *[Spec((4, 3), float64)] * 2, gone=["matmul"], tolerance=1e-12)

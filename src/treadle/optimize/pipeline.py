@@ -19,7 +19,7 @@ from treadle.optimize.joins import cuts, joins
 from treadle.optimize.lookups import lookups
 from treadle.optimize.loops import loops
 from treadle.optimize.merge import merge
-from treadle.optimize.products import products
+from treadle.optimize.products import dots, products
 from treadle.optimize.prune import prune
 from treadle.optimize.stacks import stacks
 from treadle.optimize.stepped import gathered, stepped
@@ -65,6 +65,7 @@ _simplify = sweep(
     fold,
     forward,
     products,
+    dots,
     branches,
     loops,
     broadcasts,
