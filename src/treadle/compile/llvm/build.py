@@ -23,7 +23,7 @@ from treadle.records import dataclass, field
 # The modules here that decide what machine code a text becomes; their own text is part of every key.
 GENERATORS = (
     *("direct", "kernel_writer", "kernel_values", "llvm_text", "native", "rare", "scalar", "scalar_primitives"),
-    *("wide_division", "tiles", "peaks", "pipeline", "intrinsics"),
+    *("wide_division", "no_fma", "tiles", "peaks", "pipeline", "intrinsics"),
 )
 
 

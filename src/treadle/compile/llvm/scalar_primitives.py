@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from treadle.compile.llvm import no_fma
 from treadle.compile.llvm.rare import rare
 from treadle.compile.llvm.wide_division import quotient
 from treadle.records import dataclass
@@ -118,6 +119,15 @@ def _llvm(name: str, kind: str, count: int, flags: tuple[str, ...] = ()) -> Prim
         return builder.call(function, values, fastmath=flags) if flags else builder.call(function, values)
 
     return Primitive((kind,) * count, kind, emit)
+
+
+def _fma() -> Primitive:
+    direct = _llvm("llvm.fma", "f8", 3)
+
+    def emit(builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
+        return (direct.emit if no_fma.has_fma() else no_fma.emulated)(builder, a, b, c)
+
+    return Primitive(direct.arguments, direct.result, emit)
 
 
 def _compare_and_select(kind: str, sign: str) -> Primitive:
@@ -250,6 +260,7 @@ _INTRINSICS = {
 
 PRIMITIVES: dict[str, Primitive] = {
     **{f"{name}_{k}": _llvm(llvm, k, count) for name, (llvm, count) in _INTRINSICS.items() for k in FLOATS},
+    "fma_f8": _fma(),
     # Which zero wins is left open, which takes 3 instructions instead of 5; what goes on being the best comes second.
     **{f"top_{k}": _llvm("llvm.maximum", k, 2, ("nsz",)) for k in FLOATS},
     **{f"bottom_{k}": _llvm("llvm.minimum", k, 2, ("nsz",)) for k in FLOATS},
