@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Sequence
 from functools import cache
 
@@ -235,6 +236,24 @@ def _keep(block: np.ndarray, threads: list[_Thread], theirs: set[int]) -> None:
     _tables.append(table)
     del _tables[:-2]
     block[Pool.TABLE] = table.ctypes.data
+
+
+def hold(blocks: Sequence[np.ndarray]) -> None:
+    """Before a fork: let borrowed threads finish, and borrow none. OpenBLAS ends its threads, and waits for them."""
+    _lock.acquire()
+    for block in blocks:
+        block[Pool.HOLD] = 1
+    time.sleep(0)  # what was written is seen before what follows is read
+    for block in blocks:
+        while block[Pool.BORROWING]:
+            time.sleep(1e-4)
+
+
+def go_on(blocks: Sequence[np.ndarray]) -> None:
+    """After a fork, in the parent: OpenBLAS makes its threads anew, so that they are to be found again."""
+    for block in blocks:
+        block[Pool.HOLD] = block[Pool.TABLE] = 0
+    _lock.release()
 
 
 def close() -> None:

@@ -111,7 +111,9 @@ class Pool:
     DEADLINE = 118  # when borrowed threads stop between two shares, or 0
     LEFT = 119  # shares that they then left
     ROOM = 120
-    SIZE = 184
+    BORROWING = 184  # 1 while borrowed threads have a job
+    HOLD = 192  # whether nothing may be borrowed: the process is about to fork
+    SIZE = 200
 
 
 class Blas:
@@ -279,6 +281,11 @@ def kernel(frame, lo, hi):
                 # A step that takes long while another library's threads spin gives them the shares: see `lending`.
                 begun = nanoseconds(job[POOL_CLOCK], job[POOL_CLOCK_ID]) if job[POOL_LEND] != 0 else 0
                 borrow = call_kernel(job[POOL_LOOK], pool, 0, 0) if job[POOL_BORROW] > 1 else 0
+                if borrow > 1:
+                    atomic_store(pool + 8 * POOL_BORROWING, 1)
+                    if atomic_load(pool + 8 * POOL_HOLD) != 0:
+                        atomic_store(pool + 8 * POOL_BORROWING, 0)
+                        borrow = 0
                 job[POOL_FUNCTION] = function
                 job[POOL_ARGS] = args
                 job[POOL_HI] = hi
@@ -292,6 +299,7 @@ def kernel(frame, lo, hi):
                     job[POOL_DEADLINE] = start + 40000000 if clock != 0 else 0
                     job[POOL_LEFT] = 0
                     call4(job[POOL_LEND], borrow, job[POOL_TAKE], pool, 0)
+                    atomic_store(pool + 8 * POOL_BORROWING, 0)
                     if job[POOL_LEFT] > 0:
                         frame[SLOT_SHARE] = shares - job[POOL_LEFT]
                 elif atomic_load(pool + 8 * POOL_SLEEPERS) > 0:

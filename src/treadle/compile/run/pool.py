@@ -225,6 +225,15 @@ def _forget() -> None:
     lending.forget()
 
 
+def _blocks() -> list[np.ndarray]:
+    """The pool's block, and those that runs may still hold."""
+    return [*_retired, *([] if state.block is None else [state.block])]
+
+
 atexit.register(_close)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(
+        before=lambda: lending.hold(_blocks()),
+        after_in_parent=lambda: lending.go_on(_blocks()),
+        after_in_child=_forget,
+    )
