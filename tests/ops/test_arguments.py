@@ -61,6 +61,7 @@ def test_what_must_be_a_whole_number(name: str, traced: bool) -> None:
         (lambda: td.searchsorted(td.zeros(3), X, side=None), "side must be"),
         (lambda: td.linalg.qr(S, mode=3), "mode must be"),
         (lambda: td.einsum(3, X), "subscripts must be text"),
+        (lambda: td.repeat(X, 2.5), "repeats must be whole numbers"),
         (lambda: td.zeros((2,), dtype=np.array(["a", "b"])), "not supported|not a dtype"),
     ],
 )

@@ -13,7 +13,7 @@ from treadle.core.dim import Dim, Size
 from treadle.core.dtypes import int64
 from treadle.core.spec import normalize_axis
 from treadle.core.tensor import Tensor
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, ShapeError
 from treadle.ops.arithmetic import subtract
 from treadle.ops.comparison import equal, greater_equal, less_equal, where
 from treadle.ops.convert import as_tensor, scalar
@@ -118,6 +118,8 @@ def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     from treadle.ops.searching import values  # searching stands on indexing, as this module does
 
     counts = values(repeats, "repeat", "give a Python int, or repeats that are not traced")
+    if counts.dtype.kind not in "iu":
+        raise ArgumentError(f"repeat: repeats must be whole numbers, got {repeats!r}")
     counts = np.broadcast_to(counts, (operator.index(size),)) if counts.size == 1 else counts
     if counts.shape != (size,) or (counts < 0).any():
         raise ShapeError(f"repeat: needs {size} repeats from 0 on for axis {axis}, got {counts.tolist()}")
