@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import treadle as td
-from treadle.compile.fusion.fuse import Group, fuse
+from treadle.compile.fusion.fuse import fuse
+from treadle.compile.fusion.items import Group
 from treadle.compile.llvm import build
 from treadle.compile.lower import Lowerer
 from treadle.compile.program import Program, program_for

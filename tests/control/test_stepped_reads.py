@@ -32,7 +32,7 @@ def recurrent(x: Any, w: Any, u: Any) -> Any:
 
 
 def test_the_input_products_of_a_recurrent_network_are_one() -> None:
-    x, w, u = data(3, 7, 10), data(10, 6, seed=1), data(6, 6, seed=2)
+    x, w, u = data(3, 7, 15), data(15, 6, seed=1), data(6, 6, seed=2)
     (node,) = loops(recurrent, x, w, u)
     assert node.attrs["layout"].xs == 1
     traced = td.function(recurrent)
@@ -43,7 +43,7 @@ def test_the_input_products_of_a_recurrent_network_are_one() -> None:
 
 
 def test_gradients_are_stacked() -> None:
-    args = [td.asarray(a) for a in (data(3, 7, 10), data(10, 6, seed=1), data(6, 6, seed=2))]
+    args = [td.asarray(a) for a in (data(3, 7, 15), data(15, 6, seed=1), data(6, 6, seed=2))]
 
     def gradient(*args: Any) -> Any:
         return td.grad(recurrent, argnums=(0, 1, 2))(*args)
@@ -80,10 +80,10 @@ def test_any_progression(draw: Any) -> None:
 
 
 def test_parts_of_what_is_read() -> None:
-    x = td.asarray(data(5, 8, 20))
+    x = td.asarray(data(5, 8, 40))
 
     def f(x: Any) -> Any:
-        total = td.zeros((20,), dtype=td.float64)
+        total = td.zeros((40,), dtype=td.float64)
         for k in td.range(8):
             total = total * 0.9 + x[2, k] - x[4, 7 - k] + x[::2][1, k, ::-1]
         return total
@@ -94,16 +94,16 @@ def test_parts_of_what_is_read() -> None:
 
 
 def test_what_stays_an_index() -> None:
-    x = td.asarray(data(8, 20))
+    x = td.asarray(data(8, 40))
 
     def leaves(x: Any) -> Any:  # a row that is not there raises as ever
-        total = td.zeros((20,), dtype=td.float64)
+        total = td.zeros((40,), dtype=td.float64)
         for k in td.range(9):
             total = total + x[k]
         return total
 
     def early(x: Any) -> Any:  # the trip count is not known
-        total = td.zeros((20,), dtype=td.float64)
+        total = td.zeros((40,), dtype=td.float64)
         for k in td.range(8):
             if td.sum(total) > 1.0:
                 break

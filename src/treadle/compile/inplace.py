@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from treadle.compile.fusion.fuse import Fuser, Group, Item, makes, reads
+from treadle.compile.fusion.fuse import Fuser
+from treadle.compile.fusion.items import Group, Item, makes, reads
 from treadle.compile.ways import never_fails, updates_in_place
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Symbol

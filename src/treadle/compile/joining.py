@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from treadle.compile.fusion.fuse import Group, Item
+from treadle.compile.fusion.items import Group, Item
 from treadle.compile.moves.copies import copied, part
 from treadle.compile.views import View
 from treadle.core.graph import Graph, Node

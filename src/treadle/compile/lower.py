@@ -16,8 +16,9 @@ from treadle.compile import hosts, joining, open_sizes, reuse
 from treadle.compile.arena_plan import ArenaPlan
 from treadle.compile.assembler import Assembler, Deferred
 from treadle.compile.fusion.emit import Kernel, Template, Text, place_of
-from treadle.compile.fusion.fuse import Group, Item, Single, fuse, in_kernel, reads
+from treadle.compile.fusion.fuse import fuse
 from treadle.compile.fusion.groups import call_group, lower_group
+from treadle.compile.fusion.items import Group, Item, Single, in_kernel, reads
 from treadle.compile.fusion.repeats import known
 from treadle.compile.fusion.small_groups import copy_group, name_of
 from treadle.compile.llvm.build import Source

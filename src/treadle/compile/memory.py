@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle.compile import inplace
-from treadle.compile.fusion.fuse import Group, Item, fuse, makes, reads
+from treadle.compile.fusion.fuse import fuse
+from treadle.compile.fusion.items import Group, Item, makes, reads
 from treadle.compile.ways import UPDATES, updates_in_place
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Symbol

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from treadle.compile.fusion.fuse import Group, Item, makes
+from treadle.compile.fusion.items import Group, Item, makes
 from treadle.compile.inplace import overwrites
 from treadle.compile.views import View
 from treadle.compile.ways import updates_in_place

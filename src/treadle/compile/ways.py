@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from treadle.compile.fusion.fuse import DRAWS, in_kernel
+from treadle.compile.fusion.items import DRAWS, in_kernel
 from treadle.compile.views import View
 from treadle.config import config
 from treadle.core.graph import Node

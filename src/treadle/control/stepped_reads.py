@@ -15,7 +15,7 @@ from treadle.ops.moving import linear
 from treadle.ops.shaping import moveaxis
 from treadle.records import dataclass
 
-SMALL = 16  # elements of a row up to which a loop's kernel finds it by index, in registers
+SMALL = 36  # elements of a row up to which a loop's kernel finds it by index, in registers
 
 
 @dataclass(frozen=True, slots=True)

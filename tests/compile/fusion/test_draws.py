@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import treadle as td
-from treadle.compile.fusion.fuse import Single, fuse
+from treadle.compile.fusion.fuse import fuse
+from treadle.compile.fusion.items import Single
 from treadle.core.tracer import trace
 
 X = np.random.default_rng(0).normal(size=(130, 257)).astype(np.float32)

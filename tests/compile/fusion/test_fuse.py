@@ -12,7 +12,8 @@ from oracle import agree, compiled, graph_of
 import treadle as td
 from treadle.compile.arena_plan import ALIGN, ArenaPlan
 from treadle.compile.fusion import fuse as fuse_module
-from treadle.compile.fusion.fuse import Group, fuse, makes, reads
+from treadle.compile.fusion.fuse import fuse
+from treadle.compile.fusion.items import Group, makes, reads
 from treadle.core.graph import Graph
 from treadle.optimize.pipeline import optimize
 

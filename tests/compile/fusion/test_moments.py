@@ -9,7 +9,8 @@ import pytest
 from oracle import agree, compiled, graph_of
 
 import treadle as td
-from treadle.compile.fusion.fuse import Group, fuse
+from treadle.compile.fusion.fuse import fuse
+from treadle.compile.fusion.items import Group
 from treadle.optimize.pipeline import optimize
 
 RNG = np.random.default_rng(11)

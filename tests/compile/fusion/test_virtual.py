@@ -9,7 +9,8 @@ import pytest
 from oracle import agree, compiled, graph_of, kernels
 
 import treadle as td
-from treadle.compile.fusion.fuse import Single, fuse
+from treadle.compile.fusion.fuse import fuse
+from treadle.compile.fusion.items import Single
 from treadle.errors import IndexOutOfRange
 from treadle.optimize.pipeline import optimize
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile.fusion.fuse import is_few, is_scalar_constant
+from treadle.compile.fusion.items import is_few, is_scalar_constant
 from treadle.compile.fusion.joined import Grid, Joined, over
 from treadle.compile.fusion.narrow import Narrow, narrow_line
 from treadle.compile.fusion.sources import Counted, Drawn, Index, Picked, Source

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from treadle.compile.cost import PERIOD, PERIODS
 from treadle.compile.fusion.emit import Body, Kernel
-from treadle.compile.fusion.fuse import Group
+from treadle.compile.fusion.items import Group
 from treadle.compile.fusion.kernels import GroupKernel
 from treadle.compile.fusion.lengthwise import Turned, goes_lengthwise
 from treadle.compile.fusion.moments import lower_moments

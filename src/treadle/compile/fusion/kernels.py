@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from treadle.compile.cost import DRAWN_WORK, GRAIN, PERIOD, PERIODS, PIECES, SLICE
 from treadle.compile.fusion.drawing import half_of, pieces_fit
 from treadle.compile.fusion.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
-from treadle.compile.fusion.fuse import Group, is_scalar_constant
+from treadle.compile.fusion.items import Group, is_scalar_constant
 from treadle.compile.fusion.reduce import combine, identity, is_rounded
 from treadle.compile.fusion.sources import Source
 from treadle.compile.fusion.surroundings import LoopWriter

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from treadle.compile.cost import REPEATED, SHORT_LAST
-from treadle.compile.fusion.fuse import Group
+from treadle.compile.fusion.items import Group
 from treadle.compile.fusion.kernels import GroupKernel
 from treadle.compile.fusion.small_groups import copy_group, name_of
 from treadle.compile.fusion.sources import Source

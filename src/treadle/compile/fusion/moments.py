@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from treadle.compile.cost import GRAIN, SLICE
 from treadle.compile.fusion.emit import BLOCK, Kernel, Text, code
-from treadle.compile.fusion.fuse import Fuser, Group, is_scalar_constant
+from treadle.compile.fusion.fuse import Fuser
+from treadle.compile.fusion.items import Group, is_scalar_constant
 from treadle.compile.fusion.levels import other_axes, true_axes
 from treadle.compile.fusion.rules import used
 from treadle.compile.views import View

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.compile.fusion.fuse import is_scalar_constant
+from treadle.compile.fusion.items import is_scalar_constant
 from treadle.compile.fusion.lines import MOST
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol

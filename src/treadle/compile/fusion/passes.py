@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from treadle.compile.cost import RECOMPUTE, units
-from treadle.compile.fusion.fuse import Group, is_scalar_constant
+from treadle.compile.fusion.items import Group, is_scalar_constant
 from treadle.compile.fusion.rules import used
 from treadle.core.graph import Node
 from treadle.core.tensor import Symbol

@@ -12,7 +12,7 @@ from treadle.core.graph import Node
 from treadle.core.spec import Shape
 
 if TYPE_CHECKING:
-    from treadle.compile.fusion.fuse import Group
+    from treadle.compile.fusion.items import Group
 
 
 def worked_shape(node: Node) -> Shape:

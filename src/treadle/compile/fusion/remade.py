@@ -8,7 +8,8 @@ that what is made of such values may follow them into their readers.
 from __future__ import annotations
 
 from treadle.compile.cost import MAX_NODES, MAX_OPERANDS, RECOMPUTE, units
-from treadle.compile.fusion.fuse import Fuser, Group, Single
+from treadle.compile.fusion.fuse import Fuser
+from treadle.compile.fusion.items import Group, Single
 from treadle.compile.fusion.rules import used
 from treadle.core.graph import Graph, Node
 from treadle.core.spec import Shape

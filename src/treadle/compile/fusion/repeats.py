@@ -16,7 +16,7 @@ import numpy as np
 
 from treadle.compile.fusion import rules
 from treadle.compile.fusion.emit import Kernel, Template
-from treadle.compile.fusion.fuse import Group, Virtual, is_scalar_constant
+from treadle.compile.fusion.items import Group, Virtual, is_scalar_constant
 from treadle.compile.fusion.joined import ZEROS
 from treadle.compile.fusion.lines import line_of
 from treadle.compile.fusion.sources import drawn, joined

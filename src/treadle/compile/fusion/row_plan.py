@@ -14,7 +14,7 @@ import numpy as np
 
 from treadle.compile.cost import GRAIN, SCRATCH_SHARES
 from treadle.compile.fusion.emit import Body, Kernel, Operands, broadcast_strides, code
-from treadle.compile.fusion.fuse import Group, is_scalar_constant
+from treadle.compile.fusion.items import Group, is_scalar_constant
 from treadle.compile.fusion.levels import other_axes, row_strides, true_axes
 from treadle.compile.fusion.passes import Pass, Passes
 from treadle.compile.fusion.reduce import combine

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.compile.cost import GRAIN, HEAVY, MAX_OPERANDS, SHORT_ROW, SINGLE_UPDATES, WIDE_STRIP, units
 from treadle.compile.fusion.emit import Body, Kernel, Operands, broadcast_strides, code
-from treadle.compile.fusion.fuse import Fuser, Group, Single, is_scalar_constant
+from treadle.compile.fusion.fuse import Fuser
+from treadle.compile.fusion.items import Group, Single, is_scalar_constant
 from treadle.compile.fusion.reduce import update_line
 from treadle.compile.fusion.rules import used
 from treadle.compile.fusion.small_groups import name_of

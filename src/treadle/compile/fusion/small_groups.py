@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from treadle.compile.cost import BAND_ROWS, MANY_PARTS
-from treadle.compile.fusion.fuse import Group
+from treadle.compile.fusion.items import Group
 from treadle.compile.fusion.kernels import GroupKernel
 from treadle.compile.llvm.build import Source
 from treadle.compile.views import Buffer, View, contiguous_strides

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.compile.fusion.fuse import DRAWS, Group, Virtual
+from treadle.compile.fusion.items import DRAWS, Group, Virtual
 from treadle.compile.fusion.joined import Joined, beside, over, padded, single, through, zeros
 from treadle.compile.fusion.lines import Line, line_of
 from treadle.compile.moves.zeros import all_zero

@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from treadle.compile.cost import DRAWN_PIECE, DRAWN_RUN, HEAVY, MAX_OPERANDS, PICKED_ROW, units
-from treadle.compile.fusion.fuse import DRAWS, Fuser, Group, Single, Virtual
+from treadle.compile.fusion.fuse import Fuser
+from treadle.compile.fusion.items import DRAWS, Group, Single, Virtual
 from treadle.compile.fusion.joined import goes_through
 from treadle.compile.fusion.levels import Axes, is_alias, other_axes
 from treadle.compile.fusion.lines import MOST, line_of

@@ -11,7 +11,7 @@ import numpy as np
 
 from treadle.compile.cost import GRAIN
 from treadle.compile.fusion.emit import Kernel, Text, broadcast_strides, code
-from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.fusion.items import in_kernel
 from treadle.compile.views import View
 from treadle.core.dim import is_static
 from treadle.core.graph import Node

@@ -9,7 +9,7 @@ import numpy as np
 
 from treadle.compile.cost import GRAIN
 from treadle.compile.fusion.emit import Kernel, Operands, Text, code
-from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.fusion.items import in_kernel
 from treadle.compile.fusion.rules import used
 from treadle.compile.llvm.build import Source
 from treadle.compile.moves.zeros import all_zero

@@ -14,7 +14,7 @@ import numpy as np
 
 from treadle.compile.cost import GRAIN
 from treadle.compile.fusion.emit import Kernel, Text, code
-from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.fusion.items import in_kernel
 from treadle.compile.moves.copies import keep_ready
 from treadle.compile.run import pool
 from treadle.compile.views import View

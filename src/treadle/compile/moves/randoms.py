@@ -12,8 +12,8 @@ import numpy as np
 from treadle.compile import hosts
 from treadle.compile.cost import GRAIN
 from treadle.compile.fusion.emit import Kernel, Text
-from treadle.compile.fusion.fuse import Virtual
 from treadle.compile.fusion.groups import call_group
+from treadle.compile.fusion.items import Virtual
 from treadle.compile.fusion.small_groups import copy_group
 from treadle.compile.moves import philox
 from treadle.compile.moves.copies import copied

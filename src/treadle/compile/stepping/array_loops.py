@@ -13,7 +13,7 @@ import numpy as np
 
 from treadle.compile.cost import GRAIN, HEAVY, units
 from treadle.compile.fusion.emit import broadcast_strides
-from treadle.compile.fusion.fuse import REDUCTIONS, in_kernel, is_elementwise, is_scalar_constant
+from treadle.compile.fusion.items import REDUCTIONS, in_kernel, is_elementwise, is_scalar_constant
 from treadle.compile.run import pool
 from treadle.compile.stepping.fitting import is_scalar_node
 from treadle.compile.views import Buffer, View

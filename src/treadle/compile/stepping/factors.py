@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.compile.fusion.fuse import is_scalar_constant
+from treadle.compile.fusion.items import is_scalar_constant
 from treadle.core.graph import Graph, Node
 from treadle.core.tensor import Symbol
 from treadle.records import dataclass, field

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from treadle.compile.fusion.fuse import REDUCTIONS, in_kernel
+from treadle.compile.fusion.items import REDUCTIONS, in_kernel
 from treadle.compile.stepping import lanes, tables
 from treadle.control.loop import joined_name
 from treadle.core.graph import Graph, Node

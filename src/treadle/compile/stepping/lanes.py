@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from treadle.compile.fusion.emit import code, expression
-from treadle.compile.fusion.fuse import DRAWS, REDUCTIONS, in_kernel, is_elementwise
+from treadle.compile.fusion.items import DRAWS, REDUCTIONS, in_kernel, is_elementwise
 from treadle.compile.fusion.reduce import combine, identity, update_line
 from treadle.compile.stepping import few_draws, small_matrices
 from treadle.core.graph import Node

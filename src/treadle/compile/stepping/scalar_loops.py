@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from treadle.compile.fusion.emit import BAKED_IN_LOOPS, Body, Text, expression
-from treadle.compile.fusion.fuse import DRAWS
+from treadle.compile.fusion.items import DRAWS
 from treadle.compile.run.interrupts import INTERRUPTED
 from treadle.compile.stepping import few_draws, lanes, small_matrices, tables
 from treadle.compile.stepping.factors import Products

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from treadle.compile.fusion.emit import code
-from treadle.compile.fusion.fuse import in_kernel
+from treadle.compile.fusion.items import in_kernel
 from treadle.compile.fusion.reduce import update_line
 from treadle.compile.stepping import lanes
 from treadle.compile.stepping.lanes import Lanes, Write

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from treadle.compile.fusion.fuse import Group, Item, is_elementwise, reads
+from treadle.compile.fusion.items import Group, Item, is_elementwise, reads
 from treadle.compile.moves.copies import copied, part
 from treadle.compile.views import Buffer, View, whole
 from treadle.core.graph import Graph, Node
