@@ -137,9 +137,29 @@ def give_way_address() -> int:
     return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
 
 
+holding: list[int] = []  # the address of `machine.HOLD`, once it is compiled
+
+
+def _block() -> np.ndarray | None:
+    return threads_block() if threads_block.cache_info().currsize else None
+
+
+def _hold() -> None:
+    """Before a fork: no thread is in the middle of telling BLAS how many threads to use."""
+    block = _block()
+    if block is not None and holding:
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(holding[0])(block.ctypes.data, 0, 0)
+
+
+def _go_on() -> None:
+    block = _block()
+    if block is not None:
+        block[Blas.LOCK] = 0
+
+
 def _free_in_child() -> None:
     """In a forked child no other thread runs: what they held is free, and what they set is put back."""
-    block = threads_block() if threads_block.cache_info().currsize else None
+    block = _block()
     if block is None:
         return
     block[Blas.LOCK] = 0
@@ -150,7 +170,7 @@ def _free_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free_in_child)
+    os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_free_in_child)
 
 
 def scalar_words(dtype: Dtype, value: float) -> tuple[int, int]:

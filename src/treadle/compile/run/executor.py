@@ -19,7 +19,7 @@ from treadle.compile.llvm import build
 from treadle.compile.matrix import blas
 from treadle.compile.run import interrupts, pool
 from treadle.compile.run.arenas import Arena, arenas, make_arena, resting, rounded
-from treadle.compile.run.machine import EXECUTOR, WORKER, Op, Reason, Slot
+from treadle.compile.run.machine import EXECUTOR, HOLD, WORKER, Op, Reason, Slot
 from treadle.records import dataclass
 
 Array = np.ndarray
@@ -101,7 +101,9 @@ def system_kernels() -> dict[build.Source, build.Entry]:
     """The kernels every program may need, made together: a larger size may call BLAS where a smaller one did not."""
     from treadle.compile.matrix.gemm import KERNELS
 
-    return {entry.source: entry for entry in build.load([EXECUTOR, WORKER, *KERNELS])}
+    found = {entry.source: entry for entry in build.load([EXECUTOR, WORKER, HOLD, *KERNELS])}
+    blas.holding.append(found[HOLD].address)
+    return found
 
 
 @cache

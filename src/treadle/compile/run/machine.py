@@ -412,5 +412,15 @@ def kernel(job, lo, hi):
     return 0
 """
 
+# Nobody changes how many threads BLAS has before LOCK is 0 again: that takes a lock of BLAS, which a child that is
+# forked meanwhile would find locked for ever.
+HOLD_TEXT = """
+def kernel(block, lo, hi):
+    while atomic_swap(address_of(block) + 8 * BLAS_LOCK, 1) != 0:
+        call0(block[BLAS_GIVE_WAY])
+    return 0
+"""
+
 EXECUTOR = Source("executor", with_numbers(EXECUTOR_TEXT), native=True, hot=True)
 WORKER = Source("worker", with_numbers(WORKER_TEXT), native=True)
+HOLD = Source("hold BLAS", with_numbers(HOLD_TEXT), native=True)
