@@ -184,12 +184,17 @@ def _noisy(m: Any, x: Any, axis: int) -> Any:
     return kept + m.sum(rows) / 64 + noise / 64 + _drawn(m, sampling.normal_op, x.shape, x.dtype) * x
 
 
+def _running(m: Any, x: Any, axis: int) -> Any:
+    total = m.cumsum(m.sin(x) * 2 + 1, axis=axis)
+    return m.cumprod(m.cos(x) * 0.5, axis=-1) - total / x.shape[axis]
+
+
 # Work on rows as it occurs in models, the same with either module; each on numbers from -3 to 3.
 ROWS: dict[str, Callable[[Any, Any, int], Any]] = {
     "softmax": _softmax, "normalise": _normalise, "log softmax": _log_softmax, "weighted": _weighted, "blend": _blend,
     "losses": _losses, "many rows": _many_rows, "picked": _picked, "masked": _masked,
     "standard": _standard, "shifted": _shifted, "scattered": _scattered, "beside": _beside,
-    "framed": _framed, "pairs": _pairs, "noisy": _noisy,
+    "framed": _framed, "pairs": _pairs, "running": _running, "noisy": _noisy,
 }  # fmt: skip
 
 

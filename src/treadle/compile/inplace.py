@@ -204,7 +204,7 @@ def _is_full(item: Item) -> bool:
 
 def overwrites(item: Item, new: Symbol, old: Symbol, roots: Mapping[Symbol, Symbol]) -> bool:
     """Whether an item is a kernel that reads each element of the old value before it writes that of the new one."""
-    if not isinstance(item, Group) or item.shape != new.shape or new in item.ends or item.scatter is not None:
+    if not isinstance(item, Group) or item.shape != new.shape or new in item.ends or item.scatter or item.scan:
         return False
     if any(roots.get(s, s) is old for v in item.virtual.values() for s in (*v.node.inputs, *v.sources)):
         return False

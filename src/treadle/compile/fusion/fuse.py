@@ -58,12 +58,13 @@ class Fuser:
                 self._join(node)
             else:
                 self._single(node)
-        from treadle.compile.fusion import moments, remade, scatters, virtual  # they look at the groups
+        from treadle.compile.fusion import moments, remade, scans, scatters, virtual  # they look at the groups
 
         virtual.Virtuals(self, graph).find(graph.nodes)
         remade.make_in_readers(self, graph)
         moments.find(self)
         scatters.find(self, graph)
+        scans.find(self, graph)
 
     @cached_property
     def readers(self) -> dict[Symbol, list[Node]]:

@@ -17,6 +17,7 @@ from treadle.compile.fusion.repeats import Recorder, repeat, structure_of
 from treadle.compile.fusion.row_plan import partial_view
 from treadle.compile.fusion.rows import RowKernel
 from treadle.compile.fusion.rules import used
+from treadle.compile.fusion.scans import lower_scan_group
 from treadle.compile.fusion.scatters import lower_scatter_group
 from treadle.compile.fusion.small_groups import combine_group, combining, copy_group, name_of
 from treadle.compile.fusion.sources import Source as Reading
@@ -39,6 +40,8 @@ def lower_group(lowerer: Lowerer, group: Group, env: Env, targets: Env, wanted: 
         return lower_moments(lowerer, group, env, targets)
     if group.scatter is not None:
         return lower_scatter_group(lowerer, group, env, targets)
+    if group.scan is not None:
+        return lower_scan_group(lowerer, group, env, targets)
     stores: Env = {}
     ends: Env = {}
     aliases = [node for node in group.nodes if node.definition.family == "view"]

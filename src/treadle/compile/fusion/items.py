@@ -15,6 +15,7 @@ from treadle.records import dataclass, field
 
 KERNEL_KINDS = "biuf"
 REDUCTIONS = {"sum", "prod", "max", "min", "any", "all"}
+RUNNING = frozenset({"cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"})
 DRAWS = {"random_uniform", "random_exponential", "random_normal", "random_integers"}
 
 
@@ -77,6 +78,7 @@ class Group:
     virtual: dict[Symbol, Virtual] = field(default_factory=dict)  # what it reads that is not stored
     moments: bool = False  # whether its nodes are those of a variance, see moments.py
     scatter: Node | None = None  # what takes the last of its values as updates, see scatters.py
+    scan: Node | None = None  # the running result of the last of its values, see scans.py
 
     @property
     def row_axes(self) -> Axes | None:

@@ -27,6 +27,7 @@ RULES = (
     "a variance in one pass",
     "a value in pieces is read in place",
     "a scatter computes its updates",
+    "a running result computes its elements",
     "a value is made again where it is read",
     "what replaces a slice is made in its place",
     "loops go along the axis before a short last one",

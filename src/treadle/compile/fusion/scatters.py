@@ -20,6 +20,7 @@ from treadle.compile.fusion.rules import used
 from treadle.compile.fusion.small_groups import name_of
 from treadle.compile.fusion.sources import Index, Picked, Source, fault, finder
 from treadle.compile.fusion.surroundings import LoopWriter
+from treadle.compile.fusion.taking import read_by, replace, stored_anyway, take, work_for
 from treadle.compile.moves.zeros import all_zero
 from treadle.compile.run import pool
 from treadle.compile.views import View
@@ -60,7 +61,7 @@ def find(fuser: Fuser, graph: Graph) -> None:
     kept = set(graph.outputs)
     for item in [i for i in fuser.items if isinstance(i, Single) and i.node.op in ("scatter", "add_along_axis")]:
         if _walkable(item.node) and not _settle(fuser, item, kept) and _row(item.node) >= SHORT_ROW:
-            _replace(fuser, item, Group(update_of(item.node).shape, [], order=item.order, after=item.after))
+            replace(fuser, item, Group(update_of(item.node).shape, [], order=item.order, after=item.after))
     for item in [i for i in fuser.items if isinstance(i, Single) and i.node.op == "full"]:
         out = item.node.outputs[0]
         readers = fuser.readers.get(out, ())
@@ -92,38 +93,17 @@ def _settle(fuser: Fuser, item: Single, kept: set[Symbol]) -> bool:
     plain = group.inner is None and not group.ends and not group.moments and group.scatter is None
     if not plain or group.shape != update.shape or any(v.joins or v.draws for v in group.virtual.values()):
         return False
-    taken = _alone(fuser, group, node, kept)
-    nodes = [n for n in group.nodes if n.outputs[0] in taken]
-    read = _read(nodes)
-    if update not in taken or not _pays(node, nodes) or len(read) + len(node.inputs) > MAX_OPERANDS:
+    nodes = work_for(fuser, group, node, kept)
+    read = read_by(nodes)
+    if not any(n.outputs[0] is update for n in nodes) or not _pays(node, nodes):
         return False
-    if any(s in group.made and not _stored_anyway(fuser, group, s, kept) for s in read):
+    if len(read) + len(node.inputs) > MAX_OPERANDS:
         return False
-    _take(fuser, item, group, nodes)
+    if any(s in group.made and not stored_anyway(fuser, group, s, kept) for s in read):
+        return False
+    take(fuser, item, group, nodes)
     used("a scatter computes its updates")
     return True
-
-
-def _alone(fuser: Fuser, group: Group, scatter: Node, kept: set[Symbol]) -> set[Symbol]:
-    """What a group makes for nothing but the scatter."""
-    alone: set[Symbol] = set()
-    for node in reversed(group.nodes):
-        out = node.outputs[0]
-        readers = fuser.readers.get(out, ())
-        if out not in kept and all(r is scatter or (r.outputs and r.outputs[0] in alone) for r in readers):
-            alone.add(out)
-    return alone
-
-
-def _read(nodes: list[Node]) -> set[Symbol]:
-    made = {node.outputs[0] for node in nodes}
-    return {s for node in nodes for s in node.inputs if s not in made and not is_scalar_constant(s)}
-
-
-def _stored_anyway(fuser: Fuser, group: Group, symbol: Symbol, kept: set[Symbol]) -> bool:
-    return symbol in kept or any(
-        not reader.outputs or reader.outputs[0] not in group.made for reader in fuser.readers.get(symbol, ())
-    )
 
 
 def _row(node: Node) -> int:
@@ -136,45 +116,6 @@ def _pays(node: Node, nodes: list[Node]) -> bool:
     """Whether the work is as quick in the scatter: along rows of some length as vectors, else a little of much."""
     many = math.prod(map(int, update_of(node).shape)) >= SINGLE_UPDATES
     return _row(node) >= SHORT_ROW or (many and sum(map(units, nodes)) < HEAVY)
-
-
-def _take(fuser: Fuser, item: Single, group: Group, nodes: list[Node]) -> None:
-    """Put a group of the scatter and of the work on its updates in the scatter's place."""
-    made = {n.outputs[0] for n in nodes}
-    one = _part(group, nodes, order=item.order, after=item.after)
-    _replace(fuser, item, one)
-    left = [n for n in group.nodes if n.outputs[0] not in made]
-    if left:
-        rest = _part(group, left)
-        group.nodes, group.made, group.read, group.virtual = left, rest.made, rest.read, rest.virtual
-    else:
-        one.after |= group.after
-        fuser.items.remove(group)
-        fuser.dropped |= fuser.bits[group]
-
-
-def _replace(fuser: Fuser, item: Single, one: Group) -> None:
-    """A group with the work on a scatter's updates, if any, does the scatter."""
-    one.scatter = item.node
-    one.read.update(s for s in item.node.inputs if s not in one.made and not is_scalar_constant(s))
-    one.made.add(item.node.outputs[0])
-    fuser.bits[one] = fuser.bits[item]
-    fuser.items[fuser.items.index(item)] = one
-    for symbol in one.made:
-        fuser.home[symbol] = one
-
-
-def _part(group: Group, nodes: list[Node], **fields: Any) -> Group:
-    """A group of some of another's nodes."""
-    part = Group(group.shape, nodes, made={n.outputs[0] for n in nodes}, **fields)
-    for symbol in _read(nodes):
-        virtual = group.virtual.get(symbol)
-        if virtual is None:
-            part.read.add(symbol)
-        else:
-            part.virtual[symbol] = virtual
-            part.read.update(virtual.node.inputs)
-    return part
 
 
 # -- the kernel --------------------------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ STEPS = {
 }
 
 
-def _step(node: Node, kind: str, before: str, element: str) -> str:
+def running(node: Node, kind: str, before: str, element: str) -> str:
+    """One more element after a running result, as kernel text."""
     return STEPS[node.op].format(before, element, t=kind)
 
 
@@ -54,7 +55,7 @@ def _along_rows(node: Node, kind: str) -> Text:
     text.add(3, "y[0] = x[0]")
     text.add(2, f"total = y[{sign}(begin - 1)]")
     text.add(2, "for k in range(begin, end):")
-    text.add(3, f"total = {_step(node, kind, 'total', f'x[{sign}k]')}", node)
+    text.add(3, f"total = {running(node, kind, 'total', f'x[{sign}k]')}", node)
     text.add(3, f"y[{sign}k] = total")
     return _ended(text, 4)
 
@@ -89,7 +90,7 @@ def _across_rows(node: Node, kind: str) -> Text:
     text.add(3, f"v = p_{kind}(a0 + start)")
     text.add(3, f"w = p_{kind}(a0 + start {back} * {kind[1]})")
     text.add(3, "for i in range(inner):")
-    text.add(4, f"v[i] = {_step(node, kind, 'w[i]', 'u[i]')}", node)
+    text.add(4, f"v[i] = {running(node, kind, 'w[i]', 'u[i]')}", node)
     return _ended(text, 4)
 
 
