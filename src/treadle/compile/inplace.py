@@ -206,7 +206,7 @@ def overwrites(item: Item, new: Symbol, old: Symbol, roots: Mapping[Symbol, Symb
     """Whether an item is a kernel that reads each element of the old value before it writes that of the new one."""
     if not isinstance(item, Group) or item.shape != new.shape or new in item.ends or item.scatter or item.scan:
         return False
-    if any(roots.get(s, s) is old for v in item.virtual.values() for s in (*v.node.inputs, *v.sources)):
+    if any(roots.get(s, s) is old for v in item.virtual.values() for s in v.read):
         return False
     return not any(roots.get(s) is old for s in item.read)  # a view may be read out of step with the writes
 
@@ -236,7 +236,7 @@ def _updates(item: Item, old: Symbol, new: Symbol, roots: dict[Symbol, Symbol], 
 def _scatters_into(item: Group, scatter: Node, old: Symbol, roots: dict[Symbol, Symbol]) -> bool:
     """Whether a scatter that computes its updates changes the old value, and they are made of nothing else of it."""
     worked = [s for node in item.nodes for s in node.inputs]
-    looked_up = [s for v in item.virtual.values() for s in (*v.node.inputs, *v.sources)]
+    looked_up = [s for v in item.virtual.values() for s in v.read]
     read = (*(item.read - {old}), *scatter.inputs[1:], *worked, *looked_up)
     return updates_in_place(scatter) and scatter.inputs[0] is old and not any(roots.get(s, s) is old for s in read)
 

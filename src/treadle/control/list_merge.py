@@ -104,8 +104,8 @@ class _Rebound(MergedList):
 
 def merge_bound(name: str, a: Any, b: Any, tracers: Sequence[Tracer]) -> _Rebound:
     """Merge two lists that the sides of a branch bind a name to."""
-    owner = a.list if isinstance(a.list, TensorList) else b.list
-    return _Rebound(name, merge_lists(name, owner, a.content, b.content, tracers))
+    owner = a.object if isinstance(a.object, TensorList) else b.object
+    return _Rebound(name, merge_lists(name, owner, a.now, b.now, tracers))
 
 
 def _joint(a: Buffered, b: Buffered) -> Buffered:

@@ -95,15 +95,7 @@ Stored = tuple[Place, Any, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bound:
-    """A list that a branch binds a name to, and what it holds at the branch's end."""
-
-    list: Any
-    content: Any
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """An object that a branch binds a name to, and a copy of it from the branch's end."""
+    """What a branch binds a name to and could change, and what that holds at the branch's end: a state or a copy."""
 
     object: Any
     now: Any
@@ -148,7 +140,7 @@ def _held(result: Any, noted: Journal) -> Any:
         return Bound(result, content(result))
     if type(result) in nest.LEAVES or not noted.places or nest.structure(result) is nest.LEAF:
         return result
-    return Kept(result, nest.map(lambda x: x, result))
+    return Bound(result, nest.map(lambda x: x, result))
 
 
 def _own(noted: Journal, known: dict[Key, Place] | None) -> set[Key]:
@@ -158,16 +150,18 @@ def _own(noted: Journal, known: dict[Key, Place] | None) -> set[Key]:
 
 def _merge_name(name: str, a: Any, b: Any, tracers: list[Tracer], one_side: Callable[[str], str]) -> Any:
     """What a name means after a branch; where its sides bind it to two lists, a list of its own."""
-    if isinstance(a, Bound) or isinstance(b, Bound):
-        from treadle.control.list_merge import merge_bound  # lists need the ops of the catalogue
+    from treadle.control.lists import TensorList  # lists need the ops of the catalogue
 
-        a, b = [Bound(x.object, x.now) if type(x) is Kept and type(x.object) is list else x for x in (a, b)]
-        a, b = [Bound(x, [*x]) if type(x) is list else x for x in (a, b)]
-        if isinstance(a, Bound) and isinstance(b, Bound) and a.list is not b.list:
-            return merge_bound(name, a, b, tracers)
-    left, right = [x.list if type(x) is Bound else x.object if type(x) is Kept else x for x in (a, b)]
+    left, right = [x.object if isinstance(x, Bound) else x for x in (a, b)]
     if left is not right:
-        left, right = [x.now if type(x) is Kept else y for x, y in ((a, left), (b, right))]
+        staged = [isinstance(x, TensorList) for x in (left, right)]
+        if any(staged) and all(known or type(x) is list for known, x in zip(staged, (left, right), strict=True)):
+            from treadle.control.list_merge import merge_bound
+
+            a, b = [x if isinstance(x, Bound) else Bound(x, [*x]) for x in (a, b)]
+            return merge_bound(name, a, b, tracers)
+        if not any(staged):
+            left, right = [x.now if isinstance(x, Bound) else x for x in (a, b)]
     return unify(name, left, right, tracers, one_side)
 
 

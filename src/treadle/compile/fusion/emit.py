@@ -178,6 +178,18 @@ class Operands:
             self.picks[number] = [(self._number(index.view, stretch(index.view)), index) for index in source.indices]
         return number
 
+    def take_all(
+        self, nodes: Sequence[Node], view: Callable[[Symbol], Source], stretch: Callable[[View], tuple[int, ...]]
+    ) -> dict[Symbol, int]:
+        """The numbers of the arrays that nodes read and do not make."""
+        made = {node.outputs[0] for node in nodes}
+        found: dict[Symbol, int] = {}
+        for node in nodes:
+            for symbol in node.inputs:
+                if symbol not in made and symbol not in found and not is_scalar_constant(symbol):
+                    found[symbol] = self.take(view(symbol), stretch)
+        return found
+
     def _pieces(self, source: Joined) -> int:
         found = over(source, self.shape)
         assert found is not None  # asked before

@@ -28,6 +28,11 @@ class Virtual:
     sources: tuple[Symbol, ...] = ()  # what it is read from, where it lies in pieces
 
     @property
+    def read(self) -> tuple[Symbol, ...]:
+        """What making it reads."""
+        return (*self.node.inputs, *self.sources)
+
+    @property
     def picks(self) -> bool:
         """Whether it is read from memory, by indices that are checked."""
         return bool(self.node.inputs) and not self.joins and not self.draws

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from treadle.compile.cost import DRAWN_WORK, GRAIN, PERIOD, PERIODS, PIECES, SLICE
 from treadle.compile.fusion.drawing import half_of, pieces_fit
 from treadle.compile.fusion.emit import BLOCK, Body, Kernel, Operands, broadcast_strides, code
-from treadle.compile.fusion.items import Group, is_scalar_constant
+from treadle.compile.fusion.items import Group
 from treadle.compile.fusion.reduce import combine, identity, is_rounded
 from treadle.compile.fusion.sources import Source
 from treadle.compile.fusion.surroundings import LoopWriter
@@ -51,14 +51,9 @@ class GroupKernel:
         self.exchanged = exchanged
         self.operands = Operands(shape)
         self.body = Body()
-        self.loads: dict[Symbol, int] = {}
         self.stores: dict[Symbol, int] = {}
         self.reductions: list[_Reduction] = []
-        made = {node.outputs[0] for node in group.nodes}
-        for node in group.nodes:
-            for symbol in node.inputs:
-                if symbol not in made and symbol not in self.loads and not is_scalar_constant(symbol):
-                    self.loads[symbol] = self.operands.take(view(symbol), lambda v: broadcast_strides(v, shape))
+        self.loads = self.operands.take_all(group.nodes, view, lambda v: broadcast_strides(v, shape))
         for symbol, target in stores.items():
             self.stores[symbol] = self.operands.add(target, broadcast_strides(target, shape))
         for node in group.nodes:

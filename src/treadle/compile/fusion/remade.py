@@ -84,8 +84,7 @@ class _Readers:
             for symbol in item.read:
                 self.groups.setdefault(symbol, []).append(item)
             for virtual in item.virtual.values():
-                self.other.update(virtual.node.inputs)
-                self.other.update(virtual.sources)
+                self.other.update(virtual.read)
 
     def of(self, symbol: Symbol, group: Group, cone: tuple[Node, ...]) -> list[Group]:
         """The groups that read it and could make it; none where anything else reads it."""
@@ -138,7 +137,7 @@ def _shed(fuser: Fuser, group: Group, kept: set[Symbol]) -> None:
             wanted.update(item.node.inputs if isinstance(item, Single) else item.read)
             if isinstance(item, Group):
                 for virtual in item.virtual.values():
-                    wanted.update(virtual.node.inputs, virtual.sources)
+                    wanted.update(virtual.read)
     left: list[Node] = []
     for node in reversed(group.nodes):
         if node.outputs[0] in wanted:
@@ -155,5 +154,5 @@ def _shed(fuser: Fuser, group: Group, kept: set[Symbol]) -> None:
     group.virtual = {s: v for s, v in group.virtual.items() if s in wanted}
     needed = {s for node in left for s in node.inputs}
     for virtual in group.virtual.values():
-        needed.update(virtual.node.inputs, virtual.sources)
+        needed.update(virtual.read)
     group.read = (group.read & needed) - group.made

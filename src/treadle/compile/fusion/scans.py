@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from treadle.compile.cost import GRAIN, MAX_OPERANDS
 from treadle.compile.fusion.emit import Body, Kernel, Operands, broadcast_strides, code
 from treadle.compile.fusion.fuse import Fuser
-from treadle.compile.fusion.items import RUNNING, Group, Single, is_scalar_constant
+from treadle.compile.fusion.items import RUNNING, Group, Single
 from treadle.compile.fusion.reduce import identity
 from treadle.compile.fusion.rules import used
 from treadle.compile.fusion.small_groups import name_of
@@ -70,12 +70,7 @@ class ScanKernel:
         self.group, self.node = group, group.scan
         shape = target.shape
         self.operands, self.body = Operands(shape), Body()
-        self.loads: dict[Symbol, int] = {}
-        made = {node.outputs[0] for node in group.nodes}
-        for node in group.nodes:
-            for symbol in node.inputs:
-                if symbol not in made and symbol not in self.loads and not is_scalar_constant(symbol):
-                    self.loads[symbol] = self.operands.take(view(symbol), lambda v: broadcast_strides(v, shape))
+        self.loads = self.operands.take_all(group.nodes, view, lambda v: broadcast_strides(v, shape))
         self.target = self.operands.add(target, broadcast_strides(target, shape))
         along = [k == self.node.attrs["axis"] for k in range(len(shape))]
         self.sizes, flags, self.steps = self.operands.collapse(along)

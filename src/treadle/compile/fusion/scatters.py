@@ -130,11 +130,7 @@ class ScatterKernel:
         self.shape: tuple[int, ...] = update_of(self.node).shape  # type: ignore[assignment]
         self.order = self._order()
         self.operands, self.body = Operands(self._ordered(self.shape)), Body()
-        self.loads: dict[Symbol, int] = {}
-        for node in group.nodes:
-            for symbol in node.inputs:
-                if symbol not in group.made and symbol not in self.loads and not is_scalar_constant(symbol):
-                    self.loads[symbol] = self.operands.take(view(symbol), self._stretched)
+        self.loads = self.operands.take_all(group.nodes, view, self._stretched)
         update = update_of(self.node)
         if update not in group.made and not is_scalar_constant(update):
             self.loads[update] = self.operands.take(view(update), self._stretched)
